@@ -1,0 +1,35 @@
+# Everything sets itself up: `make demo`, `make test`. The environment is .venv, pinned by constraints.txt.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+# The stamp is named by the content of what it depends on: a checkout that touches files reinstalls nothing.
+STAMP := .venv/installed-$(shell cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
+
+.PHONY: demo test lint setup clean bench
+
+demo: $(STAMP)
+	$(BIN)/pixsem run
+
+test: $(STAMP) lint
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.curation
+	$(BIN)/python -m tests.benchmarks.scaling
+	$(BIN)/python -m tests.benchmarks.no_op
+
+setup: $(STAMP)
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 13) else "pixsem needs Python 3.11 or 3.12; give it with: make PYTHON=/path/to/python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	DS_BUILD_OPS=0 $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	rm -f .venv/installed-* && touch $@
+
+clean:
+	rm -rf .venv store *.egg-info

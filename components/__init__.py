@@ -1,0 +1,1 @@
+"""Pure, independent parts of pixsem: no component imports another, `pipelines`, or Ray."""

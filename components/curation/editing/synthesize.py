@@ -1,0 +1,130 @@
+"""From one photo to its edit pairs: which editors are tried, in what order, and what became of every attempt.
+
+How an edit is made is the editors' matter; reading photos and writing pairs, the stage's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from components.curation.editing.base import Donor, DroppedPair, Editor, EditPair, Image, Photo
+from components.curation.editing.geometric import GeometricEditor
+from components.curation.editing.options import GEOMETRIC_KINDS, PHOTOMETRIC_KINDS, EditOptions
+from components.curation.editing.paste_edits import PasteEditor
+from components.curation.editing.photometric import PhotometricEditor
+from components.curation.editing.quality import check
+from components.curation.editing.region_edits import (
+    BackgroundEditor,
+    BlurRegionEditor,
+    RecolourEditor,
+)
+from components.curation.editing.removal import RemoveRegionEditor
+
+
+def built_in_editors(kinds: Sequence[str]) -> tuple[Editor, ...]:
+    """This room's editors for the given kinds, in that order."""
+    editors: list[Editor] = [PhotometricEditor(kind) for kind in PHOTOMETRIC_KINDS]
+    editors += [GeometricEditor(kind) for kind in GEOMETRIC_KINDS]
+    editors += [RecolourEditor(), BlurRegionEditor(), RemoveRegionEditor()]
+    editors += [BackgroundEditor("blur_background"), BackgroundEditor("greyscale_background")]
+    editors += [PasteEditor("add_object"), PasteEditor("remove_object")]
+    by_kind = {editor.kind: editor for editor in editors}
+    return tuple(by_kind[kind] for kind in kinds)
+
+
+def generator_for(rgb: Image, seed: int) -> np.random.Generator:
+    """A generator that depends on the picture's pixels and the seed alone."""
+    digest = hashlib.sha256(repr(rgb.shape).encode() + np.ascontiguousarray(rgb).tobytes()).digest()
+    return np.random.default_rng([seed, *np.frombuffer(digest, np.uint32).tolist()])
+
+
+def fit_size(rgb: Image, max_side: int) -> Image:
+    """The picture shrunk, where it is larger, so that its longer side is `max_side` pixels."""
+    import cv2
+
+    height, width = rgb.shape[:2]
+    scale = max_side / max(height, width)
+    if scale >= 1.0:
+        return rgb
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _order(editors: Sequence[Editor], options: EditOptions, rng: np.random.Generator) -> list[Editor]:
+    """Editors in the order to try for one pair: a family drawn by weight, its kinds shuffled, then the next."""
+    weights = {
+        "photometric": options.family_weights.photometric,
+        "geometric": options.family_weights.geometric,
+        "region": options.family_weights.region,
+    }
+    waiting = {
+        family: [editor for editor in editors if editor.family == family]
+        for family, weight in weights.items()
+        if weight > 0
+    }
+    waiting = {family: members for family, members in waiting.items() if members}
+    order: list[Editor] = []
+    while waiting:
+        families = tuple(waiting)
+        chances = np.array([weights[family] for family in families])
+        members = waiting.pop(families[int(rng.choice(len(families), p=chances / chances.sum()))])
+        order += [members[index] for index in rng.permutation(len(members))]
+    return order
+
+
+def synthesize(
+    rgb: Image,
+    rng: np.random.Generator,
+    options: EditOptions,
+    donors: Sequence[Donor] = (),
+    caption: str | None = None,
+    editors: Sequence[Editor] | None = None,
+) -> list[EditPair | DroppedPair]:
+    """Make up to `options.pairs_per_image` pairs from one photo, uint8 [H, W, 3].
+
+    The result holds one entry per attempt, in order: a pair with its `quality` filled in, or a drop with its reason. No
+    kind is tried twice on one photo. A larger photo is shrunk to `options.max_side` first. The same photo, generator
+    state, options, donors and editors give the same bytes. `editors` replaces the built-in ones.
+    """
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        raise ValueError(f"a photo must be uint8 [H, W, 3], not {rgb.dtype} {rgb.shape}; decode it to RGB first")
+    image = fit_size(rgb, options.max_side)
+    if min(image.shape[:2]) < options.min_side:
+        detail = f"{image.shape[1]} x {image.shape[0]} pixels, shorter side under {options.min_side}"
+        return [DroppedPair("any", "picture_too_small", detail)]
+    photo = Photo(image, caption, tuple(donors))
+    available = [
+        editor
+        for editor in (built_in_editors(options.kinds) if editors is None else editors)
+        if editor.applicable(photo)
+    ]
+    outcomes: list[EditPair | DroppedPair] = []
+    made = 0
+    while made < options.pairs_per_image and len(outcomes) < options.max_attempts:
+        order = _order(available, options, rng)
+        if not order:
+            break
+        for editor in order[: options.max_attempts - len(outcomes)]:
+            available.remove(editor)
+            outcome = _attempt(editor, photo, np.random.default_rng(int(rng.integers(2**63))), options)
+            outcomes.append(outcome)
+            if isinstance(outcome, EditPair):
+                made += 1
+                break
+    return outcomes
+
+
+def _attempt(editor: Editor, photo: Photo, rng: np.random.Generator, options: EditOptions) -> EditPair | DroppedPair:
+    """One editor's pair, judged."""
+    outcome = editor.propose(photo, rng)
+    if isinstance(outcome, DroppedPair):
+        return outcome
+    quality, reason = check(outcome, options)
+    if reason:
+        figures = ", ".join(f"{name} {value:g}" for name, value in quality.items())
+        return DroppedPair(outcome.kind, reason, figures)
+    return replace(outcome, quality=quality)

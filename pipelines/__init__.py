@@ -1,0 +1,1 @@
+"""Command line, configuration, artifact store and durable workflow: what composes `components` on Ray."""

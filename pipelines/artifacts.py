@@ -1,0 +1,255 @@
+"""Artifacts: what a stage committed, under `artifacts/<stage>/<fingerprint>/`, and the work folder it comes from.
+
+An artifact is whole exactly when its `manifest.json` is there; the manifest is written last. Output grows aside in
+`work/`, one record per finished shard, so that an interrupted stage does only its missing shards.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pipelines.errors import StoreError
+from pipelines.store import Store, canonical_json, sha256_text
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+COUNT_NAMES = ("input", "kept", "dropped", "failed")
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of an artifact: path relative to it, size in bytes, hex sha256."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an artifact is: how it was made, from what, and every file it holds."""
+
+    stage: str
+    stage_version: str
+    fingerprint: str
+    digest: str  # sha256 over the files' paths and hashes: equal for equal content
+    inputs: dict[str, dict[str, str]]  # name -> {fingerprint, digest}
+    external: dict[str, str]  # what came from outside the store: name -> content digest
+    config: dict[str, Any]
+    files: list[FileEntry]
+    counts: dict[str, int]
+    metrics: dict[str, Any]
+    versions: dict[str, str]
+    run: str
+    created: str
+    seconds: float
+    format: int = FORMAT
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the manifest with a checksum of itself, so that damage to the manifest shows too."""
+        body = asdict(self)
+        return {**body, "checksum": sha256_text(canonical_json(body))}
+
+    @staticmethod
+    def from_json(value: Any, where: str) -> Manifest:
+        """Read `to_json`'s value; `StoreError` where it was changed after it was written."""
+        try:
+            body = {k: v for k, v in value.items() if k != "checksum"}
+            if value["checksum"] != sha256_text(canonical_json(body)):
+                raise StoreError(f"{where}: its checksum does not match its text; it was changed after it was written.")
+            if body["format"] != FORMAT:
+                raise StoreError(f"{where}: written in format {body['format']}, this pixsem reads format {FORMAT}.")
+            return Manifest(**{**body, "files": [FileEntry(**entry) for entry in body["files"]]})
+        except (AttributeError, KeyError, TypeError) as error:
+            raise StoreError(f"{where} is no manifest of pixsem: {error!r}.") from error
+
+
+def content_digest(files: Sequence[FileEntry]) -> str:
+    """Return the sha256 over paths and hashes, the same for the same content whatever the order."""
+    return sha256_text(canonical_json(sorted((f.path, f.sha256) for f in files)))
+
+
+def check_counts(counts: dict[str, int], where: str) -> None:
+    """Raise where samples would be lost: kept + dropped + failed must be the input."""
+    unknown = set(counts) - set(COUNT_NAMES)
+    assert not unknown, f"{where}: unknown counts {sorted(unknown)}"
+    total = sum(counts.get(name, 0) for name in ("kept", "dropped", "failed"))
+    if counts and total != counts.get("input", 0):
+        raise StoreError(f"{where}: {counts} does not add up: {total} accounted for of {counts.get('input', 0)}.")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A committed artifact, for reading."""
+
+    store: Store
+    manifest: Manifest
+
+    @property
+    def path(self) -> str:
+        """The artifact's folder in the store."""
+        return artifact_path(self.manifest.stage, self.manifest.fingerprint)
+
+    def files(self, pattern: str = "*") -> list[str]:
+        """Return the store paths of the files matching a glob, sorted."""
+        names = sorted(f.path for f in self.manifest.files if fnmatch.fnmatch(f.path, pattern))
+        return [f"{self.path}/{name}" for name in names]
+
+    def problems(self, rehash: bool = False) -> dict[str, str]:
+        """Return {file: what is wrong with it}; sizes only, or every byte with `rehash`."""
+        present = self.store.files(self.path)
+        present.pop(MANIFEST, None)
+        found: dict[str, str] = {}
+        for entry in self.manifest.files:
+            size = present.pop(entry.path, None)
+            if size is None:
+                found[entry.path] = "missing"
+            elif size != entry.size:
+                found[entry.path] = f"{size} bytes where {entry.size} were written"
+            elif rehash and _hash(self.store, f"{self.path}/{entry.path}") != entry.sha256:
+                found[entry.path] = "content changed (sha256 differs)"
+        if rehash:
+            found.update(dict.fromkeys(present, "not written by the stage"))
+        return found
+
+
+def _hash(store: Store, path: str) -> str:
+    digest = hashlib.sha256()
+    with store.fs.open(store.path(path), "rb") as handle:
+        while chunk := handle.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def artifact_path(stage: str, fingerprint: str) -> str:
+    """Return the folder of an artifact."""
+    return f"artifacts/{stage}/{fingerprint}"
+
+
+def find_artifact(store: Store, stage: str, fingerprint: str) -> Artifact | None:
+    """Return the committed artifact, or None. `StoreError` where its manifest is damaged."""
+    path = f"{artifact_path(stage, fingerprint)}/{MANIFEST}"
+    try:
+        value = store.read_json(path)
+    except FileNotFoundError:
+        return None
+    return Artifact(store, Manifest.from_json(value, store.path(path)))
+
+
+def list_artifacts(store: Store, stage: str | None = None) -> Iterator[tuple[str, str, Artifact | StoreError | None]]:
+    """Yield (stage, fingerprint, artifact | its damage | None where no manifest is) for all that is under `artifacts/`."""
+    for name in [stage] if stage else store.folders("artifacts"):
+        for fingerprint in store.folders(f"artifacts/{name}"):
+            try:
+                yield name, fingerprint, find_artifact(store, name, fingerprint)
+            except StoreError as error:
+                yield name, fingerprint, error
+
+
+def damage_path(stage: str, fingerprint: str) -> str:
+    """Return the file in which `pixsem verify` notes damage it found, so that the next run mends it."""
+    return f"damaged/{stage}/{fingerprint}.json"
+
+
+@dataclass
+class ShardRecord:
+    """One finished shard: its files, its counts and what it adds to the metrics. Written after its files."""
+
+    name: str
+    files: list[FileEntry]
+    counts: dict[str, int] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+class Work:
+    """The folder where a stage's output grows before it is committed.
+
+    It is named by the fingerprint and by the content of the inputs, so that shards made from other inputs are
+    never mixed in.
+    """
+
+    def __init__(self, store: Store, stage: str, fingerprint: str, input_digests: dict[str, str]) -> None:
+        self.store = store
+        self.stage = stage
+        self.fingerprint = fingerprint
+        self.input_digests = input_digests
+        self.path = f"work/{stage}/{fingerprint}-{sha256_text(canonical_json(input_digests))[:12]}"
+
+    def records(self) -> dict[str, ShardRecord]:
+        """Return the finished shards by name. A record whose files are gone or cut is left out, so it is made again."""
+        present = self.store.files(self.path)
+        records = {}
+        for name in present:
+            if name.startswith("records/") and name.endswith(".json"):
+                record = self._read_record(name)
+                if record and all(present.get(f.path) == f.size for f in record.files):
+                    records[record.name] = record
+        return records
+
+    def _read_record(self, name: str) -> ShardRecord | None:
+        value = self.store.read_json(f"{self.path}/{name}")
+        return ShardRecord(value["name"], [FileEntry(**f) for f in value["files"]], value["counts"], value["metrics"])
+
+    def reopen(self) -> list[str]:
+        """Take a damaged or half-committed artifact back as work, less what is hurt; return the names of hurt files.
+
+        Whole shards are kept; the hurt ones, and all that was made from every shard together, are made again.
+        """
+        source = artifact_path(self.stage, self.fingerprint)
+        if not self.store.exists(source):
+            return []
+        try:
+            artifact = find_artifact(self.store, self.stage, self.fingerprint)
+            same_inputs = artifact is not None and self.input_digests == {
+                **{name: entry["digest"] for name, entry in artifact.manifest.inputs.items()},
+                **artifact.manifest.external,
+            }
+            problems = artifact.problems(rehash=True) if artifact else {}
+        except StoreError:
+            same_inputs, problems = False, {MANIFEST: "damaged"}
+        hurt = sorted(problems)
+        if not same_inputs or self.store.exists(self.path):
+            # Of no use to this work; it stays until the new artifact takes its place.
+            return hurt
+        self.store.move_tree(source, self.path)
+        self.store.remove_tree(f"{self.path}/{MANIFEST}")
+        for name in hurt:
+            self.store.remove_tree(f"{self.path}/{name}")
+        whole = self.records()
+        owned = {f.path for record in whole.values() for f in record.files}
+        owned |= {f"records/{name}.json" for name in whole}
+        for name in self.store.files(self.path):
+            if name not in owned:
+                self.store.remove_tree(f"{self.path}/{name}")
+        return hurt
+
+    def discard_artifact(self) -> None:
+        """Move the committed artifact aside into `trash/`, where `pixsem gc` finds it."""
+        source = artifact_path(self.stage, self.fingerprint)
+        if self.store.exists(source):
+            self.store.move_tree(source, f"trash/{self.stage}-{self.fingerprint}-{uuid.uuid4().hex[:8]}")
+
+    def clear(self) -> None:
+        """Forget every finished shard."""
+        self.store.remove_tree(self.path)
+
+    def commit(self, manifest: Manifest) -> Artifact:
+        """Publish the work as an artifact: manifest last, in one rename where the store has renames."""
+        check_counts(manifest.counts, f"stage {self.stage}")
+        target = artifact_path(self.stage, self.fingerprint)
+        self._remove_strays({f.path for f in manifest.files})
+        self.store.write_json(f"{self.path}/{MANIFEST}", manifest.to_json())
+        self.discard_artifact()
+        self.store.move_tree(self.path, target, last=MANIFEST)
+        self.store.remove_tree(damage_path(self.stage, self.fingerprint))
+        return Artifact(self.store, manifest)
+
+    def _remove_strays(self, wanted: set[str]) -> None:
+        for name in self.store.files(self.path):
+            if name not in wanted and name != MANIFEST:
+                self.store.remove_tree(f"{self.path}/{name}")

@@ -1,0 +1,108 @@
+"""Starting and resuming runs: from a configuration to a driven run with its views and its MLflow log."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from rich.console import Console
+
+from pipelines.config.compose import load_config, to_yaml
+from pipelines.config.schema import Config
+from pipelines.errors import UserError
+from pipelines.live import LiveView
+from pipelines.plan import StagePlan, identify, make_plan
+from pipelines.runs import Run, find_run, new_run
+from pipelines.stage import Stage
+from pipelines.store import Store
+from pipelines.tracking import RunLog, close_dead_runs, open_tracker
+from pipelines.workflow import Driver, start_stages
+from pipelines.workflows import ancestors, build_workflow, check_stage_name, descendants
+
+
+def _wanted(stages: list[Stage], until: str | None) -> list[str]:
+    return ancestors(check_stage_name(until, stages), stages) if until else [s.name for s in stages]
+
+
+def _check_force(stages: list[Stage], force: list[str], wanted: list[str]) -> None:
+    for name in force:
+        check_stage_name(name, stages)
+        if name not in wanted:
+            raise UserError(f"stage {name} is forced, but the run ends before it: drop --force {name} or move --until.")
+
+
+def _rows(plans: dict[str, StagePlan]) -> list[dict[str, Any]]:
+    return [
+        {"stage": name, "cached": plan.cached, "fingerprint": plan.identity.fingerprint, "reasons": plan.reasons}
+        for name, plan in plans.items()
+    ]
+
+
+def dry_run_listing(store: Store, config: Config, until: str | None, force: list[str]) -> list[dict[str, Any]]:
+    """Return for each stage whether it is cached, or why it would run. Writes nothing but the cache of source digests."""
+    stages = build_workflow()
+    wanted = _wanted(stages, until)
+    _check_force(stages, force, wanted)
+    return _rows(make_plan(stages, identify(stages, config, store), store, force, wanted))
+
+
+def run_new(store: Store, config: Config, until: str | None, force: list[str], quiet: bool) -> Run:
+    """Start a run of a configuration and drive it to its end."""
+    stages = build_workflow()
+    wanted = _wanted(stages, until)
+    _check_force(stages, force, wanted)
+    store.prepare()
+    run = new_run(store, config.preset, to_yaml(config), until, force)
+    return _drive(store, config, stages, run, wanted, quiet)
+
+
+def load_run(store: Store, run_id: str | None) -> tuple[Run, Config]:
+    """Return a run and the configuration it kept."""
+    run = find_run(store, run_id)
+    path = f"{run.path}/config.yaml"
+    return run, load_config(store.read_bytes(path).decode(), store.path(path))
+
+
+def _force_on_resume(run: Run, stages: list[Stage], from_stage: str | None) -> list[str]:
+    """A resume forces what `--from` asks for, and what the run was asked to force and has not done yet."""
+    open_ones = [n for n in run.force if n not in run.stages or run.stages[n].state != "done"]
+    wanted = _wanted(stages, run.until)
+    asked = descendants(check_stage_name(from_stage, stages), stages) if from_stage else []
+    return [name for name in wanted if name in {*open_ones, *asked}]
+
+
+def resume_listing(store: Store, run: Run, config: Config, from_stage: str | None) -> list[dict[str, Any]]:
+    """Return what `resume_run` would do."""
+    stages = build_workflow()
+    wanted = _wanted(stages, run.until)
+    return _rows(make_plan(stages, identify(stages, config, store), store, _force_on_resume(run, stages, from_stage), wanted))
+
+
+def resume_run(store: Store, run: Run, config: Config, from_stage: str | None, quiet: bool) -> Run:
+    """Go on with a run under its own id."""
+    if run.state == "running":
+        raise UserError(f"run {run.id} is still running. See it with: pixsem status {run.id}")
+    stages = build_workflow()
+    run.force = _force_on_resume(run, stages, from_stage)
+    run.state = "running"
+    run.attempts += 1
+    store.remove_tree(f"{run.path}/closed")
+    return _drive(store, config, stages, run, _wanted(stages, run.until), quiet)
+
+
+def _drive(store: Store, config: Config, stages: list[Stage], run: Run, wanted: list[str], quiet: bool) -> Run:
+    identities = identify(stages, config, store)
+    start_stages(run, identities, wanted)
+    tracker = open_tracker(config, store, dict(os.environ))
+    close_dead_runs(store, lambda: tracker, run.id)
+    console = Console(stderr=True, quiet=quiet)
+    log = RunLog(tracker, store, config, run)
+    ended: BaseException | None = None
+    try:
+        with LiveView(store, console) as view:
+            return Driver(store, config, stages, identities, run, [log, view]).execute()
+    except BaseException as error:
+        ended = error
+        raise
+    finally:
+        log.finish(run, ended)

@@ -1,0 +1,152 @@
+"""The stage contract: what a stage declares, and what its function is given. Scheduling stands in `workflow.py`.
+
+A stage is a plain function `run(context: StageContext) -> None` with declared configuration keys and inputs. It writes
+only into its work folder, shard by shard through `context.map_shards`, or whole files through `context.output`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.artifacts import Artifact, FileEntry, ShardRecord, Work
+from pipelines.store import Store, json_bytes, sha256_file
+
+if TYPE_CHECKING:
+    from pipelines.config.schema import Config
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a workflow.
+
+    `config` names the dotted keys its output depends on: they, `version` and the inputs' fingerprints are its
+    fingerprint. `function` is `module:name`, imported only when the stage runs. `external`, likewise, returns the
+    content digests of what the stage reads from outside the store.
+    """
+
+    name: str
+    version: str
+    function: str
+    config: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    external: str | None = None
+    summary: str = ""
+
+
+def load_function(reference: str) -> Callable[..., Any]:
+    """Import `module:name`."""
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+
+
+def derive_seed(*parts: object) -> int:
+    """Return a 63-bit seed that depends on every part, the same on every machine."""
+    text = "\x1f".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to make: its name, and the JSON-like arguments of the function that makes it."""
+
+    name: str
+    args: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class ShardResult:
+    """What a shard function returns: `counts` {input, kept, dropped, failed} that add up, and numbers for the metrics."""
+
+    counts: dict[str, int]
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ShardContext:
+    """What a shard function is given: its task, a seed, a folder `out` for its files, and `fetch` for its inputs."""
+
+    task: ShardTask
+    seed: int
+    out: Path
+    store: Store
+    scratch: Path
+
+    def fetch(self, path: str) -> Path:
+        """Return a local path of a store file."""
+        return self.store.fetch(path, self.scratch)
+
+    def file(self, path: str) -> Path:
+        """Return the local path of an output file, its folder made."""
+        target = self.out / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target
+
+
+@dataclass
+class StageContext:
+    """What a stage function is given, and where it leaves `counts` and `metrics`."""
+
+    stage: Stage
+    config: Config
+    inputs: dict[str, Artifact]
+    work: Work
+    log: logging.Logger
+    mapper: Callable[[StageContext, str, list[ShardTask]], list[ShardRecord]]
+    progress: Callable[[str], None] = lambda _: None
+    counts: dict[str, int] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    outputs: list[FileEntry] = field(default_factory=list)
+
+    @property
+    def seed(self) -> int:
+        """The stage's own seed, from the configuration's."""
+        return derive_seed(self.config.seed, self.stage.name)
+
+    def map_shards(self, function: str, tasks: list[ShardTask]) -> list[ShardRecord]:
+        """Make every shard that is not made yet by `function` (`module:name`), as Ray tasks; return all, in order.
+
+        The counts of all shards are added to the stage's, and their files to its output.
+        """
+        assert len({t.name for t in tasks}) == len(tasks), "shard names must differ"
+        records = self.mapper(self, function, tasks)
+        for record in records:
+            for name, value in record.counts.items():
+                self.counts[name] = self.counts.get(name, 0) + value
+            data = json_bytes(asdict(record))
+            path = f"records/{record.name}.json"
+            self.outputs += [*record.files, FileEntry(path, len(data), hashlib.sha256(data).hexdigest())]
+        return records
+
+    @contextlib.contextmanager
+    def output(self, path: str) -> Iterator[Path]:
+        """Give a local path to write one whole file of the artifact to; it is moved in when the block ends well."""
+        with tempfile.TemporaryDirectory(dir=self.work.store.scratch()) as folder:
+            local = Path(folder) / Path(path).name
+            yield local
+            self.outputs.append(publish(self.work, local, path))
+
+    def fetch(self, path: str) -> contextlib.AbstractContextManager[Path]:
+        """Give a local path of a store file for the length of a block."""
+        return fetched(self.work.store, path)
+
+
+@contextlib.contextmanager
+def fetched(store: Store, path: str) -> Iterator[Path]:
+    """Give a local path of a store file for the length of a block."""
+    with tempfile.TemporaryDirectory(dir=store.scratch()) as folder:
+        yield store.fetch(path, Path(folder))
+
+
+def publish(work: Work, local: Path, path: str) -> FileEntry:
+    """Move a finished local file into the work folder and return its entry."""
+    entry = FileEntry(path, local.stat().st_size, sha256_file(local))
+    work.store.put_file(local, f"{work.path}/{path}")
+    return entry

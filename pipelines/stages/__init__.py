@@ -1,0 +1,1 @@
+"""The stages, one file each. `pipelines/workflows.py` puts them in order."""

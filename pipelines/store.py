@@ -1,0 +1,226 @@
+"""The store's primitives over any fsspec path: whole-file writes, listings, moves of folders.
+
+What an artifact, a lease or a run is stands in `artifacts.py`, `leases.py` and `runs.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from pipelines.errors import StoreError
+
+CHUNK = 1 << 20
+
+
+def canonical_json(value: Any) -> str:
+    """Return the one JSON text of `value` that hashes are taken of (sorted keys, no spaces)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return the JSON text that the store's files hold, readable by people."""
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def sha256_text(text: str) -> str:
+    """Return the hex sha256 of a text's utf-8 bytes."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Return the hex sha256 of a local file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while chunk := handle.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+class Store:
+    """A folder on any fsspec file system. Paths are relative to `url`, with `/` between parts.
+
+    A write is whole or absent: on a local disk through a temporary file and a rename, elsewhere because object
+    stores publish an object only when its upload ends. Raises `StoreError` where the store cannot be reached.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        try:
+            self.fs, self.root = fsspec.core.url_to_fs(url)
+        except (ValueError, ImportError) as error:
+            raise StoreError(f"store={url}: {error}. Use a local folder, s3://bucket/path or gs://bucket/path.") from error
+        self.is_local = isinstance(self.fs, LocalFileSystem)
+        if self.is_local:
+            self.root = str(Path(self.root).absolute())
+
+    @property
+    def absolute_url(self) -> str:
+        """The store's address, the same from every working directory."""
+        return self.root if self.is_local else self.fs.unstrip_protocol(self.root)
+
+    def path(self, relative: str) -> str:
+        """Return the file system's own path of `relative`."""
+        return f"{self.root}/{relative}" if relative else self.root
+
+    def local(self, relative: str) -> Path:
+        """Return `relative` as a local path. Only for a local store."""
+        assert self.is_local, "a remote store has no local paths"
+        return Path(self.root) / relative
+
+    def prepare(self) -> None:
+        """Make the store's root, and say plainly when that cannot be done."""
+        try:
+            self.fs.makedirs(self.root, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"store={self.url} cannot be written: {error}. Give another with store=PATH.") from error
+
+    def exists(self, relative: str) -> bool:
+        """True where a file or folder of that name is."""
+        if self.is_local:
+            return os.path.lexists(self.path(relative))
+        self.fs.invalidate_cache()
+        return bool(self.fs.exists(self.path(relative)))
+
+    def read_bytes(self, relative: str) -> bytes:
+        """Return a file's bytes; FileNotFoundError where there is none."""
+        return bytes(self.fs.cat_file(self.path(relative)))
+
+    def read_json(self, relative: str) -> Any:
+        """Return a JSON file's value; FileNotFoundError, or `StoreError` where it is not JSON."""
+        data = self.read_bytes(relative)
+        try:
+            return json.loads(data)
+        except ValueError as error:
+            raise StoreError(f"{self.path(relative)} is not JSON ({error}): it was damaged after it was written.") from error
+
+    def write_bytes(self, relative: str, data: bytes, durable: bool = True) -> None:
+        """Write a whole file or nothing. `durable` also waits for the disk."""
+        target = self.path(relative)
+        if not self.is_local:
+            self.fs.pipe_file(target, data)
+            return
+        temporary = Path(target).with_name(f".{Path(target).name}.{uuid.uuid4().hex}.tmp")
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as handle:
+                handle.write(data)
+                handle.flush()
+                if durable:
+                    os.fsync(handle.fileno())
+            temporary.replace(target)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def write_json(self, relative: str, value: Any, durable: bool = True) -> None:
+        """Write a JSON file whole, readable by people."""
+        self.write_bytes(relative, json_bytes(value), durable)
+
+    def create(self, relative: str, data: bytes) -> bool:
+        """Write a file only where none is; False where one is already."""
+        target = self.path(relative)
+        if not self.is_local:
+            try:
+                self.fs.pipe_file(target, data, mode="create")
+            except FileExistsError:
+                return False
+            return True
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(target).with_name(f".{Path(target).name}.{uuid.uuid4().hex}.tmp")
+        temporary.write_bytes(data)
+        try:
+            os.link(temporary, target)
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink()
+        return True
+
+    def put_file(self, source: Path, relative: str) -> None:
+        """Move a finished local file into the store, whole or not at all."""
+        target = self.path(relative)
+        if not self.is_local:
+            self.fs.put_file(str(source), target)
+            source.unlink()
+            return
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        with source.open("rb") as handle:
+            os.fsync(handle.fileno())
+        source.replace(target)
+
+    def fetch(self, relative: str, folder: Path) -> Path:
+        """Return a local path of a store file: the file itself, or a copy under `folder` for a remote store."""
+        if self.is_local:
+            return self.local(relative)
+        target = folder / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.fs.get_file(self.path(relative), str(target))
+        return target
+
+    def files(self, relative: str) -> dict[str, int]:
+        """Return every file below a folder as {path relative to it: size in bytes}, sorted; {} where there is none."""
+        base = self.path(relative)
+        if not self.is_local:
+            self.fs.invalidate_cache()
+            found = self.fs.find(base, detail=True)
+            return {name[len(base) + 1 :]: int(info["size"] or 0) for name, info in sorted(found.items())}
+        sizes: dict[str, int] = {}
+        for folder, _, names in os.walk(base):
+            for name in names:
+                full = os.path.join(folder, name)  # noqa: PTH118 - a hot loop over every file of an artifact
+                sizes[os.path.relpath(full, base)] = os.lstat(full).st_size
+        return dict(sorted(sizes.items()))
+
+    def folders(self, relative: str) -> list[str]:
+        """Return the names of the folders directly below a folder, sorted."""
+        base = self.path(relative)
+        if self.is_local:
+            return sorted(e.name for e in os.scandir(base) if e.is_dir()) if Path(base).is_dir() else []
+        self.fs.invalidate_cache()
+        if not self.fs.exists(base):
+            return []
+        return sorted(e["name"].rsplit("/", 1)[-1] for e in self.fs.ls(base, detail=True) if e["type"] == "directory")
+
+    def names(self, relative: str) -> list[str]:
+        """Return the names of the visible files directly below a folder, sorted."""
+        return [n for n in self.files(relative) if "/" not in n and not n.startswith(".")]
+
+    def move_tree(self, source: str, target: str, last: str | None = None) -> None:
+        """Move a folder. Locally one rename; elsewhere copies, with the file `last` copied when all others are there."""
+        if self.is_local:
+            self.local(target).parent.mkdir(parents=True, exist_ok=True)
+            self.local(source).rename(self.local(target))
+            return
+        names = list(self.files(source))
+        for name in sorted(names, key=lambda n: n == last):
+            self.fs.copy(self.path(f"{source}/{name}"), self.path(f"{target}/{name}"))
+        self.remove_tree(source)
+
+    def remove_tree(self, relative: str) -> None:
+        """Remove a file or folder with all below it; nothing happens where there is none."""
+        assert relative, "the store's root is never removed"
+        if self.is_local:
+            target = self.local(relative)
+            if target.is_dir() and not target.is_symlink():
+                shutil.rmtree(target)
+            else:
+                target.unlink(missing_ok=True)
+        elif self.exists(relative):
+            self.fs.rm(self.path(relative), recursive=True)
+
+    def scratch(self) -> Path | None:
+        """Return the folder where output is written before it is moved in: in a local store, so that a move is a rename."""
+        if not self.is_local:
+            return None
+        folder = self.local("tmp")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder

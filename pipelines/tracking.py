@@ -1,0 +1,104 @@
+"""What a run tells MLflow: one run for it, one nested run for each stage, data sets by their manifests' digests."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable
+
+from components.registry.tracking import Tracker, default_tracking_uri
+from pipelines.artifacts import Artifact
+from pipelines.config.compose import flatten, to_dict
+from pipelines.config.schema import Config
+from pipelines.errors import one_line
+from pipelines.runs import Run, list_run_ids, read_run
+from pipelines.stage import fetched
+from pipelines.store import Store
+
+# Files of artifacts that people look at; they are copied into MLflow, the rest is named by its digest.
+PICTURES = ("*.png", "*.html")
+STATUS = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED", "completed": "FINISHED"}
+
+
+def tracking_uri(config: Config, store: Store, environ: dict[str, str]) -> str:
+    """Return the tracking URI: configured, else MLFLOW_TRACKING_URI, else a sqlite database in the store."""
+    return config.tracking.uri or default_tracking_uri(store.absolute_url, environ)
+
+
+def artifact_root(store: Store) -> str:
+    """Return where MLflow's own artifacts go."""
+    return f"{store.absolute_url}/mlartifacts"
+
+
+def open_tracker(config: Config, store: Store, environ: dict[str, str]) -> Tracker:
+    """Open the tracker of a configuration."""
+    return Tracker(tracking_uri(config, store, environ), artifact_root(store), config.tracking.experiment)
+
+
+class RunLog:
+    """Hears of a run and writes it to MLflow. Stage runs are nested in the run's own and tagged with fingerprints."""
+
+    def __init__(self, tracker: Tracker, store: Store, config: Config, run: Run) -> None:
+        self.tracker = tracker
+        self.store = store
+        self.config = config
+        if run.mlflow_run:
+            tracker.resume(run.mlflow_run)
+        else:
+            tags = {"pixsem.run": run.id, "pixsem.preset": run.preset, "pixsem.store": store.absolute_url}
+            params = {key: str(value) for key, value in flatten(to_dict(config)).items()}
+            run.mlflow_run = tracker.start_run(run.id, tags, params)
+
+    def stage_changed(self, run: Run, name: str, artifact: Artifact | None) -> None:
+        """Write a stage's new state."""
+        state = run.stages[name]
+        if state.state == "running":
+            if state.mlflow_run:
+                self.tracker.resume(state.mlflow_run)
+            else:
+                state.mlflow_run = self._start(run, name)
+        elif state.state == "done":
+            assert artifact is not None
+            state.mlflow_run = state.mlflow_run or self._start(run, name)
+            self._log_artifact(state.mlflow_run, artifact, state.cached)
+            self.tracker.finish(state.mlflow_run, "FINISHED", None)
+        elif state.state in STATUS and state.mlflow_run:
+            self.tracker.finish(state.mlflow_run, STATUS[state.state], state.error or None)
+
+    def tick(self, run: Run) -> None:
+        """Nothing to write between changes."""
+
+    def finish(self, run: Run, error: BaseException | None) -> None:
+        """Close the run's own MLflow run as what it ended as."""
+        self.tracker.finish(run.mlflow_run, STATUS[run.state], one_line(error) if error else None)
+
+    def _start(self, run: Run, name: str) -> str:
+        state = run.stages[name]
+        tags = {"pixsem.run": run.id, "pixsem.stage": name, "pixsem.fingerprint": state.fingerprint}
+        return self.tracker.start_stage(run.mlflow_run, name, {**tags, "pixsem.cached": str(state.cached).lower()}, {})
+
+    def _log_artifact(self, mlflow_run: str, artifact: Artifact, cached: bool) -> None:
+        manifest = artifact.manifest
+        for name, entry in manifest.inputs.items():
+            uri = self.store.path(f"artifacts/{name}/{entry['fingerprint']}")
+            self.tracker.log_dataset(mlflow_run, name, entry["digest"], uri, "input", {})
+        self.tracker.log_dataset(mlflow_run, manifest.stage, manifest.digest, self.store.path(artifact.path), "output", manifest.counts)
+        if cached:
+            return
+        self.tracker.log_metrics(mlflow_run, {"counts": manifest.counts, **manifest.metrics})
+        for path in artifact.files():
+            if any(fnmatch.fnmatch(path, pattern) for pattern in PICTURES) and "/shards/" not in path:
+                with fetched(self.store, path) as local:
+                    self.tracker.log_artifact(mlflow_run, str(local), "")
+
+
+def close_dead_runs(store: Store, open_one: Callable[[], Tracker], current: str) -> None:
+    """Close the MLflow runs of drivers that were killed, so that none is shown as running for ever."""
+    for run_id in list_run_ids(store):
+        if run_id == current or store.exists(f"runs/{run_id}/closed"):
+            continue
+        run = read_run(store, run_id)
+        if run.state == "running":
+            continue
+        if run.state == "interrupted":
+            open_one().close_dead([m for m in [run.mlflow_run, *(s.mlflow_run for s in run.stages.values())] if m])
+        store.write_bytes(f"runs/{run_id}/closed", b"", durable=False)
