@@ -1,0 +1,54 @@
+"""measure: one row of signals per sample, as parquet, and no decision. The expensive half of curation, cached alone.
+
+Artifact: `signals/NAME.parquet` with `components.curation.signals.SIGNAL_SCHEMA`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import PurePosixPath
+
+from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
+
+
+def run(context: StageContext) -> None:
+    """Measure every shard of ingest."""
+    limits = dataclasses.asdict(context.config.measure.limits)
+    shards = context.inputs["ingest"].files("shards/*.tar")
+    tasks = [ShardTask(PurePosixPath(path).stem, {"shard": path, "limits": limits}) for path in shards]
+    context.map_shards("pipelines.stages.measure:measure_shard", tasks)
+    context.metrics["measure"] = dict(context.counts)
+
+
+def measure_shard(context: ShardContext) -> ShardResult:
+    """Measure one shard. A sample whose image or caption cannot be read gets a row with its reason."""
+    import cv2
+
+    from components.curation.options import ImageLimits
+    from components.curation.signals import SIGNAL_SCHEMA, measure
+    from components.data.records import BadRecord, caption_of, image_part, read_records
+    from components.data.tables import write_rows
+
+    cv2.setNumThreads(1)  # the tasks beside this one have the other cores
+    args = context.task.args
+    limits = ImageLimits(**args["limits"])
+    rows = []
+    failed = 0
+    for record in read_records(context.fetch(args["shard"])):
+        image, caption, problem = None, None, None
+        if isinstance(record, BadRecord):
+            problem = (record.reason, record.detail)
+        else:
+            part = image_part(record)
+            image = part[1] if part else None
+            try:
+                caption = caption_of(record)
+            except ValueError as error:
+                problem = ("bad_caption", str(error))
+        signals = measure(image, caption, limits)
+        if problem:
+            signals |= {"error": problem[0], "detail": problem[1]}
+        failed += bool(signals["error"])
+        rows.append({**signals, "shard": context.task.name, "key": record.key})
+    write_rows(context.file(f"signals/{context.task.name}.parquet"), rows, SIGNAL_SCHEMA)
+    return ShardResult({"input": len(rows), "kept": len(rows) - failed, "dropped": 0, "failed": failed})
