@@ -1,0 +1,102 @@
+"""Drawing: scenes to anti-aliased pictures by signed distances, vectorised over pixels. No imaging library."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from components.scenes.options import BACKGROUNDS, COLOURS, stripe_colour
+from components.scenes.scene import TONES, Scene, SceneObject
+
+OUTLINE = 0.032  # width of an outline, share of the side
+STRIPE = 0.045  # width of one stripe, share of the side
+
+
+@functools.lru_cache(maxsize=8)
+def pixel_centres(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return x [1, S] and y [S, 1] of the pixels' centres, as shares of the side."""
+    centres = (np.arange(size, dtype=np.float32) + 0.5) / size
+    return centres[None, :], centres[:, None]
+
+
+def signed_distance(shape: str, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
+    """Return the distance from a shape's edge, negative inside; `x`, `y` are relative to its centre."""
+    if shape == "circle":
+        return np.hypot(x, y) - radius
+    if shape == "square":
+        return np.maximum(np.abs(x), np.abs(y)) - 0.88 * radius
+    if shape == "diamond":
+        return (np.abs(x) + np.abs(y) - 1.15 * radius) * np.float32(0.70710678)
+    assert shape == "triangle", shape
+    # Apex at (0, -r), base from (-0.98 r, 0.8 r) to (0.98 r, 0.8 r); the normals of its slopes.
+    nx, ny = 1.8 / np.hypot(1.8, 0.98), -0.98 / np.hypot(1.8, 0.98)
+    return np.maximum(np.abs(x) * nx + (y + radius) * ny, y - 0.8 * radius)
+
+
+def coverage(item: SceneObject, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return how much of each pixel [S, S] the object's own colour and its stripe colour cover, each 0-1."""
+    px, py = pixel_centres(size)
+    x, y = px - np.float32(item.x), py - np.float32(item.y)
+    distance = signed_distance(item.shape, x, y, item.radius)
+    covered = np.clip(0.5 - distance * size, 0, 1)
+    if item.fill == "outlined":
+        return covered * np.clip(0.5 + (distance + OUTLINE) * size, 0, 1), np.zeros_like(covered)
+    if item.fill == "striped":
+        # A triangle wave whose zeros are the stripes' edges, sharp to one pixel.
+        wave = np.abs((y / (2 * STRIPE)) % 1 - 0.5) - 0.25
+        second = np.clip(0.5 + wave * 2 * STRIPE * size, 0, 1) * covered
+        return covered - second, second
+    return covered, np.zeros_like(covered)
+
+
+def background_ends(background: str, graded: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return the background's colours at the top and at the bottom, float [3]."""
+    top = np.array(BACKGROUNDS[background], np.float32)
+    if not graded:
+        return top, top
+    return top, top + 50 if background == "black" else top * 0.75
+
+
+def background_picture(background: str, graded: bool, size: int) -> np.ndarray:
+    """Return a background as float [S, S, 3]."""
+    top, bottom = background_ends(background, graded)
+    column = top + pixel_centres(size)[1][..., None] * (bottom - top)
+    return np.broadcast_to(column, (size, size, 3)).astype(np.float32)
+
+
+def apply_tone(picture: np.ndarray, tone: str) -> np.ndarray:
+    """Return a float picture [..., 3] of 0-255 values under a global tone."""
+    scale, offset = TONES[tone]
+    return picture * np.array(scale, np.float32) + np.array(offset, np.float32)
+
+
+def remove_tone(picture: np.ndarray, tone: str) -> np.ndarray:
+    """Undo `apply_tone`."""
+    scale, offset = TONES[tone]
+    return (picture - np.array(offset, np.float32)) / np.array(scale, np.float32)
+
+
+def render(scene: Scene, size: int = 64) -> np.ndarray:
+    """Return the scene's picture, uint8 [S, S, 3]. The same scene gives the same bytes."""
+    picture = background_picture(scene.background, scene.graded, size)
+    for item in scene.objects:
+        own, second = coverage(item, size)
+        colour = np.array(COLOURS[item.colour], np.float32)
+        alternate = np.array(stripe_colour(COLOURS[item.colour]), np.float32)
+        picture = picture * (1 - own - second)[..., None] + own[..., None] * colour + second[..., None] * alternate
+    return np.clip(np.rint(apply_tone(picture, scene.tone)), 0, 255).astype(np.uint8)
+
+
+def render_batch(scenes: Sequence[Scene], size: int = 64) -> np.ndarray:
+    """Return the scenes' pictures, uint8 [N, S, S, 3]."""
+    if not scenes:
+        return np.zeros((0, size, size, 3), np.uint8)
+    return np.stack([render(scene, size) for scene in scenes])
+
+
+def object_mask(scene: Scene, index: int, size: int = 64) -> np.ndarray:
+    """Return the pixels that an object covers by more than half, bool [S, S]."""
+    own, second = coverage(scene.objects[index], size)
+    return np.asarray(own + second > 0.5)

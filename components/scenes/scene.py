@@ -1,0 +1,177 @@
+"""Scenes: what is in a picture, as data. Sampling, equality and JSON; drawing stands in `render.py`."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from components.scenes.options import (
+    BACKGROUNDS,
+    COLOURS,
+    EXTENT,
+    FILLS,
+    GAP,
+    RADII,
+    SHAPES,
+    SceneOptions,
+    distinguishable,
+)
+
+# Global tones, as (scale, offset) per channel on 0-255 values; "none" is the picture as it is.
+TONES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
+    "none": ((1, 1, 1), (0, 0, 0)),
+    "darker": ((0.6, 0.6, 0.6), (0, 0, 0)),
+    "brighter": ((0.6, 0.6, 0.6), (102, 102, 102)),
+    "warmer": ((0.9, 0.85, 0.6), (25.5, 8, 0)),
+    "cooler": ((0.6, 0.85, 0.9), (0, 8, 25.5)),
+}
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One object. `x` and `y` are its centre as shares of the picture's side, from the upper left."""
+
+    shape: str
+    colour: str
+    size: str
+    fill: str
+    x: float
+    y: float
+
+    @property
+    def radius(self) -> float:
+        """The object's radius, share of the side."""
+        return RADII[self.size]
+
+    @property
+    def look(self) -> tuple[str, str, str, str]:
+        """All but the place."""
+        return self.shape, self.colour, self.size, self.fill
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture's content: objects that do not overlap, a background (plain, or graded from top to bottom), a tone."""
+
+    objects: tuple[SceneObject, ...]
+    background: str
+    graded: bool = False
+    tone: str = "none"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the scene as JSON values."""
+        return asdict(self) | {"objects": [asdict(o) for o in self.objects]}
+
+    @staticmethod
+    def from_dict(value: Any) -> Scene:
+        """Read `to_dict`'s value. Raises ValueError for anything else."""
+        try:
+            objects = tuple(SceneObject(**{**o, "x": float(o["x"]), "y": float(o["y"])}) for o in value["objects"])
+            scene = Scene(objects, value["background"], bool(value["graded"]), value["tone"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"this is no scene: {error!r}") from None
+        for thing, known, given in (
+            ("background", BACKGROUNDS, [scene.background]), ("tone", TONES, [scene.tone]),
+            ("shape", SHAPES, [o.shape for o in objects]), ("colour", COLOURS, [o.colour for o in objects]),
+            ("size", RADII, [o.size for o in objects]), ("fill", FILLS, [o.fill for o in objects]),
+        ):  # fmt: skip
+            for name in given:
+                if name not in known:
+                    raise ValueError(f"this is no scene: unknown {thing} {name!r}")
+        return scene
+
+
+def fits(candidate: SceneObject, others: tuple[SceneObject, ...]) -> bool:
+    """True where an object lies inside the picture and clear of the others."""
+    reach = candidate.radius * EXTENT
+    if not (reach + GAP / 2 <= candidate.x <= 1 - reach - GAP / 2 and reach + GAP / 2 <= candidate.y <= 1 - reach - GAP / 2):
+        return False
+    return all(
+        np.hypot(candidate.x - o.x, candidate.y - o.y) >= reach + o.radius * EXTENT + GAP
+        # Neighbours in a grid are closer corner to corner than the circles around them allow, and still apart.
+        or max(abs(candidate.x - o.x), abs(candidate.y - o.y)) >= reach + o.radius * EXTENT + GAP / 2
+        for o in others
+    )
+
+
+def sample_place(options: SceneOptions, size: str, others: tuple[SceneObject, ...], rng: np.random.Generator) -> tuple[float, float] | None:
+    """Return a free place for an object of that size, or None where none was found."""
+    reach = RADII[size] * EXTENT + GAP / 2
+    if options.placement == "grid":
+        cells = [(i, j) for i in range(options.grid) for j in range(options.grid)]
+        for index in rng.permutation(len(cells)):
+            shift = rng.uniform(-options.jitter, options.jitter, 2)
+            x, y = ((np.array(cells[index]) + 0.5 + shift) / options.grid).tolist()
+            if fits(SceneObject("circle", "red", size, "solid", x, y), others):
+                return round(x, 4), round(y, 4)
+        return None
+    for _ in range(60):
+        x, y = rng.uniform(reach, 1 - reach, 2).tolist()
+        if fits(SceneObject("circle", "red", size, "solid", round(x, 4), round(y, 4)), others):
+            return round(x, 4), round(y, 4)
+    return None
+
+
+def sample_object(
+    options: SceneOptions, background: str, others: tuple[SceneObject, ...], rng: np.random.Generator, held_out: bool = False
+) -> SceneObject | None:
+    """Return a new object that fits beside the others; with `held_out`, of a combination that is held out."""
+    looks = [
+        (shape, colour, size, fill)
+        for shape, colour, size, fill in itertools.product(options.shapes, options.colours, options.sizes, options.fills)
+        if options.allowed(colour, shape) != held_out and distinguishable(colour, fill, background)
+    ]
+    for _ in range(8 if looks else 0):
+        shape, colour, size, fill = looks[rng.integers(len(looks))]
+        place = sample_place(options, size, others, rng)
+        if place is not None:
+            return SceneObject(shape, colour, size, fill, *place)
+    return None
+
+
+def sample_scene(options: SceneOptions, rng: np.random.Generator, held_out: bool = False) -> Scene:
+    """Return a scene. With `held_out`, its first object is of a held-out combination. Deterministic in `rng`.
+
+    Raises ValueError where `held_out` is asked for and nothing is held out.
+    """
+    if held_out and not options.held_out:
+        raise ValueError("no combination is held out: set held_out")
+    while True:
+        background = str(rng.choice(options.backgrounds))
+        graded = bool(rng.random() < options.graded)
+        count = int(rng.integers(options.min_objects, options.max_objects + 1))
+        objects: tuple[SceneObject, ...] = ()
+        for index in range(count):
+            added = sample_object(options, background, objects, rng, held_out and index == 0)
+            if added is None:
+                break
+            objects = (*objects, added)
+        # A crowded start leaves no room for the rest; begin again rather than give fewer objects.
+        if len(objects) == count:
+            return Scene(objects, background, graded)
+
+
+def with_object(scene: Scene, index: int, **changes: Any) -> Scene:
+    """Return the scene with one object changed."""
+    objects = list(scene.objects)
+    objects[index] = replace(objects[index], **changes)
+    return replace(scene, objects=tuple(objects))
+
+
+def same_scene(a: Scene, b: Scene, position_tolerance: float = 0.04) -> bool:
+    """True where both hold the same objects at the same places (in any order), background and tone.
+
+    `position_tolerance` is a share of the picture's side.
+    """
+    if (a.background, a.graded, a.tone, len(a.objects)) != (b.background, b.graded, b.tone, len(b.objects)):
+        return False
+    rest = list(b.objects)
+    for one in a.objects:
+        near = [o for o in rest if o.look == one.look and np.hypot(o.x - one.x, o.y - one.y) <= position_tolerance]
+        if not near:
+            return False
+        rest.remove(min(near, key=lambda o: float(np.hypot(o.x - one.x, o.y - one.y))))
+    return True
