@@ -1,1 +1,1 @@
-"""Bringing data in and out: downloads, WebDataset shards, tables, content digests. No decisions about samples."""
+"""The data room: downloading, WebDataset shards in and out, source lists, tables and content digests."""

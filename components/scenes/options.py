@@ -27,8 +27,9 @@ BACKGROUNDS: dict[str, Colour] = {
 }
 SHAPES = ("circle", "square", "triangle", "diamond")
 FILLS = ("solid", "outlined", "striped")
-RADII = {"small": 0.11, "large": 0.175}  # share of the picture's side
-EXTENT = 1.15  # how far a shape reaches from its centre, in radii
+RADII = {"small": 0.12, "large": 0.18}  # share of the picture's side
+EXTENT = 1.15  # how far a shape reaches from its centre along x and y, in radii
+REACH = 1.4  # how far its corners reach, in radii
 GAP = 0.035  # least free space between two objects, share of the side
 MIN_CONTRAST = 95.0  # least RGB distance of an object's colours from the background
 
@@ -62,7 +63,7 @@ class SceneOptions:
     graded: float = 0.3  # share of scenes whose background runs from light to dark
     placement: Literal["grid", "free"] = "free"  # in cells of a grid, or anywhere
     grid: int = 2  # cells per side, for placement grid
-    jitter: float = 0.06  # largest shift from a cell's centre, in cells
+    jitter: float = 0.04  # largest shift from a cell's centre, in cells
     held_out: tuple[str, ...] = ()  # "colour shape" combinations kept out of sampled scenes
 
     def __post_init__(self) -> None:

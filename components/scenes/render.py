@@ -10,7 +10,7 @@ import numpy as np
 from components.scenes.options import BACKGROUNDS, COLOURS, stripe_colour
 from components.scenes.scene import TONES, Scene, SceneObject
 
-OUTLINE = 0.032  # width of an outline, share of the side
+OUTLINE = 0.036  # width of an outline, share of the side
 STRIPE = 0.045  # width of one stripe, share of the side
 
 
@@ -30,15 +30,18 @@ def signed_distance(shape: str, x: np.ndarray, y: np.ndarray, radius: float) -> 
     if shape == "diamond":
         return (np.abs(x) + np.abs(y) - 1.15 * radius) * np.float32(0.70710678)
     assert shape == "triangle", shape
-    # Apex at (0, -r), base from (-0.98 r, 0.8 r) to (0.98 r, 0.8 r); the normals of its slopes.
-    nx, ny = 1.8 / np.hypot(1.8, 0.98), -0.98 / np.hypot(1.8, 0.98)
-    return np.maximum(np.abs(x) * nx + (y + radius) * ny, y - 0.8 * radius)
+    # Apex at (0, -1.1 r), base from (-1.1 r, 0.85 r) to (1.1 r, 0.85 r); (nx, ny) is normal to its right slope.
+    nx, ny = 1.95 / np.hypot(1.95, 1.1), -1.1 / np.hypot(1.95, 1.1)
+    return np.maximum(np.abs(x) * nx + (y + 1.1 * radius) * ny, y - 0.85 * radius)
 
 
-def coverage(item: SceneObject, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return how much of each pixel [S, S] the object's own colour and its stripe colour cover, each 0-1."""
+def coverage(item: SceneObject, size: int, window: tuple[slice, slice] = np.s_[:, :]) -> tuple[np.ndarray, np.ndarray]:
+    """Return how much of each pixel [S, S] the object's own colour and its stripe colour cover, each 0-1.
+
+    `window` (rows, columns) asks for a part of the picture only.
+    """
     px, py = pixel_centres(size)
-    x, y = px - np.float32(item.x), py - np.float32(item.y)
+    x, y = px[:, window[1]] - np.float32(item.x), py[window[0]] - np.float32(item.y)
     distance = signed_distance(item.shape, x, y, item.radius)
     covered = np.clip(0.5 - distance * size, 0, 1)
     if item.fill == "outlined":

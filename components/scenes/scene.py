@@ -15,6 +15,7 @@ from components.scenes.options import (
     FILLS,
     GAP,
     RADII,
+    REACH,
     SHAPES,
     SceneOptions,
     distinguishable,
@@ -90,8 +91,8 @@ def fits(candidate: SceneObject, others: tuple[SceneObject, ...]) -> bool:
     if not (reach + GAP / 2 <= candidate.x <= 1 - reach - GAP / 2 and reach + GAP / 2 <= candidate.y <= 1 - reach - GAP / 2):
         return False
     return all(
-        np.hypot(candidate.x - o.x, candidate.y - o.y) >= reach + o.radius * EXTENT + GAP
-        # Neighbours in a grid are closer corner to corner than the circles around them allow, and still apart.
+        np.hypot(candidate.x - o.x, candidate.y - o.y) >= (candidate.radius + o.radius) * REACH + GAP / 2
+        # Side by side, the boxes around two objects may lie closer than the circles around their corners.
         or max(abs(candidate.x - o.x), abs(candidate.y - o.y)) >= reach + o.radius * EXTENT + GAP / 2
         for o in others
     )
