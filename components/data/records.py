@@ -1,27 +1,25 @@
-"""Samples in WebDataset shards: writing them byte for byte the same every time, and reading tars nobody should trust.
+"""Samples in WebDataset shards: reading any tar into whole samples or reasons, and writing byte-identical shards.
 
-Writing is webdataset's own `TarWriter`. Reading is `tarfile`, because webdataset's reader neither bounds a member nor
-says what it left out; no member is ever written to disk under its own name.
+The walk over a tar's bytes is tar_members.py's; what a sample's parts mean is samples.py's. Written with plain tarfile, in the very bytes
+of webdataset.TarWriter(mtime=0): importing webdataset imports torch (2 s and 200 MB for every worker).
 """
 
 from __future__ import annotations
 
-import json
+import io
 import tarfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import BinaryIO
 
 from components.data.options import ShardLimits
-
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm", "avif", "jxl")
+from components.data.tar_members import Member, TarFault, walk_members
 
 
 @dataclass(frozen=True)
 class Record:
-    """One sample: its key, and its files by extension (lower case, no leading dot; may hold dots: `source.png`)."""
+    """One whole sample: `parts` maps an extension (lower case, no leading dot, may hold dots) to the file's bytes."""
 
     key: str
     parts: dict[str, bytes]
@@ -29,165 +27,158 @@ class Record:
 
 @dataclass(frozen=True)
 class BadRecord:
-    """A sample that could not be read: `reason` in snake_case, `detail` for people."""
+    """A sample that cannot be used, or (key is "") a fault of the whole shard; `reason` is snake_case, `detail` for people."""
 
     key: str
     reason: str
     detail: str
 
 
-def write_records(path: Path, records: Iterable[Record]) -> int:
-    """Write samples as an uncompressed tar in the given order; return how many. Equal samples give equal bytes."""
-    from webdataset.writer import TarWriter
+class _Group:
+    """The files of one key as they arrive; the first fault spoils the sample."""
 
-    count = 0
-    with TarWriter(str(path), encoder=False, mtime=0, user="pixsem", group="pixsem", mode=0o644) as writer:
-        for record in records:
-            writer.write({"__key__": record.key, **record.parts})
-            count += 1
-    return count
-
-
-def read_records(path: Path, limits: ShardLimits | None = None) -> Iterator[Record | BadRecord]:
-    """Yield every sample of a tar: whole, or as a `BadRecord` that says why not.
-
-    Nothing in the file's content raises. Consecutive members of one key are one sample. A tar that ends in the middle
-    yields what came before and then one `truncated_tar`; what is no tar at all yields one `not_a_tar`.
-    Raises FileNotFoundError.
-    """
-    limits = limits or ShardLimits()
-    name = path.name
-    seen: set[str] = set()
-    current: _Sample | None = None
-    # Uncompressed only ("r:"): a compressed shard could unpack without bound, and cannot be read from its middle.
-    with path.open("rb") as handle:
-        if path.stat().st_size == 0:
-            yield BadRecord(name, "empty_file", "the shard has no bytes")
-            return
-        try:
-            with tarfile.open(fileobj=handle, mode="r:") as tar:
-                for index in range(limits.max_members):
-                    member = tar.next()
-                    if member is None:
-                        break
-                    refused = _refuse(member)
-                    if refused is not None:
-                        if refused:
-                            yield BadRecord(_printable(member.name), "unsafe_member", refused)
-                        continue
-                    key, extension = split_name(member.name)
-                    if current is not None and current.key != key:
-                        yield current.finish()
-                        current = None
-                    if current is None:
-                        current = _Sample(key, duplicate=key in seen)
-                        seen.add(key)
-                    current.add(extension, member, tar, limits)
-                    if index == limits.max_members - 1:
-                        yield BadRecord(name, "too_many_members", f"more than {limits.max_members} files; the rest was not read")
-                # tarfile takes a cut in the padding or in a header for the end of the archive; the size tells.
-                if current is None and not seen and not _is_tar_end(path):
-                    yield BadRecord(name, "not_a_tar", "no tar header was found")
-        except (tarfile.TarError, EOFError, OSError, ValueError, UnicodeError, zlib.error) as error:
-            if current is not None:
-                yield BadRecord(current.key, "truncated_tar", f"the tar ends or breaks inside this sample: {error}")
-                return
-            reason = "truncated_tar" if seen else "not_a_tar"
-            yield BadRecord(name, reason, f"{error}" or type(error).__name__)
-            return
-    if current is not None:
-        yield current.finish()
-
-
-def _is_tar_end(path: Path) -> bool:
-    # A tar without members is two blocks of zeros.
-    with path.open("rb") as handle:
-        return not handle.read(1024).strip(b"\0")
-
-
-def _refuse(member: tarfile.TarInfo) -> str | None:
-    """Return why a member is not read ('' for a folder, which is no sample), or None where it is fine."""
-    if member.isdir():
-        return ""
-    if not member.isreg():
-        return "a link, device or other special member"
-    path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts or "\\" in member.name or "\0" in member.name:
-        return "its name points outside the shard"
-    if any(0xD800 <= ord(c) <= 0xDFFF for c in member.name):
-        return "its name is not utf-8"
-    key, extension = split_name(member.name)
-    return None if key and extension else "its name has no key or no extension"
-
-
-def split_name(name: str) -> tuple[str, str]:
-    """Split a member's name at the first dot of its last part, as WebDataset does: (key, extension)."""
-    folder, _, base = name.rpartition("/")
-    stem, _, extension = base.partition(".")
-    return (f"{folder}/{stem}" if folder else stem) if stem else "", extension.lower()
-
-
-def _printable(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")[:200]
-
-
-class _Sample:
-    """A sample as it is read, member by member."""
-
-    def __init__(self, key: str, duplicate: bool) -> None:
+    def __init__(self, key: str) -> None:
         self.key = key
         self.parts: dict[str, bytes] = {}
-        self.bad: tuple[str, str] | None = ("duplicate_key", "an earlier sample of this shard has the same key") if duplicate else None
-        self._bytes = 0
+        self.size = 0
+        self.fault: tuple[str, str] | None = None
 
-    def add(self, extension: str, member: tarfile.TarInfo, tar: tarfile.TarFile, limits: ShardLimits) -> None:
-        if member.size > limits.max_member_bytes or self._bytes + member.size > limits.max_sample_bytes:
-            self.bad = self.bad or ("too_large", f".{extension} has {member.size:,} bytes")
-        elif extension in self.parts:
-            self.bad = self.bad or ("duplicate_member", f"two files named .{extension}")
-        if self.bad:
+    def add(self, extension: str, member: Member, limits: ShardLimits) -> None:
+        if member.data is None:
+            self.spoil(member.reason, member.detail)
             return
-        handle = tar.extractfile(member)
-        assert handle is not None
-        data = handle.read()
-        if len(data) != member.size:
-            raise tarfile.ReadError(f".{extension} has {len(data)} of {member.size} bytes")
-        self._bytes += len(data)
-        self.parts[extension] = data
+        self.size += len(member.data)
+        if self.size > limits.max_sample_bytes:
+            self.spoil("sample_too_large", f"its files have over {limits.max_sample_bytes} bytes together")
+        elif len(self.parts) >= limits.max_parts_per_sample:
+            self.spoil("too_many_parts", f"it has over {limits.max_parts_per_sample} files")
+        if self.fault is None:
+            self.parts[extension] = member.data
 
-    def finish(self) -> Record | BadRecord:
-        return BadRecord(self.key, *self.bad) if self.bad else Record(self.key, self.parts)
+    def spoil(self, reason: str, detail: str) -> None:
+        self.fault = self.fault or (reason, detail)
+        self.parts = {}
 
 
-def image_part(record: Record) -> tuple[str, bytes] | None:
-    """Return (extension, bytes) of a sample's image, or None where it has none."""
-    for extension in IMAGE_EXTENSIONS:
-        if extension in record.parts:
-            return extension, record.parts[extension]
+def read_records(source: str | Path | BinaryIO, limits: ShardLimits | None = None) -> Iterator[Record | BadRecord]:
+    """Every sample of a tar shard in order, each once, as a Record or as a BadRecord with its reason.
+
+    `source`: a local path, or an open binary stream. One sample is in memory at a time. Files of one sample stand together, and its key
+    ends at the first dot of the file's name, as in webdataset. Faults of the shard itself (truncated, no tar, compressed) are one
+    BadRecord: of the sample they cut, else with the key "". Raises ValueError where there is no such file, OSError where reading fails;
+    never for the content.
+    """
+    limits = limits or ShardLimits()
+    if isinstance(source, str | Path):
+        path = Path(source)
+        if not path.is_file():
+            raise ValueError(f"no shard at {path}; give the path of a .tar file")
+        with path.open("rb") as stream:
+            yield from _read_stream(stream, limits)
+    else:
+        yield from _read_stream(source, limits)
+
+
+def _read_stream(stream: BinaryIO, limits: ShardLimits) -> Iterator[Record | BadRecord]:
+    seen: set[str] = set()
+    group: _Group | None = None
+    for item in walk_members(stream, limits):
+        if isinstance(item, TarFault):
+            key = _printable(_split_name(item.member)[0]) if item.member is not None else ""
+            if group is not None and group.key == key:
+                group.spoil(item.reason, item.detail)
+            elif group is not None:
+                yield _finish(group, seen)
+                group = None
+            if group is None:
+                yield BadRecord(key, item.reason, item.detail)
+            continue
+        if _is_shard_metadata(item.name):
+            continue
+        raw_key, extension = _split_name(item.name)
+        key = _printable(raw_key)
+        fault = _name_fault(item.name, raw_key, extension, limits)
+        if group is None or group.key != key or extension in group.parts:
+            if group is not None:
+                yield _finish(group, seen)
+            group = _Group(key)
+        if fault is not None:
+            group.spoil(*fault)
+        group.add(extension, item, limits)
+    if group is not None:
+        yield _finish(group, seen)
+
+
+def _finish(group: _Group, seen: set[str]) -> Record | BadRecord:
+    if group.fault is None and group.key in seen:
+        group.spoil("duplicate_key", f"the key {group.key!r} was there before in this shard; the first one counts")
+    if group.fault is not None:
+        return BadRecord(group.key, *group.fault)
+    seen.add(group.key)
+    return Record(group.key, group.parts)
+
+
+def _split_name(name: str) -> tuple[str, str]:
+    """`a/b.source.png` -> (`a/b`, `source.png`); a name without a key or an extension gives "" for it."""
+    folder, slash, base = name.rpartition("/")
+    stem, _, extension = base.partition(".")
+    return (folder + slash + stem if stem else ""), extension.lower()
+
+
+def _name_fault(name: str, key: str, extension: str, limits: ShardLimits) -> tuple[str, str] | None:
+    shown = _printable(name)[:120]
+    if name.startswith("/") or "\\" in name or ".." in name.split("/") or (len(name) > 1 and name[1] == ":"):
+        return "unsafe_member", f"{shown} leads out of the shard"
+    if _printable(name) != name:
+        return "bad_name", f"{shown} is not readable utf-8 text"
+    if len(name.encode()) > limits.max_name_bytes:
+        return "bad_name", f"{shown}... is longer than {limits.max_name_bytes} bytes"
+    if not key:
+        return "no_key", f"{shown} has no name before its first dot"
+    if not extension:
+        return "no_extension", f"{shown} has no extension, so its part in a sample is not known"
     return None
 
 
-def caption_of(record: Record) -> str | None:
-    """Return a sample's caption, or None where it has none. Raises ValueError where it is not utf-8."""
-    data = record.parts.get("txt")
-    if data is None:
-        value = metadata_of(record).get("caption")
-        return value if isinstance(value, str) else None
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"the caption of {record.key} is not utf-8 ({error.reason} at byte {error.start})") from None
+def _is_shard_metadata(name: str) -> bool:
+    """Files like `__info__` describe the shard, in webdataset's convention; they are of no sample."""
+    base = name.rpartition("/")[2]
+    return base.startswith("__") and base.endswith("__") and len(base) > 4
 
 
-def metadata_of(record: Record) -> dict[str, Any]:
-    """Return a sample's metadata, {} where it has none. Raises ValueError where it is not a JSON object."""
-    data = record.parts.get("json")
-    if data is None:
-        return {}
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"the metadata of {record.key} is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"the metadata of {record.key} is a JSON {type(value).__name__}, not an object")
-    return value
+def _printable(text: str) -> str:
+    """Broken utf-8 and control characters as backslash escapes; other text unchanged."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def write_records(path: str | Path, records: Iterable[Record]) -> int:
+    """Write records to a tar at `path` in the order given and return their number. Equal records give equal bytes.
+
+    Raises ValueError for a key or extension that would not read back as the same sample. The file is written in place: give a
+    temporary name and rename it.
+    """
+    count = 0
+    seen: set[str] = set()
+    limits = ShardLimits()
+    # PAX falls back to plain ustar headers unless a name needs more: the bytes TarWriter writes, and long keys still fit
+    with tarfile.open(Path(path), "w", format=tarfile.PAX_FORMAT) as tar:
+        for record in records:
+            if record.key in seen or not record.parts:
+                what = "is there twice" if record.key in seen else "has no parts"
+                raise ValueError(f"cannot write {path}: the sample {record.key!r} {what}")
+            seen.add(record.key)
+            for extension in sorted(record.parts):
+                name = f"{record.key}.{extension}"
+                if _split_name(name) != (record.key, extension) or _name_fault(name, record.key, extension, limits):
+                    raise ValueError(
+                        f"cannot write {path}: {name!r} would not read back as sample {record.key!r} with part {extension!r}; "
+                        "a key has no dot in its last part and no '..', an extension is lower case"
+                    )
+                info = tarfile.TarInfo(name)
+                info.size = len(record.parts[extension])
+                info.mode = 0o644
+                tar.addfile(info, io.BytesIO(record.parts[extension]))
+            count += 1
+    return count

@@ -1,63 +1,133 @@
-"""Tables: parquet files of one row per sample, with a written schema. Columns go in and out as plain lists."""
+"""Parquet tables, one row per sample: written with a stated schema, read back as plain lists. Equal input gives equal bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# The names a schema may use, and what parquet calls them.
-TYPES = ("string", "int32", "int64", "uint64", "float32", "float64", "bool", "binary", "list<string>")
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_TYPES: dict[str, pa.DataType] = {
+    "string": pa.string(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "uint64": pa.uint64(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "binary": pa.binary(),
+    "list<string>": pa.list_(pa.string()),
+}
+_ROW_GROUP = 65536
 
 
-def write_table(path: Path, columns: dict[str, list[Any]], schema: dict[str, str]) -> None:
-    """Write columns of equal length as parquet. `schema` gives each column's type, one of `TYPES`, in order.
+def arrow_schema(schema: Mapping[str, str]) -> pa.Schema:
+    """The Arrow schema for {column: type name}; type names are string, int32, int64, uint64, float32, ..., list<string>."""
+    unknown = {name: kind for name, kind in schema.items() if kind not in _TYPES}
+    if unknown:
+        raise ValueError(f"unknown column types {unknown}; the types are {', '.join(_TYPES)}")
+    return pa.schema([pa.field(name, _TYPES[kind]) for name, kind in schema.items()])
 
-    Equal columns give equal bytes. The file is whole only when this returns: write aside and rename.
+
+def write_table(path: str | Path, columns: Mapping[str, Sequence[Any]], schema: Mapping[str, str]) -> int:
+    """Write `columns` (lists or numpy arrays of one length; None is null) to parquet and return the number of rows.
+
+    Written in place: give a temporary name and rename it. Raises ValueError where columns and schema differ or a value does not fit.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    wanted = arrow_schema(schema)
+    if set(columns) != set(schema):
+        missing, extra = sorted(set(schema) - set(columns)), sorted(set(columns) - set(schema))
+        raise ValueError(f"cannot write {path}: columns missing {missing}, columns not in the schema {extra}")
+    lengths = {name: len(columns[name]) for name in schema}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"cannot write {path}: columns of different lengths {lengths}")
+    arrays = []
+    for field in wanted:
+        try:
+            arrays.append(pa.array(columns[field.name], type=field.type))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeError) as error:
+            raise ValueError(f"cannot write {path}: column {field.name!r} is no {field.type}: {error}") from error
+    table = pa.Table.from_arrays(arrays, schema=wanted)
+    pq.write_table(table, str(path), compression="zstd", row_group_size=_ROW_GROUP)
+    return table.num_rows
 
-    assert set(columns) == set(schema), f"columns {sorted(set(columns) ^ set(schema))} are not in both"
-    fields = pa.schema([(name, _type(kind)) for name, kind in schema.items()])
-    pq.write_table(pa.table({name: columns[name] for name in schema}, schema=fields), path, compression="zstd")
+
+def read_table(path: str | Path, columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
+    """The table as {column: list}, all columns or those named, in that order. Raises ValueError for what cannot be read."""
+    with _open(path) as parquet:
+        names = _known(path, parquet.schema_arrow.names, columns)
+        table = parquet.read(columns=names)
+    return {name: table.column(name).to_pylist() for name in names}
 
 
-def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: dict[str, str]) -> int:
-    """Write rows (dicts with every key of the schema) as parquet; return how many."""
-    listed = list(rows)
-    write_table(path, {name: [row[name] for row in listed] for name in schema}, schema)
-    return len(listed)
+def iter_table(
+    path: str | Path, columns: Sequence[str] | None = None, batch_rows: int = 8192
+) -> Iterator[dict[str, list[Any]]]:
+    """The table in batches of at most `batch_rows` rows, for what must not be in memory at once."""
+    with _open(path) as parquet:
+        names = _known(path, parquet.schema_arrow.names, columns)
+        for batch in parquet.iter_batches(batch_size=batch_rows, columns=names):
+            yield {name: batch.column(name).to_pylist() for name in names}
 
 
-def read_table(path: Path, columns: list[str] | None = None) -> dict[str, list[Any]]:
-    """Read a parquet file as columns. Raises ValueError where it is damaged or a column is missing."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def count_rows(path: str | Path) -> int:
+    """Number of rows, read from the footer alone."""
+    with _open(path) as parquet:
+        return int(parquet.metadata.num_rows)
 
+
+def concat_tables(paths: Sequence[str | Path], out_path: str | Path) -> int:
+    """Write the rows of all tables, in order, to one at `out_path`; returns their number.
+
+    One row group is in memory at a time. Raises ValueError where there are no tables or their schemas differ.
+    """
+    if not paths:
+        raise ValueError(f"no tables to put together into {out_path}")
+    schema: pa.Schema | None = None
+    rows = 0
+    writer: pq.ParquetWriter | None = None
     try:
-        table = pq.read_table(path, columns=columns)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise ValueError(f"{path} is not a readable parquet file: {error}") from None
-    missing = set(columns or []) - set(table.column_names)
-    if missing:
-        raise ValueError(f"{path} has no column {sorted(missing)[0]}; it has {', '.join(table.column_names)}")
-    return {name: table.column(name).to_pylist() for name in table.column_names}
+        for path in paths:
+            with _open(path) as parquet:
+                if schema is None:
+                    schema = parquet.schema_arrow
+                    writer = pq.ParquetWriter(str(out_path), schema, compression="zstd")
+                if parquet.schema_arrow != schema:
+                    raise ValueError(f"{path} has the columns {parquet.schema_arrow.names} or types unlike {paths[0]}'s")
+                assert writer is not None
+                for batch in parquet.iter_batches(batch_size=_ROW_GROUP):
+                    writer.write_batch(batch)
+                    rows += batch.num_rows
+    finally:
+        if writer is not None:
+            writer.close()
+    return rows
 
 
-def read_tables(paths: Iterable[Path], columns: list[str] | None = None) -> dict[str, list[Any]]:
-    """Read several parquet files of one schema, one after the other."""
-    merged: dict[str, list[Any]] = {}
-    for path in paths:
-        for name, values in read_table(path, columns).items():
-            merged.setdefault(name, []).extend(values)
-    return merged
+def _open(path: str | Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(str(path))
+    except FileNotFoundError as error:
+        raise ValueError(f"no table at {path}") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path} cannot be read as parquet: {error}") from error
 
 
-def _type(kind: str) -> Any:
-    import pyarrow as pa
+def _known(path: str | Path, names: list[str], wanted: Sequence[str] | None) -> list[str]:
+    if wanted is None:
+        return names
+    for name in wanted:
+        if name not in names:
+            raise ValueError(missing_column(path, name, names))
+    return list(wanted)
 
-    assert kind in TYPES, kind
-    return pa.list_(pa.string()) if kind == "list<string>" else pa.type_for_alias(kind)
+
+def missing_column(path: str | Path, name: str, names: Sequence[str]) -> str:
+    """The message for a column that is not there: which ones are, and the nearest."""
+    near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1, cutoff=0.5)
+    hint = next((f"; did you mean {n!r}?" for n in names if near and n.lower() == near[0]), "")
+    shown = ", ".join(repr(n[:60]) for n in names[:30]) + (", ..." if len(names) > 30 else "")
+    return f"{path} has no column {name!r}; its columns are {shown}{hint}"

@@ -181,7 +181,7 @@ def _check_overrides(overrides: list[str], folders: list[Path]) -> dict[str, str
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import OverrideParseException
 
-    chosen = {}
+    chosen: dict[str, str] = {}
     for text in overrides:
         try:
             override = OverridesParser.create().parse_override(text)

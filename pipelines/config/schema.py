@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.curation.editing.options import EditOptions
 from components.curation.options import CurationRules, FaultOptions, ImageLimits
-from components.data.options import DownloadOptions, ShardLimits
+from components.data.download_options import DownloadOptions
+from components.data.options import ShardLimits
 from components.scenes.options import SceneOptions
 
 

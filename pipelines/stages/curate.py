@@ -51,8 +51,7 @@ def _score(context: StageContext, planted: list[dict[str, Any]], columns: dict[s
     """Add precision and recall per planted fault; what cannot be computed goes to `metrics.absent` with its reason."""
     from components.curation.faults import score_faults
 
-    identities = list(zip(columns["shard"], columns["key"], strict=True))
-    for fault, figures in score_faults(planted, identities, decisions).items():
+    for fault, figures in score_faults(planted, columns["key"], decisions).items():
         absent = figures.pop("absent", None)
         context.metrics["curation"][fault] = figures
         if absent:
@@ -61,8 +60,9 @@ def _score(context: StageContext, planted: list[dict[str, Any]], columns: dict[s
 
 def write_shard(context: ShardContext) -> ShardResult:
     """Copy the kept samples of one shard, and write its decision rows."""
-    from components.data.records import Record, metadata_of, read_records, write_records
-    from components.data.tables import write_rows
+    from components.data.records import Record, read_records, write_records
+    from components.data.samples import metadata_of
+    from pipelines.stages.rows import write_rows
 
     args = context.task.args
     rows = args["rows"]
@@ -72,7 +72,8 @@ def write_shard(context: ShardContext) -> ShardResult:
         # Rows stand in the order of the shard's samples: keys alone would mix up duplicates.
         for record, (key, state, _, _) in zip(read_records(context.fetch(args["shard"])), rows, strict=True):
             assert record.key == key, f"shard {context.task.name} has changed since it was measured"
-            known = metadata_of(record) if isinstance(record, Record) and _readable(record) else {}
+            found = metadata_of(record) if isinstance(record, Record) else None
+            known = found if isinstance(found, dict) else {}
             faults.append({name: known[name] for name in ("faults", "fault_source") if name in known})
             if state == "kept":
                 yield record
@@ -85,20 +86,11 @@ def write_shard(context: ShardContext) -> ShardResult:
     return ShardResult(counts, {"faults": faults})
 
 
-def _readable(record: Any) -> bool:
-    from components.data.records import metadata_of
-
-    try:
-        metadata_of(record)
-    except ValueError:
-        return False
-    return True
-
-
 def _sheet(context: StageContext, tasks: list[ShardTask]) -> None:
     """Write the contact sheet: a few samples of every reason, spread over the shards."""
     from components.curation.sheet import SheetRow, contact_sheet_html, contact_sheet_png
-    from components.data.records import Record, caption_of, image_part, read_records
+    from components.data.records import Record, read_records
+    from components.data.samples import caption_of, image_part
 
     wanted: dict[str, int] = Counter(row[2] or row[1] for task in tasks for row in task.args["rows"])
     chosen: list[Any] = []
@@ -112,12 +104,10 @@ def _sheet(context: StageContext, tasks: list[ShardTask]) -> None:
                 if taken[label] >= SHEET_SAMPLES:
                     continue
                 part = image_part(record) if isinstance(record, Record) else None
-                try:
-                    caption = caption_of(record) if isinstance(record, Record) else None
-                except ValueError as error:
-                    caption = f"({error})"
+                found = caption_of(record) if isinstance(record, Record) else None
+                caption = found if isinstance(found, str) else ""
                 taken[label] += 1
-                chosen.append(SheetRow(f"{task.name}/{key}", state, reason, detail, caption or "", part[1] if part else b""))
+                chosen.append(SheetRow(f"{task.name}/{key}", state, reason, detail, caption, part[1] if part else b""))
     totals = dict(sorted(wanted.items()))
     with context.output("sheet.html") as path:
         path.write_text(contact_sheet_html(chosen, totals), "utf-8")

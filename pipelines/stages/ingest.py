@@ -21,7 +21,7 @@ CACHE = "cache/source_digests.json"
 
 def run(context: StageContext) -> None:
     """Make the shards of the configured source."""
-    from components.data.folder import chunks
+    from components.data.folder_source import chunks
 
     source = context.config.source
     if isinstance(source, ScenesSource):
@@ -33,7 +33,7 @@ def run(context: StageContext) -> None:
     elif isinstance(source, UrlsSource):
         function, tasks = "pipelines.stages.ingest:download", _url_tasks(source)
     elif isinstance(source, WebDatasetSource):
-        from components.data.webdataset_source import list_shards
+        from components.data.shard_source import list_shards
 
         function = "pipelines.stages.ingest:copy_shard"
         tasks = [
@@ -51,7 +51,7 @@ def run(context: StageContext) -> None:
 
 def source_digests(config: Config, store: Store) -> dict[str, str]:
     """Return the content digest of what the source reads from outside the store; {} for scenes."""
-    from components.data.digest import digest_files
+    from components.data.source_digest import digest_files
 
     source = config.source
     if isinstance(source, ScenesSource):
@@ -60,12 +60,12 @@ def source_digests(config: Config, store: Store) -> dict[str, str]:
         path = Path(source.path)
         paths, root = [path], path.parent
     elif isinstance(source, WebDatasetSource):
-        from components.data.webdataset_source import list_shards
+        from components.data.shard_source import list_shards
 
         paths = list_shards(source.shards)
         root = paths[0].parent
     else:
-        from components.data.folder import find_captions, list_images
+        from components.data.folder_source import find_captions, list_images
 
         root = Path(source.path)
         captions = find_captions(root, source.captions)
@@ -89,7 +89,7 @@ def _read_cache(store: Store) -> dict[str, list[object]]:
 
 
 def _url_tasks(source: UrlsSource) -> list[ShardTask]:
-    from components.data.folder import chunks
+    from components.data.folder_source import chunks
     from components.data.url_lists import count_rows
 
     columns = [source.url_column, source.caption_column, *source.extra_columns]
@@ -135,7 +135,7 @@ def download(context: ShardContext) -> ShardResult:
 def copy_shard(context: ShardContext) -> ShardResult:
     """Copy the whole samples of an existing shard."""
     from components.data.options import ShardLimits
-    from components.data.webdataset_source import normalise_shard
+    from components.data.shard_source import normalise_shard
 
     args = context.task.args
     limits = ShardLimits(**args["limits"])
@@ -144,7 +144,7 @@ def copy_shard(context: ShardContext) -> ShardResult:
 
 
 def _folder_tasks(source: FolderSource) -> list[ShardTask]:
-    from components.data.folder import chunks, list_samples
+    from components.data.folder_source import chunks, list_samples
 
     folder = Path(source.path).resolve()
     samples = list_samples(folder, source.captions, source.image_column, source.caption_column)
@@ -157,10 +157,10 @@ def _folder_tasks(source: FolderSource) -> list[ShardTask]:
 
 def copy_images(context: ShardContext) -> ShardResult:
     """Bring one shard's worth of a folder's images in, their bytes as they are."""
-    from components.data.folder import FolderSample, read_sample
+    from components.data.folder_source import FolderSample, read_sample
     from components.data.options import ShardLimits
     from components.data.records import BadRecord, write_records
-    from components.data.webdataset_source import row
+    from components.data.shard_source import row
 
     args = context.task.args
     limits = ShardLimits(**args["limits"])
@@ -181,8 +181,8 @@ def copy_images(context: ShardContext) -> ShardResult:
 
 
 def _write_rows(context: ShardContext, rows: list[dict[str, Any]]) -> ShardResult:
-    from components.data.tables import write_rows
-    from components.data.webdataset_source import ROWS_SCHEMA
+    from components.data.shard_source import ROWS_SCHEMA
+    from pipelines.stages.rows import write_rows
 
     write_rows(context.file(f"rows/{context.task.name}.parquet"), rows, ROWS_SCHEMA)
     statuses = Counter(r["status"] for r in rows)

@@ -11,13 +11,13 @@ import numpy as np
 from components.curation.faults import FaultPlan, apply_fault, plan_faults
 from components.curation.options import FaultOptions
 from components.data.records import Record, write_records
-from components.data.tables import write_rows
-from components.data.webdataset_source import ROWS_SCHEMA, row
+from components.data.shard_source import ROWS_SCHEMA, row
 from components.scenes.describe import describe, describe_wrong
 from components.scenes.options import SceneOptions
 from components.scenes.render import render
 from components.scenes.scene import Scene, sample_scene
 from pipelines.stage import ShardContext, ShardResult, derive_seed
+from pipelines.stages.rows import write_rows
 
 
 def make_shard(context: ShardContext) -> ShardResult:

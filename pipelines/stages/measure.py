@@ -26,8 +26,9 @@ def measure_shard(context: ShardContext) -> ShardResult:
 
     from components.curation.options import ImageLimits
     from components.curation.signals import SIGNAL_SCHEMA, measure
-    from components.data.records import BadRecord, caption_of, image_part, read_records
-    from components.data.tables import write_rows
+    from components.data.records import BadRecord, read_records
+    from components.data.samples import caption_of, image_part
+    from pipelines.stages.rows import write_rows
 
     cv2.setNumThreads(1)  # the tasks beside this one have the other cores
     args = context.task.args
@@ -41,10 +42,11 @@ def measure_shard(context: ShardContext) -> ShardResult:
         else:
             part = image_part(record)
             image = part[1] if part else None
-            try:
-                caption = caption_of(record)
-            except ValueError as error:
-                problem = ("bad_caption", str(error))
+            found = caption_of(record)
+            if isinstance(found, BadRecord):
+                problem = (found.reason, found.detail)
+            else:
+                caption = found
         signals = measure(image, caption, limits)
         if problem:
             signals |= {"error": problem[0], "detail": problem[1]}

@@ -50,7 +50,7 @@ def make_pairs(context: ShardContext) -> ShardResult:
     import cv2
 
     from components.data.records import write_records
-    from components.data.tables import write_rows
+    from pipelines.stages.rows import write_rows
 
     cv2.setNumThreads(1)
     attempts: list[dict[str, Any]] = []
@@ -67,7 +67,8 @@ def _pairs(context: ShardContext, attempts: list[dict[str, Any]]) -> Iterator[An
     """Yield the records of one shard's pairs, and add a row to `attempts` for each attempt."""
     from components.curation.images import ImageError, decode_image
     from components.curation.options import ImageLimits
-    from components.data.records import Record, caption_of, image_part, metadata_of, read_records
+    from components.data.records import Record, read_records
+    from components.data.samples import caption_of, image_part, metadata_of
 
     args = context.task.args
     limits = ImageLimits(**args["limits"])
@@ -85,18 +86,20 @@ def _pairs(context: ShardContext, attempts: list[dict[str, Any]]) -> Iterator[An
         except ImageError as error:
             attempts.append({**row, "reason": error.reason, "detail": error.detail})
             continue
-        metadata = metadata_of(record)
+        found, caption = metadata_of(record), caption_of(record)
+        metadata = found if isinstance(found, dict) else {}
+        caption = caption if isinstance(caption, str) else None
         seed = derive_seed(context.seed, record.key)
         if "scene" in metadata:
             made = _scene_pairs(metadata["scene"], rgb, args["settings"], metadata.get("scene_options", {}), seed)
         else:
             donors = _donors(path, limits) if donors is None else donors
-            made = _photo_pairs(rgb, record.key, caption_of(record), donors, args["settings"]["photos"], seed)
+            made = _photo_pairs(rgb, record.key, caption, donors, args["settings"]["photos"], seed)
         for number, (attempt, parts, extra) in enumerate(made):
             key = f"{record.key}_{number:02d}"
             attempts.append({**row, **attempt, "key": key if parts else ""})
             if parts:
-                about = {"source_key": record.key, "source_shard": context.task.name, "caption": caption_of(record)}
+                about = {"source_key": record.key, "source_shard": context.task.name, "caption": caption}
                 about |= {"kind": attempt["kind"], "family": attempt["family"], **extra}
                 parts["json"] = json.dumps(about, ensure_ascii=False, sort_keys=True).encode()
                 yield Record(key, parts)
@@ -174,7 +177,8 @@ def _donors(path: Any, limits: Any) -> list[Any]:
     """Return the first photos of a shard as givers of objects. None has a name: what they show is not known for sure."""
     from components.curation.editing.base import Donor
     from components.curation.images import ImageError, decode_image
-    from components.data.records import Record, image_part, read_records
+    from components.data.records import Record, read_records
+    from components.data.samples import image_part
 
     donors = []
     for record in read_records(path):

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components.data.options import ShardLimits
-from components.data.records import BadRecord, Record, image_part, read_records, write_records
+from components.data.records import BadRecord, Record, read_records, write_records
+from components.data.samples import image_part
 
 ROWS_SCHEMA = {"key": "string", "source": "string", "status": "string", "reason": "string", "detail": "string"}
 

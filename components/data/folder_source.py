@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from components.data.options import ShardLimits
-from components.data.records import IMAGE_EXTENSIONS, BadRecord, Record
+from components.data.records import BadRecord, Record
+from components.data.samples import IMAGE_EXTENSIONS
 from components.data.url_lists import read_list
 
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")

@@ -1,0 +1,1 @@
+"""Signals of images and captions, decisions from them, and edit pairs. Reads and writes no files."""

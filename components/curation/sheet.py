@@ -1,0 +1,119 @@
+"""Contact sheets: pictures of kept and dropped samples by reason, as one PNG and as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from components.curation.images import ImageError, decode_image
+from components.curation.options import ImageLimits
+
+CELL = 96  # side of a thumbnail, pixels
+LABEL = 210  # width of the reason's column, pixels
+WHITE = (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """One sample on a sheet: its name, what was decided and why, its caption, its image's bytes (may be broken)."""
+
+    name: str
+    state: str
+    reason: str
+    detail: str
+    caption: str
+    image: bytes
+
+
+def _thumbnail(data: bytes) -> Image.Image:
+    """Return a thumbnail on white; a crossed grey square for what cannot be decoded."""
+    cell = Image.new("RGB", (CELL, CELL), WHITE)
+    try:
+        picture = Image.fromarray(decode_image(data, ImageLimits()).rgb)
+    except ImageError:
+        draw = ImageDraw.Draw(cell)
+        draw.rectangle((4, 4, CELL - 5, CELL - 5), outline=(170, 170, 170))
+        draw.line((4, 4, CELL - 5, CELL - 5), fill=(170, 170, 170))
+        draw.line((CELL - 5, 4, 4, CELL - 5), fill=(170, 170, 170))
+        return cell
+    scale = CELL / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    cell.paste(picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS), (0, 0))
+    return cell
+
+
+def _by_label(rows: Sequence[SheetRow]) -> dict[str, list[SheetRow]]:
+    """Return rows by reason, kept ones first."""
+    groups: dict[str, list[SheetRow]] = {}
+    for row in sorted(rows, key=lambda r: (r.state != "kept", r.reason)):
+        groups.setdefault(row.reason or row.state, []).append(row)
+    return groups
+
+
+def contact_sheet_png(rows: Sequence[SheetRow], totals: dict[str, int]) -> bytes:
+    """Return a PNG with a line of thumbnails for every reason. `totals` counts all samples of each reason."""
+    groups = _by_label(rows)
+    columns = max((len(g) for g in groups.values()), default=1)
+    sheet = Image.new("RGB", (LABEL + columns * (CELL + 6), max(1, len(groups)) * (CELL + 6) + 6), WHITE)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(15)
+    for line, (label, group) in enumerate(groups.items()):
+        top = 6 + line * (CELL + 6)
+        draw.text((8, top + 8), f"{label}\n{totals.get(label, len(group)):,}", fill=(20, 20, 20), font=font)
+        for column, row in enumerate(group):
+            sheet.paste(_thumbnail(row.image), (LABEL + column * (CELL + 6), top))
+    return _png(sheet)
+
+
+def contact_sheet_html(rows: Sequence[SheetRow], totals: dict[str, int]) -> str:
+    """Return one HTML page with no outside parts. Captions come from strangers, so everything is escaped."""
+    parts = [
+        "<!doctype html><meta charset=utf-8><title>curation</title><style>body{font:14px sans-serif;margin:24px}"
+        "figure{display:inline-block;width:150px;margin:6px;vertical-align:top}figcaption{font-size:12px;overflow-wrap:anywhere}"
+        "small{color:#666}</style><h1>Curation</h1>"
+    ]
+    for label, group in _by_label(rows).items():
+        parts.append(f"<h2>{html.escape(label)} <small>{totals.get(label, len(group)):,}</small></h2>")
+        for row in group:
+            data = base64.b64encode(_png(_thumbnail(row.image))).decode()
+            parts.append(
+                f"<figure><img src='data:image/png;base64,{data}' alt=''><figcaption>{html.escape(row.caption[:300])}"
+                f"<br><small>{html.escape(row.name)}<br>{html.escape(row.detail)}</small></figcaption></figure>"
+            )
+    return "\n".join(parts)
+
+
+def pairs_sheet_png(pairs: Sequence[tuple[str, bytes, bytes, bytes]]) -> bytes:
+    """Return a PNG of edit pairs: source, mask, target and instruction, three pairs a line."""
+    width = 3 * (CELL + 4) + 16
+    lines = max(1, -(-len(pairs) // 3))
+    sheet = Image.new("RGB", (3 * width, lines * (CELL + 44)), WHITE)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(12)
+    for index, (instruction, *pictures) in enumerate(pairs):
+        left, top = (index % 3) * width + 8, (index // 3) * (CELL + 44) + 6
+        for column, data in enumerate(pictures):
+            sheet.paste(_thumbnail(data), (left + column * (CELL + 4), top))
+        draw.multiline_text((left, top + CELL + 4), _wrap(instruction, 48), fill=(20, 20, 20), font=font)
+    return _png(sheet)
+
+
+def _wrap(text: str, width: int) -> str:
+    lines = [""]
+    for word in text.split():
+        if len(lines[-1]) + len(word) + 1 > width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines[:2])
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(picture)).save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()

@@ -1,0 +1,81 @@
+"""What the parts of a sample mean: its picture, its caption, its metadata. Reading and writing tars is records.py's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from components.data.records import BadRecord, Record
+
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2", "ppm", "pgm")
+MAX_JSON_NESTING_HINT = "its JSON is nested too deeply"
+
+
+def image_part(record: Record) -> tuple[str, bytes] | None:
+    """(extension, bytes) of the sample's picture, or None. Of several, the first in the order of IMAGE_EXTENSIONS."""
+    for extension in IMAGE_EXTENSIONS:
+        if extension in record.parts:
+            return extension, record.parts[extension]
+    return None
+
+
+def caption_of(record: Record, field: str | None = None) -> str | BadRecord | None:
+    """The caption in the `txt` part (or in the json part's `field`, where given), stripped; None where there is none or it is empty.
+
+    A BadRecord (bad_caption, bad_metadata) where it is there and cannot be read.
+    """
+    if field is not None:
+        metadata = metadata_of(record)
+        if isinstance(metadata, BadRecord):
+            return metadata
+        return caption_from_value(record.key, metadata.get(field))
+    data = record.parts.get("txt")
+    if data is None:
+        return None
+    try:
+        return data.decode("utf-8-sig").strip() or None
+    except UnicodeDecodeError as error:
+        return BadRecord(record.key, "bad_caption", f"the caption is not utf-8: byte {error.start} of {len(data)}")
+
+
+def caption_from_value(key: str, value: object) -> str | BadRecord | None:
+    """A caption from a table's or a JSON field's value: text, or a list of texts whose first one counts."""
+    if isinstance(value, list):
+        value = value[0] if value else None
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        return BadRecord(key, "bad_caption", f"the caption is {type(value).__name__}, not text")
+    if not value.isprintable() and any(0xD800 <= ord(c) <= 0xDFFF for c in value):
+        return BadRecord(key, "bad_caption", "the caption is not utf-8")
+    return value.strip() or None
+
+
+def metadata_of(record: Record) -> dict[str, Any] | BadRecord:
+    """The dict in the `json` part ({} where there is none); a BadRecord (bad_metadata) where it is no JSON object."""
+    data = record.parts.get("json")
+    if data is None:
+        return {}
+    try:
+        metadata = json.loads(data)
+    except RecursionError:
+        return BadRecord(record.key, "bad_metadata", MAX_JSON_NESTING_HINT)
+    except ValueError as error:
+        return BadRecord(record.key, "bad_metadata", f"its JSON cannot be read: {error}")
+    if not isinstance(metadata, dict):
+        return BadRecord(record.key, "bad_metadata", f"its JSON is a {type(metadata).__name__}, not an object")
+    return metadata
+
+
+def encode_metadata(metadata: dict[str, Any]) -> bytes:
+    """A sample's `json` part: utf-8, keys in the order given, byte-identical for equal input."""
+    return json.dumps(metadata, ensure_ascii=False, default=_plain).encode("utf-8", "backslashreplace")
+
+
+def _plain(value: object) -> Any:
+    """JSON form of what tables hold besides JSON's own types."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    return str(value)
