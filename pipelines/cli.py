@@ -245,8 +245,9 @@ def ui(
     """Open MLflow's page on the store's runs."""
     from components.registry.ui import serve_ui
     from pipelines.config.compose import compose_config
-    from pipelines.tracking import artifact_root, tracking_uri
+    from pipelines.tracking import artifact_root, open_tracker, settle_runs, tracking_uri
 
     settings: Config = compose_config(overrides or [], config_dir)
     store = open_store(settings.store)
+    settle_runs(store, open_tracker(settings, store, dict(os.environ)), None)
     raise typer.Exit(serve_ui(tracking_uri(settings, store, dict(os.environ)), artifact_root(store), host, port))

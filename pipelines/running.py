@@ -12,11 +12,11 @@ from pipelines.config.schema import Config
 from pipelines.errors import UserError
 from pipelines.live import LiveView
 from pipelines.plan import StagePlan, identify, make_plan
-from pipelines.runs import Run, find_run, new_run
+from pipelines.runs import Run, find_run, new_run, save_run
 from pipelines.stage import Stage
 from pipelines.store import Store
-from pipelines.tracking import RunLog, close_dead_runs, open_tracker
-from pipelines.workflow import Driver, start_stages
+from pipelines.tracking import RunLog, open_tracker, settle_runs
+from pipelines.workflow import Driver, Listener, start_stages
 from pipelines.workflows import ancestors, build_workflow, check_stage_name, descendants
 
 
@@ -86,23 +86,32 @@ def resume_run(store: Store, run: Run, config: Config, from_stage: str | None, q
     run.force = _force_on_resume(run, stages, from_stage)
     run.state = "running"
     run.attempts += 1
-    store.remove_tree(f"{run.path}/closed")
+    store.remove_tree(f"{run.path}/settled")
     return _drive(store, config, stages, run, _wanted(stages, run.until), quiet)
 
 
 def _drive(store: Store, config: Config, stages: list[Stage], run: Run, wanted: list[str], quiet: bool) -> Run:
     identities = identify(stages, config, store)
+    plans = make_plan(stages, identities, store, run.force, wanted)
     start_stages(run, identities, wanted)
-    tracker = open_tracker(config, store, dict(os.environ))
-    close_dead_runs(store, lambda: tracker, run.id)
     console = Console(stderr=True, quiet=quiet)
-    log = RunLog(tracker, store, config, run)
+    # Loading MLflow takes longer than a run in which everything is cached; such a run is written there later.
+    log = None if all(plan.cached for plan in plans.values()) and not run.mlflow_run else _open_log(store, config, run)
     ended: BaseException | None = None
     try:
         with LiveView(store, console) as view:
-            return Driver(store, config, stages, identities, run, [log, view]).execute()
+            listeners: list[Listener] = [log, view] if log else [view]
+            return Driver(store, config, stages, identities, run, listeners).execute()
     except BaseException as error:
         ended = error
         raise
     finally:
-        log.finish(run, ended)
+        if log:
+            log.finish(run, ended)
+            save_run(store, run)
+
+
+def _open_log(store: Store, config: Config, run: Run) -> RunLog:
+    tracker = open_tracker(config, store, dict(os.environ))
+    settle_runs(store, tracker, run.id)
+    return RunLog(tracker, store, config, run)

@@ -20,6 +20,11 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
+def milliseconds(moment: str) -> int:
+    """Return a time of `now` as milliseconds since 1970."""
+    return int(datetime.fromisoformat(moment).timestamp() * 1000)
+
+
 @dataclass
 class StageState:
     """What became of a stage in a run."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable
 
 from components.registry.tracking import Tracker, default_tracking_uri
-from pipelines.artifacts import Artifact
-from pipelines.config.compose import flatten, to_dict
+from pipelines.artifacts import Artifact, find_artifact
+from pipelines.config.compose import flatten, load_config, to_dict
 from pipelines.config.schema import Config
 from pipelines.errors import one_line
-from pipelines.runs import Run, list_run_ids, read_run
+from pipelines.runs import Run, list_run_ids, milliseconds, read_run, save_run
 from pipelines.stage import fetched
 from pipelines.store import Store
 
@@ -37,16 +36,16 @@ def open_tracker(config: Config, store: Store, environ: dict[str, str]) -> Track
 class RunLog:
     """Hears of a run and writes it to MLflow. Stage runs are nested in the run's own and tagged with fingerprints."""
 
-    def __init__(self, tracker: Tracker, store: Store, config: Config, run: Run) -> None:
+    def __init__(self, tracker: Tracker, store: Store, config: Config, run: Run, past: bool = False) -> None:
         self.tracker = tracker
         self.store = store
-        self.config = config
+        self._start_ms = milliseconds(run.created) if past else None
         if run.mlflow_run:
             tracker.resume(run.mlflow_run)
         else:
             tags = {"pixsem.run": run.id, "pixsem.preset": run.preset, "pixsem.store": store.absolute_url}
             params = {key: str(value) for key, value in flatten(to_dict(config)).items()}
-            run.mlflow_run = tracker.start_run(run.id, tags, params)
+            run.mlflow_run = tracker.start_run(run.id, tags, params, self._start_ms)
 
     def stage_changed(self, run: Run, name: str, artifact: Artifact | None) -> None:
         """Write a stage's new state."""
@@ -60,7 +59,7 @@ class RunLog:
             assert artifact is not None
             state.mlflow_run = state.mlflow_run or self._start(run, name)
             self._log_artifact(state.mlflow_run, artifact, state.cached)
-            self.tracker.finish(state.mlflow_run, "FINISHED", None)
+            self.tracker.finish(state.mlflow_run, "FINISHED", None, self._start_ms)
         elif state.state in STATUS and state.mlflow_run:
             self.tracker.finish(state.mlflow_run, STATUS[state.state], state.error or None)
 
@@ -69,19 +68,22 @@ class RunLog:
 
     def finish(self, run: Run, error: BaseException | None) -> None:
         """Close the run's own MLflow run as what it ended as."""
-        self.tracker.finish(run.mlflow_run, STATUS[run.state], one_line(error) if error else None)
+        end = milliseconds(run.finished) if self._start_ms is not None and run.finished else None
+        self.tracker.finish(run.mlflow_run, STATUS[run.state], one_line(error) if error else None, end)
 
     def _start(self, run: Run, name: str) -> str:
         state = run.stages[name]
         tags = {"pixsem.run": run.id, "pixsem.stage": name, "pixsem.fingerprint": state.fingerprint}
-        return self.tracker.start_stage(run.mlflow_run, name, {**tags, "pixsem.cached": str(state.cached).lower()}, {})
+        tags["pixsem.cached"] = str(state.cached).lower()
+        return self.tracker.start_stage(run.mlflow_run, name, tags, {}, self._start_ms)
 
     def _log_artifact(self, mlflow_run: str, artifact: Artifact, cached: bool) -> None:
         manifest = artifact.manifest
         for name, entry in manifest.inputs.items():
             uri = self.store.path(f"artifacts/{name}/{entry['fingerprint']}")
             self.tracker.log_dataset(mlflow_run, name, entry["digest"], uri, "input", {})
-        self.tracker.log_dataset(mlflow_run, manifest.stage, manifest.digest, self.store.path(artifact.path), "output", manifest.counts)
+        uri = self.store.path(artifact.path)
+        self.tracker.log_dataset(mlflow_run, manifest.stage, manifest.digest, uri, "output", manifest.counts)
         if cached:
             return
         self.tracker.log_metrics(mlflow_run, {"counts": manifest.counts, **manifest.metrics})
@@ -91,14 +93,32 @@ class RunLog:
                     self.tracker.log_artifact(mlflow_run, str(local), "")
 
 
-def close_dead_runs(store: Store, open_one: Callable[[], Tracker], current: str) -> None:
-    """Close the MLflow runs of drivers that were killed, so that none is shown as running for ever."""
+def settle_runs(store: Store, tracker: Tracker, current: str | None) -> None:
+    """Bring MLflow up to date with runs whose driver could not, or did not need to, write there.
+
+    Killed drivers leave runs that MLflow shows as running: they are closed. Runs in which everything was cached were
+    not written at all, since loading MLflow takes longer than such a run: they are written now, at their own times.
+    """
     for run_id in list_run_ids(store):
-        if run_id == current or store.exists(f"runs/{run_id}/closed"):
+        if run_id == current or store.exists(f"runs/{run_id}/settled"):
             continue
         run = read_run(store, run_id)
         if run.state == "running":
             continue
-        if run.state == "interrupted":
-            open_one().close_dead([m for m in [run.mlflow_run, *(s.mlflow_run for s in run.stages.values())] if m])
-        store.write_bytes(f"runs/{run_id}/closed", b"", durable=False)
+        if not run.mlflow_run:
+            _log_afterwards(store, tracker, run)
+        elif run.state == "interrupted":
+            tracker.close_dead([m for m in [run.mlflow_run, *(s.mlflow_run for s in run.stages.values())] if m])
+        store.write_bytes(f"runs/{run_id}/settled", b"", durable=False)
+
+
+def _log_afterwards(store: Store, tracker: Tracker, run: Run) -> None:
+    path = f"{run.path}/config.yaml"
+    config = load_config(store.read_bytes(path).decode(), store.path(path))
+    log = RunLog(tracker, store, config, run, past=True)
+    for name, state in run.stages.items():
+        artifact = find_artifact(store, name, state.fingerprint) if state.state == "done" else None
+        if artifact is not None:
+            log.stage_changed(run, name, artifact)
+    log.finish(run, None)
+    save_run(store, run)

@@ -9,29 +9,14 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from components.data.options import ShardLimits
+from components.data.samples import BadRecord, Record, caption_of, image_part, metadata_of
 from components.data.tar_members import Member, TarFault, walk_members
 
-
-@dataclass(frozen=True)
-class Record:
-    """One whole sample: `parts` maps an extension (lower case, no leading dot, may hold dots) to the file's bytes."""
-
-    key: str
-    parts: dict[str, bytes]
-
-
-@dataclass(frozen=True)
-class BadRecord:
-    """A sample that cannot be used, or (key is "") a fault of the whole shard; `reason` is snake_case, `detail` for people."""
-
-    key: str
-    reason: str
-    detail: str
+__all__ = ["BadRecord", "Record", "caption_of", "image_part", "metadata_of", "read_records", "write_records"]
 
 
 class _Group:
@@ -127,7 +112,7 @@ def _split_name(name: str) -> tuple[str, str]:
 
 def _name_fault(name: str, key: str, extension: str, limits: ShardLimits) -> tuple[str, str] | None:
     shown = _printable(name)[:120]
-    if name.startswith("/") or "\\" in name or ".." in name.split("/") or (len(name) > 1 and name[1] == ":"):
+    if name.startswith("/") or "\\" in name or ".." in name.split("/") or name[1:3] == ":/":
         return "unsafe_member", f"{shown} leads out of the shard"
     if _printable(name) != name:
         return "bad_name", f"{shown} is not readable utf-8 text"
@@ -148,9 +133,12 @@ def _is_shard_metadata(name: str) -> bool:
 
 def _printable(text: str) -> str:
     """Broken utf-8 and control characters as backslash escapes; other text unchanged."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(c.encode("unicode_escape").decode("ascii") if _is_control(c) else c for c in text)
+
+
+def _is_control(character: str) -> bool:
+    code = ord(character)
+    return code < 0x20 or 0x7F <= code < 0xA0 or 0xD800 <= code <= 0xDFFF
 
 
 def write_records(path: str | Path, records: Iterable[Record]) -> int:

@@ -1,14 +1,29 @@
-"""What the parts of a sample mean: its picture, its caption, its metadata. Reading and writing tars is records.py's."""
+"""A sample and what its parts mean: its picture, its caption, its metadata. Reading and writing tars is records.py's."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
-from components.data.records import BadRecord, Record
-
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2", "ppm", "pgm")
-MAX_JSON_NESTING_HINT = "its JSON is nested too deeply"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One whole sample: `parts` maps an extension (lower case, no leading dot, may hold dots) to the file's bytes."""
+
+    key: str
+    parts: dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class BadRecord:
+    """A sample that cannot be used, or (key is "") a fault of the whole shard; `reason` is snake_case, `detail` for people."""
+
+    key: str
+    reason: str
+    detail: str
 
 
 def image_part(record: Record) -> tuple[str, bytes] | None:
@@ -46,7 +61,7 @@ def caption_from_value(key: str, value: object) -> str | BadRecord | None:
         return None
     if not isinstance(value, str):
         return BadRecord(key, "bad_caption", f"the caption is {type(value).__name__}, not text")
-    if not value.isprintable() and any(0xD800 <= ord(c) <= 0xDFFF for c in value):
+    if any(0xD800 <= ord(c) <= 0xDFFF for c in value):
         return BadRecord(key, "bad_caption", "the caption is not utf-8")
     return value.strip() or None
 
@@ -59,7 +74,7 @@ def metadata_of(record: Record) -> dict[str, Any] | BadRecord:
     try:
         metadata = json.loads(data)
     except RecursionError:
-        return BadRecord(record.key, "bad_metadata", MAX_JSON_NESTING_HINT)
+        return BadRecord(record.key, "bad_metadata", "its JSON is nested too deeply")
     except ValueError as error:
         return BadRecord(record.key, "bad_metadata", f"its JSON cannot be read: {error}")
     if not isinstance(metadata, dict):

@@ -1,0 +1,187 @@
+"""Files with rows (csv, tsv, json, jsonl, parquet, txt) as a stream of dicts, and lists of files from folders, globs and braces.
+
+What the columns mean is the caller's. A row that cannot be read is a RowFault in its place, never lost and never an exception.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.data import tables
+
+LIST_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt")
+
+
+@dataclass(frozen=True)
+class RowFault:
+    """A row that could not be read, and why."""
+
+    detail: str
+
+
+@dataclass(frozen=True)
+class ListFormat:
+    """What a csv or tsv file does not say itself."""
+
+    column_names: tuple[str, ...] = ()  # for files without a header row
+    quoted: bool | None = None  # None: csv yes, tsv no
+
+
+def expand_paths(spec: str | Path, suffixes: Sequence[str]) -> list[Path]:
+    """The files meant by a path, a folder (its files with one of `suffixes`), a glob or braces ("{00000..00009}.tar"), sorted by name.
+
+    Raises ValueError where that is no file at all, or a file named in braces is not there.
+    """
+    text = str(spec)
+    path = Path(text)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in suffixes and p.is_file())
+        what = f"the folder {text} has no {' or '.join(suffixes)} file"
+    elif "{" in text:
+        import braceexpand
+
+        found = [Path(p) for pattern in braceexpand.braceexpand(text) for p in _glob_or_self(pattern)]
+        missing = [str(p) for p in found if not p.is_file()]
+        if missing:
+            raise ValueError(f"{text} names {len(missing)} files that are not there, first {missing[0]}")
+        what = f"nothing matches {text}"
+    else:
+        found = sorted(Path(p) for p in glob.glob(text, recursive=True) if Path(p).is_file())
+        what = f"no file matches {text}" if glob.has_magic(text) else f"there is no file or folder {text}"
+    if not found:
+        raise ValueError(f"{what}; give a file, a folder or a pattern")
+    return found
+
+
+def _glob_or_self(pattern: str) -> list[str]:
+    return sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]
+
+
+def read_rows(path: Path, columns: Sequence[str], form: ListFormat) -> Iterator[tuple[int, dict[str, Any] | RowFault]]:
+    """(line or row number from 1, {column: value} with the `columns` asked for) for every row of the file, as a stream.
+
+    Raises ValueError for a missing column (naming those there, and the nearest) and for a file that is none of the known kinds.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        yield from _parquet_rows(path, columns)
+    elif suffix in (".csv", ".tsv"):
+        yield from _delimited_rows(path, columns, form)
+    elif suffix == ".jsonl":
+        yield from _jsonl_rows(path, columns)
+    elif suffix == ".json":
+        yield from _json_rows(path, columns)
+    else:
+        raise ValueError(f"{path} is none of the lists that can be read: {', '.join(LIST_SUFFIXES)}")
+
+
+def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | RowFault]]:
+    number = 0
+    for batch in tables.iter_table(path, columns):
+        for values in zip(*(batch[name] for name in columns), strict=True):
+            number += 1
+            yield number, dict(zip(columns, values, strict=True))
+
+
+def _delimited_rows(
+    path: Path, columns: Sequence[str], form: ListFormat
+) -> Iterator[tuple[int, dict[str, Any] | RowFault]]:
+    tabs = path.suffix.lower() == ".tsv"
+    quoted = form.quoted if form.quoted is not None else not tabs
+    # bytes that are no utf-8 become lone surrogates, so that one bad row does not end the list; its reader fails that row
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+        reader = csv.reader(file, delimiter="\t" if tabs else ",", quoting=quoting)
+        try:
+            names = list(form.column_names) or next(reader, [])
+        except csv.Error as error:
+            raise ValueError(f"the header row of {path} cannot be read: {error}") from error
+        if not names:
+            return
+        for column in columns:
+            if column not in names:
+                hint = "" if form.column_names else "; if its first row is data, name the columns with column_names"
+                raise ValueError(tables.missing_column(path, column, names) + hint)
+        wanted = [(column, names.index(column)) for column in columns]
+        while True:
+            try:
+                values = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield reader.line_num, RowFault(f"line {reader.line_num} cannot be read: {error}")
+                continue
+            if not values:
+                continue  # an empty line is no row
+            if len(values) != len(names):
+                yield reader.line_num, RowFault(f"{len(values)} fields where the file has {len(names)} columns")
+            else:
+                yield reader.line_num, {column: values[index] for column, index in wanted}
+
+
+def _jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | RowFault]]:
+    names: set[str] | None = None
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield number, RowFault(f"no JSON: {type(error).__name__}: {error}")
+                continue
+            if not isinstance(row, dict):
+                yield number, RowFault(f"a JSON {type(row).__name__}, not an object")
+                continue
+            if names is None:
+                names = set(row)
+                _need_columns(path, columns, list(row))
+            yield number, {column: row.get(column) for column in columns}
+
+
+def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | RowFault]]:
+    """A JSON array of objects, or COCO's {images, annotations}: one row per image, its captions together in `captions`."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read as JSON: {error}; for one object a line name it .jsonl") from error
+    if isinstance(content, dict) and isinstance(content.get("images"), list) and "annotations" in content:
+        content = _coco_rows(content)
+    if not isinstance(content, list):
+        raise ValueError(f"{path} must hold a JSON array of objects, or COCO's images and annotations")
+    first = next((row for row in content if isinstance(row, dict)), None)
+    if first is not None:
+        _need_columns(path, columns, list(first))
+    for number, row in enumerate(content, start=1):
+        if isinstance(row, dict):
+            yield number, {column: row.get(column) for column in columns}
+        else:
+            yield number, RowFault(f"a JSON {type(row).__name__}, not an object")
+
+
+def _coco_rows(content: dict[str, Any]) -> list[dict[str, Any]]:
+    licences = {entry.get("id"): entry for entry in content.get("licenses", []) if isinstance(entry, dict)}
+    captions: dict[Any, list[str]] = {}
+    for annotation in content["annotations"]:
+        if isinstance(annotation, dict) and isinstance(annotation.get("caption"), str):
+            captions.setdefault(annotation.get("image_id"), []).append(annotation["caption"].strip())
+    rows = []
+    for image in content["images"]:
+        texts = captions.get(image.get("id"), [])
+        licence = licences.get(image.get("license"), {})
+        rows.append({**image, "caption": next(iter(texts), None), "captions": texts, "license_url": licence.get("url")})
+    return rows
+
+
+def _need_columns(path: Path, columns: Sequence[str], names: Sequence[str]) -> None:
+    for column in columns:
+        if column not in names:
+            raise ValueError(tables.missing_column(path, column, names))

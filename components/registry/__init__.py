@@ -1,0 +1,1 @@
+"""MLflow's only home: runs, data sets, and the user interface."""
