@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from components.data.list_files import ListFormat, RowFault, read_rows
 from components.data.options import ShardLimits
 from components.data.records import BadRecord, Record
 from components.data.samples import IMAGE_EXTENSIONS
-from components.data.url_lists import read_list
 
 METADATA_NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
@@ -66,7 +66,10 @@ def list_samples(folder: Path, captions: str | None, image_column: str, caption_
     inside = set(present)
     seen: set[str] = set()
     samples = []
-    for row in read_list(path, [image_column, caption_column]):
+    for number, row in read_rows(path, [image_column, caption_column], ListFormat()):
+        if isinstance(row, RowFault):
+            samples.append(FolderSample(f"{path.name}:{number}", None, {}, ("bad_row", row.detail)))
+            continue
         name = str(row.get(image_column) or "")
         caption = row.get(caption_column)
         if isinstance(caption, list):

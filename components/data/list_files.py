@@ -5,17 +5,20 @@ What the columns mean is the caller's. A row that cannot be read is a RowFault i
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import glob
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from components.data import tables
 
 LIST_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt")
+_ROWS_FOR_NAMES = 1000  # a field absent from the first rows of a jsonl file counts as missing
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def _delimited_rows(
 
 
 def _jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | RowFault]]:
-    names: set[str] | None = None
+    _need_columns(path, columns, _jsonl_names(path))
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
@@ -141,10 +144,18 @@ def _jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[
             if not isinstance(row, dict):
                 yield number, RowFault(f"a JSON {type(row).__name__}, not an object")
                 continue
-            if names is None:
-                names = set(row)
-                _need_columns(path, columns, list(row))
             yield number, {column: row.get(column) for column in columns}
+
+
+def _jsonl_names(path: Path) -> list[str] | None:
+    """The fields of the file's first rows, in order of appearance; None where no row there can be read."""
+    names: dict[str, None] = {}
+    with path.open("rb") as file:
+        for line in islice(file, _ROWS_FOR_NAMES):
+            with contextlib.suppress(ValueError, RecursionError):  # the rows themselves are reported by the caller
+                row = json.loads(line)
+                names.update(dict.fromkeys(row) if isinstance(row, dict) else {})
+    return list(names) or None
 
 
 def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | RowFault]]:
@@ -157,9 +168,8 @@ def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[s
         content = _coco_rows(content)
     if not isinstance(content, list):
         raise ValueError(f"{path} must hold a JSON array of objects, or COCO's images and annotations")
-    first = next((row for row in content if isinstance(row, dict)), None)
-    if first is not None:
-        _need_columns(path, columns, list(first))
+    names = dict.fromkeys(name for row in content if isinstance(row, dict) for name in row)
+    _need_columns(path, columns, list(names) or None)
     for number, row in enumerate(content, start=1):
         if isinstance(row, dict):
             yield number, {column: row.get(column) for column in columns}
@@ -181,7 +191,7 @@ def _coco_rows(content: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _need_columns(path: Path, columns: Sequence[str], names: Sequence[str]) -> None:
+def _need_columns(path: Path, columns: Sequence[str], names: list[str] | None) -> None:
     for column in columns:
-        if column not in names:
+        if names is not None and column not in names:
             raise ValueError(tables.missing_column(path, column, names))

@@ -1,310 +1,327 @@
-"""One guarded HTTP fetch: only http and https, only public addresses, a deadline over the whole of it, a largest body.
+"""One guarded fetch of one address: no private networks (at every redirect and at the address really connected to), http and https only,
+a bounded body and one deadline for all of it. Which rows are fetched, and how often, is download.py's.
 
-What is fetched, how often and what becomes of it is download.py's. Environment proxies are never used: a proxy would
-connect in our place, and the address it connects to could not be checked.
+Environment proxies are not used: behind a proxy the address connected to would be the proxy's, and nothing could be checked.
 """
 
+from __future__ import annotations
+
+import concurrent.futures
 import http.client
+import io
 import ipaddress
-import queue
 import socket
 import ssl
-import threading
+import string
 import time
+import urllib.error
+import urllib.parse
 import urllib.request
-from collections.abc import Callable
-from types import TracebackType
-from typing import Any
-from urllib.parse import SplitResult, quote, urljoin, urlsplit
+from collections.abc import Callable, Sequence
+from email.message import Message
+from typing import IO, Any
 
-MAX_REDIRECTS = 5
-_REDIRECTS = (301, 302, 303, 307, 308)
-_RETRY_STATUS = (408, 425, 429)
-_CHUNK = 64 * 1024
-# Not all of these are "private" to every Python 3.11's ipaddress module, and none holds a public picture.
-_REFUSED_NETWORKS = tuple(
-    ipaddress.ip_network(text)
-    for text in (
-        "100.64.0.0/10",
-        "192.0.0.0/24",
-        "192.88.99.0/24",
-        "2001::/23",
-        "2001:db8::/32",
-        "2002::/16",
-        "3fff::/20",
-    )
-)
-_GLOBAL_V6 = ipaddress.ip_network("2000::/3")
+from components.data.options import DownloadOptions
+
+_CHUNK = 2**16
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-Resolve = Callable[..., list[Any]]
+_VALUED_DIRECTIVES = ("max-snippet", "max-image-preview", "max-video-preview", "unavailable_after")
 
 
 class FetchError(Exception):
-    """A fetch that ended without a body: `reason` in snake_case, `detail` for people, `retryable` if it may pass."""
+    """A picture that could not be had: `reason` is snake_case, `detail` for people."""
 
-    def __init__(self, reason: str, detail: str, retryable: bool = False) -> None:
+    def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
-        self.retryable = retryable
 
 
 def is_public_address(address: str) -> bool:
-    """Whether a numeric IPv4 or IPv6 address is on the public internet.
-
-    False for private, loopback, link-local, multicast, reserved, documentation and carrier (CGNAT) addresses, for IPv4
-    addresses of that kind inside IPv6 (mapped, NAT64), and for the tunnels 6to4 and Teredo.
-    """
+    """Is this numeric IP address one of the open internet's? IPv4 inside IPv6 (mapped, 6to4, Teredo, NAT64) counts as that IPv4."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            return is_public_address(str(ip.ipv4_mapped))
-        if ip in _NAT64:
-            return is_public_address(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
-        if ip not in _GLOBAL_V6:
+        inner = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
+        if ip in _NAT64 or ip.packed[:12] == bytes(12):
+            inner.append(ipaddress.IPv4Address(ip.packed[12:]))
+        if any(v4 is not None and not is_public_address(str(v4)) for v4 in inner):
             return False
-    if not ip.is_global or ip.is_multicast or ip.is_reserved or ip.is_unspecified:
-        return False
-    return not any(ip.version == net.version and ip in net for net in _REFUSED_NETWORKS)
+        if ip.ipv4_mapped is not None or ip in _NAT64:
+            return True
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified or ip.is_link_local)
 
 
-def parse_url(url: str) -> SplitResult:
-    """Split a URL that may be fetched; raises FetchError `bad_url` or `unsupported_scheme`."""
+def normalise_url(url: str) -> str:
+    """The address with spaces and non-ASCII letters escaped, as browsers do. Raises FetchError (bad_url, refused_scheme)."""
     try:
-        parts = urlsplit(url.strip())
-        _ = parts.port
-    except ValueError as error:
-        raise FetchError("bad_url", str(error)) from error
-    if parts.scheme not in ("http", "https"):
-        raise FetchError(
-            "unsupported_scheme", f"only http and https are fetched, not {parts.scheme[:40] or 'no scheme'!r}"
-        )
-    host = parts.hostname
-    if not host or not host.isprintable() or " " in host:
-        raise FetchError("bad_url", "it names no host that could be looked up")
-    return parts
+        parts = urllib.parse.urlsplit(url.strip())
+        host, port = parts.hostname, parts.port
+        if parts.scheme not in ("http", "https"):
+            raise FetchError("refused_scheme", f"{parts.scheme or 'no'}: is not http or https")
+        if not host or parts.username is not None or parts.password is not None:
+            raise FetchError("bad_url", "the address has no host, or holds a user name")
+        if not host.isascii():
+            host = host.encode("idna").decode("ascii")
+    except ValueError as error:  # UnicodeError is one
+        raise FetchError("bad_url", f"the address cannot be read: {error}") from error
+    if any(not c.isprintable() or c in " /\\<>\"'" for c in host):
+        raise FetchError("bad_url", "the address has impossible characters in its host")
+    netloc = f"[{host}]" if ":" in host else host
+    netloc += f":{port}" if port is not None else ""
+    path = urllib.parse.quote(parts.path, safe=string.punctuation)
+    query = urllib.parse.quote(parts.query, safe=string.punctuation)
+    return urllib.parse.urlunsplit((parts.scheme, netloc, path, query, ""))
 
 
-class _Deadline:
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
-        self._seconds = seconds
+def opted_out(tags: Sequence[str], token: str, directives: Sequence[str]) -> bool:
+    """Do these X-Robots-Tag values forbid the use, for everyone or for our `token`?
 
-    def left(self) -> float:
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise FetchError("timeout", f"not done within {self._seconds:g} s", retryable=True)
-        return left
-
-
-class _DeadlineSocket(socket.socket):
-    """A socket whose every read may take only what is left of the deadline: a slow drip cannot stretch it."""
-
-    deadline: _Deadline
-
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        self.settimeout(self.deadline.left())
-        return super().recv_into(*args, **kwargs)
+    Reads each directive by itself: "noai, max-snippet:10" is a refusal too, which img2dataset's own reading misses.
+    """
+    wanted = {directive.strip().lower() for directive in directives}
+    for tag in tags:
+        agent: str | None = None
+        for item in tag.lower().split(","):
+            left, colon, right = (part.strip() for part in item.partition(":"))
+            if colon and left in _VALUED_DIRECTIVES:
+                continue
+            if colon:
+                agent = left
+            if (right if colon else left) in wanted and agent in (None, "*", token.lower()):
+                return True
+    return False
 
 
-class _DeadlineTLSSocket(ssl.SSLSocket):
-    deadline: _Deadline
+class Fetcher:
+    """Fetches addresses under one set of options; used from many threads at once. Close it when done."""
 
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        self.settimeout(self.deadline.left())
-        return super().recv_into(*args, **kwargs)
-
-
-class GuardedResponse:
-    """An answer with status 2xx whose body is read under the guard; a context manager like urllib's responses."""
-
-    def __init__(
-        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, max_bytes: int
-    ) -> None:
-        self._connection = connection
-        self._response = response
-        self._max_bytes = max_bytes
-        self.status = response.status
-        self.headers = response.headers
-
-    def read(self) -> bytes:
-        """Return the whole body; raises FetchError `body_too_large`, `connection_cut`, `empty_body` or `timeout`."""
-        response = self._response
-        if response.length is not None and response.length > self._max_bytes:
-            raise FetchError("body_too_large", f"it announces {response.length} bytes; the limit is {self._max_bytes}")
-        body = bytearray()
-        try:
-            while chunk := response.read(_CHUNK):
-                body += chunk
-                if len(body) > self._max_bytes:
-                    raise FetchError("body_too_large", f"it has more than the {self._max_bytes} bytes of the limit")
-        except http.client.IncompleteRead as error:
-            raise FetchError("connection_cut", "the answer ended early", retryable=True) from error
-        except (OSError, http.client.HTTPException) as error:
-            raise _network_error(error) from error
-        if response.length:
-            raise FetchError("connection_cut", f"{response.length} bytes of the body are missing", retryable=True)
-        if not body:
-            raise FetchError("empty_body", "the answer has no bytes")
-        return bytes(body)
+    def __init__(self, options: DownloadOptions) -> None:
+        self.options = options
+        self._ssl = ssl.create_default_context()
+        # names are looked up aside because a lookup has no timeout of its own
+        self._resolver = concurrent.futures.ThreadPoolExecutor(options.threads, thread_name_prefix="resolve")
 
     def close(self) -> None:
-        """Drop the connection, read or not."""
-        self._response.close()
-        self._connection.close()
+        """Stop looking up names; does not wait for lookups that hang."""
+        self._resolver.shutdown(wait=False, cancel_futures=True)
 
-    def __enter__(self) -> "GuardedResponse":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class NetworkGuard:
-    """Opens URLs under one set of limits. Holds no state of a fetch, so threads may share it."""
-
-    def __init__(
-        self,
-        timeout_s: float,
-        max_bytes: int,
-        allow_private_networks: bool = False,
-        resolve: Resolve = socket.getaddrinfo,
-    ) -> None:
-        """`timeout_s` is for one whole fetch; `resolve` looks names up, with getaddrinfo's arguments and answer."""
-        self._timeout_s = timeout_s
-        self._max_bytes = max_bytes
-        self._allow_private = allow_private_networks
-        self._resolve = resolve
-        self._tls = ssl.create_default_context()
-        self._tls.set_alpn_protocols(["http/1.1"])
-        self._tls.sslsocket_class = _DeadlineTLSSocket
-
-    def open(self, request: urllib.request.Request) -> GuardedResponse:
-        """GET the request's URL with its headers and follow up to 5 redirects, each hop guarded like the first.
-
-        Raises FetchError for everything that goes wrong, also for a status other than 2xx (`http_404`).
-        """
-        deadline = _Deadline(self._timeout_s)
-        headers = dict(request.header_items()) | {"Connection": "close"}
-        url = request.full_url
-        for _ in range(MAX_REDIRECTS + 1):
-            parts = parse_url(url)
-            connection, response = self._send(parts, headers, deadline)
-            if 200 <= response.status < 300:
-                return GuardedResponse(connection, response, self._max_bytes)
-            # The body of a redirect or an error is never read: it may be endless.
-            location = response.headers.get("Location")
-            response.close()
-            connection.close()
-            if response.status not in _REDIRECTS or not location:
-                retryable = response.status >= 500 or response.status in _RETRY_STATUS
-                raise FetchError(f"http_{response.status}", f"{parts.hostname} answers {response.status}", retryable)
-            url = _join(url, location)
-        raise FetchError("too_many_redirects", f"more than {MAX_REDIRECTS} redirects")
-
-    def _send(
-        self, parts: SplitResult, headers: dict[str, str], deadline: _Deadline
-    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        host, secure = str(parts.hostname), parts.scheme == "https"
-        port = parts.port or (443 if secure else 80)
-        # Unsafe characters are percent-encoded, so a URL with spaces works and one with line ends adds no header.
-        target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~") + (
-            "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~?") if parts.query else ""
-        )
-        connection: http.client.HTTPConnection | None = None
+    def open(self, request: urllib.request.Request) -> FetchedBody:
+        """Fetch the request whole, following redirects. Raises FetchError for anything but a complete 200 answer within the limits."""
+        deadline = time.monotonic() + self.options.timeout_s
         try:
-            connection = (
-                http.client.HTTPSConnection(host, port, context=self._tls)
-                if secure
-                else http.client.HTTPConnection(host, port)
-            )
-            # A connection that has its socket opens none itself: the address checked is the address connected to.
-            connection.sock = self._connect(host, port, secure, deadline)
-            connection.request("GET", target, headers=headers)
-            return connection, connection.getresponse()
-        except FetchError:
-            if connection is not None:
-                connection.close()
-            raise
-        except (OSError, http.client.HTTPException, UnicodeError) as error:
-            if connection is not None:
-                connection.close()
-            raise _network_error(error) from error
+            with self._opener(deadline).open(request, timeout=self.options.timeout_s) as response:
+                if response.status != 200:
+                    raise FetchError(f"http_{response.status}", "the answer is no picture")
+                self._check_opt_out(response.headers)
+                return FetchedBody(self._read(response), response.headers)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise FetchError(f"http_{error.code}", str(error.reason)[:200]) from None
+        except urllib.error.URLError as error:
+            cause = error.reason if isinstance(error.reason, BaseException) else error
+            raise _as_fetch_error(cause) from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise _as_fetch_error(error) from error
 
-    def _connect(self, host: str, port: int, secure: bool, deadline: _Deadline) -> socket.socket:
-        found = self._lookup(host, port, deadline)
-        addresses = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
-        refused = [
-            address[0] for _, address in addresses if not self._allow_private and not is_public_address(address[0])
+    def _check_opt_out(self, headers: Message) -> None:
+        tags = headers.get_all("X-Robots-Tag", [])
+        options = self.options
+        if options.respect_opt_out and opted_out(tags, options.user_agent_token, options.opt_out_directives):
+            raise FetchError("opted_out", f"X-Robots-Tag: {'; '.join(tags)[:200]}")
+
+    def _read(self, response: http.client.HTTPResponse) -> bytes:
+        limit = self.options.max_bytes
+        if response.length is not None and response.length > limit:
+            raise FetchError("too_large", f"{response.length} bytes are announced; max_bytes is {limit}")
+        body = io.BytesIO()
+        while chunk := response.read(_CHUNK):
+            body.write(chunk)
+            if body.tell() > limit:
+                raise FetchError("too_large", f"the body is over max_bytes = {limit}")
+        if response.length:
+            raise FetchError("incomplete_body", f"{response.length} bytes announced never came")
+        if body.tell() == 0:
+            raise FetchError("empty_body", "the answer has no bytes")
+        return body.getvalue()
+
+    def _opener(self, deadline: float) -> urllib.request.OpenerDirector:
+        """An opener of these parts alone: urllib's default one would add file:, ftp:, data: and the environment's proxies."""
+        opener = urllib.request.OpenerDirector()
+
+        def connect(address: tuple[str, int], *_: object) -> socket.socket:
+            return self._connect(address[0], address[1], deadline)
+
+        handlers: list[urllib.request.BaseHandler] = [
+            _HTTPHandler(connect, deadline),
+            _HTTPSHandler(connect, deadline, self._ssl),
+            urllib.request.HTTPDefaultErrorHandler(),
+            _RedirectHandler(self.options.max_redirects),
+            urllib.request.HTTPErrorProcessor(),
+            urllib.request.UnknownHandler(),
         ]
-        if refused:
-            raise FetchError("private_address", f"{host} is at {refused[0]}, which is not a public address")
-        failure: OSError = OSError(f"{host} has no address")
-        for tried, (family, address) in enumerate(addresses):
-            sock = _DeadlineSocket(family, socket.SOCK_STREAM)
-            sock.deadline = deadline
+        for handler in handlers:
+            opener.add_handler(handler)
+        return opener
+
+    def _connect(self, host: str, port: int, deadline: float) -> socket.socket:
+        """Look the name up once, refuse it if any of its addresses is private, and connect to just those addresses.
+
+        The name is never looked up again, so an answer that changes (DNS rebinding) changes nothing.
+        """
+        addresses = self._resolve(host, port, deadline)
+        if not self.options.allow_private_networks:
+            for address in addresses:
+                if not is_public_address(address):
+                    raise FetchError("private_address", f"{host} is at {address}; allow_private_networks is off")
+        error: OSError = OSError("no address")
+        for index, address in enumerate(addresses):
+            share = _left(deadline) / (len(addresses) - index)  # one dead address must not use up the time of the rest
             try:
-                # Each address gets its share, so that one that never answers leaves time for the next.
-                sock.settimeout(deadline.left() / (len(addresses) - tried))
-                sock.connect(address)
-                sock.settimeout(deadline.left())
-                if not secure:
-                    return sock
-                wrapped = self._tls.wrap_socket(sock, server_hostname=host)
-                assert isinstance(wrapped, _DeadlineTLSSocket)
-                wrapped.deadline = deadline
-                return wrapped
-            except FetchError:
-                sock.close()
-                raise
-            except OSError as error:
-                sock.close()
-                failure = error
-        raise failure
+                return socket.create_connection((address, port), timeout=share)
+            except OSError as failure:
+                error = failure
+        raise error
 
-    def _lookup(self, host: str, port: int, deadline: _Deadline) -> list[Any]:
-        """Look a name up within the deadline: getaddrinfo knows no timeout, so it waits in a thread of its own."""
-        answers: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
-
-        def ask() -> None:
-            try:
-                answers.put(self._resolve(host, port, 0, socket.SOCK_STREAM))
-            except (OSError, UnicodeError) as error:
-                answers.put(error)
-
-        threading.Thread(target=ask, daemon=True, name="name-lookup").start()
+    def _resolve(self, host: str, port: int, deadline: float) -> list[str]:
+        future = self._resolver.submit(socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM)
         try:
-            answer = answers.get(timeout=deadline.left())
-        except queue.Empty:
-            raise FetchError("timeout", f"no answer to the name lookup of {host}", retryable=True) from None
-        if isinstance(answer, UnicodeError):
-            raise FetchError("bad_url", f"{host[:80]!r} cannot be a host name") from answer
-        if isinstance(answer, Exception):
-            passing = isinstance(answer, socket.gaierror) and answer.errno == socket.EAI_AGAIN
-            raise FetchError("unknown_host", f"{host}: {answer}", retryable=passing) from answer
-        return answer
+            found = future.result(timeout=_left(deadline))
+        except concurrent.futures.TimeoutError:
+            future.cancel()
+            raise FetchError("timeout", f"looking up {host} took too long") from None
+        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def _join(base: str, location: str) -> str:
-    try:
-        return urljoin(base, location)
-    except ValueError as error:
-        raise FetchError("bad_url", f"a redirect to something that is no URL: {error}") from error
+class FetchedBody(io.BytesIO):
+    """A body already read and checked, with the two things img2dataset uses of a response: read() and headers."""
+
+    def __init__(self, body: bytes, headers: Message) -> None:
+        super().__init__(body)
+        self.headers = headers
 
 
-def _network_error(error: Exception) -> FetchError:
-    """Name what went wrong on the wire, and whether it may pass."""
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("the time for one picture is over")
+    return left
+
+
+class _DeadlineReader(io.RawIOBase):
+    """Reads a socket with one deadline for all reads together: a server that drips a byte a second gains nothing."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(_left(self._deadline))
+        return self._raw.readinto(buffer)  # type: ignore[attr-defined, no-any-return]
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _DeadlineSocket:
+    """The part of a socket that http.client uses once connected."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock = sock
+        self._deadline = deadline
+
+    def sendall(self, data: bytes) -> None:
+        self._sock.settimeout(_left(self._deadline))
+        self._sock.sendall(data)
+
+    def makefile(self, *_: object, **__: object) -> io.BufferedReader:
+        return io.BufferedReader(_DeadlineReader(self._sock, self._deadline))
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+Connect = Callable[..., socket.socket]
+
+
+class _HTTPConnection(http.client.HTTPConnection):
+    guard: Connect
+    deadline: float
+
+    def connect(self) -> None:
+        self.sock = _DeadlineSocket(self.guard((self.host, self.port)), self.deadline)  # type: ignore[assignment]
+
+
+class _HTTPSConnection(http.client.HTTPSConnection):
+    guard: Connect
+    deadline: float
+    context: ssl.SSLContext
+
+    def connect(self) -> None:
+        plain = self.guard((self.host, self.port))
+        try:
+            plain.settimeout(_left(self.deadline))  # holds for the handshake as a whole
+            secure = self.context.wrap_socket(plain, server_hostname=self.host)
+        except BaseException:
+            plain.close()
+            raise
+        self.sock = _DeadlineSocket(secure, self.deadline)
+
+
+class _HTTPHandler(urllib.request.HTTPHandler):
+    def __init__(self, guard: Connect, deadline: float) -> None:
+        super().__init__()
+        self.parts = {"guard": staticmethod(guard), "deadline": deadline}
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(type("_Connection", (_HTTPConnection,), self.parts), req)
+
+
+class _HTTPSHandler(urllib.request.HTTPSHandler):
+    def __init__(self, guard: Connect, deadline: float, context: ssl.SSLContext) -> None:
+        super().__init__(context=context)
+        self.parts = {"guard": staticmethod(guard), "deadline": deadline, "context": context}
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(type("_Connection", (_HTTPSConnection,), self.parts), req)
+
+
+class _RedirectHandler(urllib.request.HTTPRedirectHandler):
+    max_repeats = 2
+
+    def __init__(self, max_redirects: int) -> None:
+        self.max_redirections = max_redirects
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        seen = getattr(req, "redirect_dict", {})
+        if len(seen) >= self.max_redirections or seen.get(newurl, 0) >= self.max_repeats:
+            raise FetchError("too_many_redirects", f"over {self.max_redirections} hops, or in a circle")
+        return super().redirect_request(req, fp, code, msg, headers, normalise_url(newurl))
+
+
+def _as_fetch_error(error: BaseException) -> FetchError:
+    """The reason for what the standard library raised on the way."""
+    detail = f"{type(error).__name__}: {error}"[:300]
+    if isinstance(error, FetchError):
+        return error
     if isinstance(error, TimeoutError):
-        return FetchError("timeout", str(error), retryable=True)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return FetchError("tls_error", error.verify_message)
+        return FetchError("timeout", "the picture did not arrive within timeout_s")
+    if isinstance(error, socket.gaierror):
+        return FetchError("dns_unavailable" if error.errno == socket.EAI_AGAIN else "dns_not_found", detail)
     if isinstance(error, ssl.SSLError):
-        return FetchError("tls_error", str(error), retryable=isinstance(error, ssl.SSLEOFError))
-    if isinstance(error, http.client.RemoteDisconnected | OSError):
-        return FetchError("connection_failed", str(error), retryable=True)
+        return FetchError("tls_failed", detail)
+    if isinstance(error, http.client.IncompleteRead):
+        return FetchError("incomplete_body", detail)
+    if isinstance(error, http.client.InvalidURL | UnicodeError):
+        return FetchError("bad_url", detail)
     if isinstance(error, http.client.HTTPException):
-        return FetchError("bad_answer", f"it does not speak HTTP: {type(error).__name__}: {error}"[:300])
-    return FetchError("bad_url", str(error)[:300])
+        return FetchError("bad_answer", detail)
+    if isinstance(error, OSError):
+        return FetchError("connection_failed", detail)
+    return FetchError("bad_answer", detail)

@@ -1,0 +1,136 @@
+"""What a picture's first bytes declare: format, size, bit depth, EXIF orientation. Nothing is decoded here.
+
+Size limits must hold before a decoder allocates anything; OpenCV's own limit is fixed when it is first imported, possibly by others.
+Formats not listed here do not reach OpenCV's rarer decoders at all.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+_JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF markers; C4, C8, CC are tables
+_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """Declared, not proven: width and height in pixels before any rotation, bits per channel, EXIF orientation 1-8."""
+
+    format: str
+    width: int
+    height: int
+    bits: int = 8
+    orientation: int = 1
+
+
+def read_header(data: bytes) -> ImageHeader | None:
+    """The header of a PNG, JPEG, WebP, GIF or BMP; None where the bytes are no such picture or end before its size."""
+    try:
+        if data.startswith(b"\x89PNG\r\n\x1a\n"):
+            return _png(data)
+        if data.startswith(b"\xff\xd8"):
+            return _jpeg(data)
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            return _webp(data)
+        if data[:6] in (b"GIF87a", b"GIF89a"):
+            width, height = struct.unpack_from("<HH", data, 6)
+            return _sized("gif", width, height)
+        if data[:2] == b"BM":
+            return _bmp(data)
+    except struct.error:
+        return None
+    return None
+
+
+def _sized(kind: str, width: int, height: int, bits: int = 8, orientation: int = 1) -> ImageHeader | None:
+    return ImageHeader(kind, width, height, bits, orientation) if width > 0 and height > 0 else None
+
+
+def _png(data: bytes) -> ImageHeader | None:
+    if data[12:16] != b"IHDR":
+        return None
+    width, height, bits = struct.unpack_from(">IIB", data, 16)
+    orientation = 1
+    position = 8
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        if kind == b"eXIf":
+            orientation = _exif_orientation(data[position + 8 : position + 8 + length])
+        position += 12 + length
+    return _sized("png", width, height, bits, orientation)
+
+
+def _jpeg(data: bytes) -> ImageHeader | None:
+    position = 2
+    orientation = 1
+    while True:
+        while data[position : position + 1] not in (b"\xff", b""):  # decoders skip stray bytes between segments
+            position += 1
+        while data[position : position + 1] == b"\xff":
+            position += 1
+        if position >= len(data):
+            return None
+        marker = data[position]
+        position += 1
+        if marker in (0xD8, 0x01) or 0xD0 <= marker <= 0xD7:
+            continue  # markers without a segment
+        if marker in (0xD9, 0xDA):
+            return None  # pixel data or the end before any size
+        (length,) = struct.unpack_from(">H", data, position)
+        if marker in _JPEG_SIZES:
+            bits, height, width = struct.unpack_from(">BHH", data, position + 2)
+            return _sized("jpg", width, height, bits, orientation)
+        if marker == 0xE1 and data[position + 2 : position + 8] == b"Exif\0\0":
+            orientation = _exif_orientation(data[position + 8 : position + length])
+        position += max(length, 2)
+
+
+def _webp(data: bytes) -> ImageHeader | None:
+    kind = data[12:16]
+    if kind == b"VP8 ":
+        if data[23:26] != b"\x9d\x01\x2a":
+            return None
+        width, height = struct.unpack_from("<HH", data, 26)
+        return _sized("webp", width & 0x3FFF, height & 0x3FFF)
+    if kind == b"VP8L":
+        signature, packed = struct.unpack_from("<BI", data, 20)
+        return _sized("webp", (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1) if signature == 0x2F else None
+    if kind != b"VP8X" or len(data) < 30:
+        return None
+    width = int.from_bytes(data[24:27], "little") + 1
+    height = int.from_bytes(data[27:30], "little") + 1
+    orientation = 1
+    position = 12
+    while position + 8 <= len(data):
+        chunk, length = struct.unpack_from("<4sI", data, position)
+        if chunk == b"EXIF":
+            orientation = _exif_orientation(data[position + 8 : position + 8 + length].removeprefix(b"Exif\0\0"))
+        position += 8 + length + length % 2
+    return _sized("webp", width, height, 8, orientation)
+
+
+def _bmp(data: bytes) -> ImageHeader | None:
+    (header_size,) = struct.unpack_from("<I", data, 14)
+    if header_size == 12:
+        width, height = struct.unpack_from("<HH", data, 18)
+    else:
+        width, height = struct.unpack_from("<ii", data, 18)
+    return _sized("bmp", width, abs(height))  # a negative height means rows from the top
+
+
+def _exif_orientation(tiff: bytes) -> int:
+    """Tag 0x0112 of the first directory, 1 where it is not there or makes no sense."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if order is None:
+        return 1
+    try:
+        (offset,) = struct.unpack_from(order + "I", tiff, 4)
+        (count,) = struct.unpack_from(order + "H", tiff, offset)
+        for index in range(count):
+            tag, kind, _, value = struct.unpack_from(order + "HHIH", tiff, offset + 2 + 12 * index)
+            if tag == _ORIENTATION:
+                return value if kind == 3 and 1 <= value <= 8 else 1
+    except struct.error:
+        return 1
+    return 1
