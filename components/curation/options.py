@@ -40,7 +40,7 @@ class CurationRules:
     exact_duplicates: bool = True  # drop all but one of the pictures with the same pixels
     near_duplicate_distance: int = 4  # bits of 64 between two perceptual hashes; -1 looks for none
     near_duplicate_colour: float = 6.0  # mean difference, 0-255, between two 8x8 colour thumbnails
-    near_duplicate_peak: float = 24.0  # largest difference in any cell of the thumbnails
+    near_duplicate_peak: float = 10.0  # largest difference in any cell of the thumbnails
     min_image_text_similarity: float | None = None  # of a model's signal; null asks for none
     min_aesthetic: float | None = None  # of a model's signal
     max_watermark: float | None = None  # of a model's signal
