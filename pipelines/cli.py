@@ -23,10 +23,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Overrides = Annotated[list[str] | None, typer.Argument(help="Configuration: key=value, preset=NAME, source=NAME.", show_default=False)]
-ConfigDir = Annotated[str | None, typer.Option("--config-dir", help="Your own folder of presets and sources, laid out like conf/.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Configuration: key=value, preset=NAME, source=NAME.", show_default=False)
+]
+ConfigDir = Annotated[
+    str | None, typer.Option("--config-dir", help="Your own folder of presets and sources, laid out like conf/.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-StoreOption = Annotated[str, typer.Option("--store", help="The store: a folder, s3://... or gs://...", envvar="PIXSEM_STORE")]
+StoreOption = Annotated[
+    str, typer.Option("--store", help="The store: a folder, s3://... or gs://...", envvar="PIXSEM_STORE")
+]
 RunArgument = Annotated[str | None, typer.Argument(help="A run's id; the latest if left out.", show_default=False)]
 DEFAULT_STORE = "./store"
 
@@ -73,7 +79,9 @@ def run(
     overrides: Overrides = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and why; run nothing.")] = False,
     until: Annotated[str | None, typer.Option("--until", help="Stop after this stage.")] = None,
-    force: Annotated[list[str] | None, typer.Option("--force", help="Make this stage again even if it is cached.")] = None,
+    force: Annotated[
+        list[str] | None, typer.Option("--force", help="Make this stage again even if it is cached.")
+    ] = None,
     config_dir: ConfigDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -114,7 +122,11 @@ def resume(
 def _finish(store: Store, run: Run, as_json: bool) -> None:
     from pipelines.report import report, report_text
 
-    show(report(store, run), as_json, lambda: f"\n{report_text(store, run)}\n\nnext: pixsem report, pixsem status, pixsem ui")
+    show(
+        report(store, run),
+        as_json,
+        lambda: f"\n{report_text(store, run)}\n\nnext: pixsem report, pixsem status, pixsem ui",
+    )
     if run.state != "completed":
         raise typer.Exit(1)
 
@@ -138,7 +150,10 @@ def stages(as_json: AsJson = False) -> None:
     from pipelines.workflows import build_workflow, draw_workflow
 
     found = build_workflow()
-    rows = [{"name": s.name, "inputs": list(s.inputs), "config": list(s.config), "version": s.version, "summary": s.summary} for s in found]
+    rows = [
+        {"name": s.name, "inputs": list(s.inputs), "config": list(s.config), "version": s.version, "summary": s.summary}
+        for s in found
+    ]
     show(rows, as_json, lambda: draw_workflow(found))
 
 
@@ -158,8 +173,22 @@ def status(
 
     opened = open_store(store)
     if all_runs:
-        rows = [{k: v for k, v in asdict(read_run(opened, i)).items() if k in ("id", "preset", "state", "created", "seconds")} for i in list_run_ids(opened)]
-        show(rows, as_json, lambda: "\n".join(f"{r['id']}  {r['preset']:<8} {r['state']:<12} {r['seconds']:8.1f} s" for r in rows) or "no runs yet")
+        rows = [
+            {
+                k: v
+                for k, v in asdict(read_run(opened, i)).items()
+                if k in ("id", "preset", "state", "created", "seconds")
+            }
+            for i in list_run_ids(opened)
+        ]
+        show(
+            rows,
+            as_json,
+            lambda: (
+                "\n".join(f"{r['id']}  {r['preset']:<8} {r['state']:<12} {r['seconds']:8.1f} s" for r in rows)
+                or "no runs yet"
+            ),
+        )
         return
     found = find_run(opened, run_id)
     value = asdict(found)
@@ -202,7 +231,10 @@ def verify(run_id: RunArgument = None, store: StoreOption = DEFAULT_STORE, as_js
 
     def text() -> str:
         lines = [f"{d['stage']}/{d['fingerprint']}/{d['file']}: {d['problem']}" for d in found["damaged"]]
-        lines.append(f"{found['artifacts']} artifacts, {found['files']:,} files, {found['bytes']:,} bytes: " + (f"{len(lines)} damaged; mend with: pixsem resume" if lines else "all whole"))
+        lines.append(
+            f"{found['artifacts']} artifacts, {found['files']:,} files, {found['bytes']:,} bytes: "
+            + (f"{len(lines)} damaged; mend with: pixsem resume" if lines else "all whole")
+        )
         return "\n".join(lines)
 
     show(found, as_json, text)
@@ -213,7 +245,9 @@ def verify(run_id: RunArgument = None, store: StoreOption = DEFAULT_STORE, as_js
 @app.command()
 def gc(
     delete: Annotated[bool, typer.Option("--delete", help="Remove what is listed.")] = False,
-    keep_runs: Annotated[int | None, typer.Option("--keep-runs", min=0, help="Forget all runs but the latest so many.")] = None,
+    keep_runs: Annotated[
+        int | None, typer.Option("--keep-runs", min=0, help="Forget all runs but the latest so many.")
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
@@ -231,7 +265,12 @@ def gc(
     show(
         {"items": [asdict(item) for item in garbage], "bytes": total, "removed": delete},
         as_json,
-        lambda: "\n".join([*(f"{i.path}  {i.bytes:,} bytes: {i.reason}" for i in garbage), f"{len(garbage)} items, {total:,} bytes: {verb}"]),
+        lambda: "\n".join(
+            [
+                *(f"{i.path}  {i.bytes:,} bytes: {i.reason}" for i in garbage),
+                f"{len(garbage)} items, {total:,} bytes: {verb}",
+            ]
+        ),
     )
 
 

@@ -27,9 +27,9 @@ SETTLE = 2.0
 def process_started(pid: int) -> str | None:
     """Return an identity of a live process on this machine (boot id and start tick), or None where there is none."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as handle:  # noqa: PTH123
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as handle:
             fields = handle.read().rpartition(")")[2].split()
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as handle:  # noqa: PTH123
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as handle:
             boot = handle.read().strip()
     except OSError:
         return _process_started_elsewhere(pid)
@@ -61,7 +61,13 @@ class Leases:
         self.ttl = ttl
         self._interval = beat
         pid = os.getpid()
-        self._me = {"owner": uuid.uuid4().hex, "host": socket.gethostname(), "pid": pid, "process": process_started(pid), "run": run}
+        self._me = {
+            "owner": uuid.uuid4().hex,
+            "host": socket.gethostname(),
+            "pid": pid,
+            "process": process_started(pid),
+            "run": run,
+        }
         self._held: set[str] = set()
         self._seen: dict[str, tuple[str, float]] = {}
         self._count = 0

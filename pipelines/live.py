@@ -14,7 +14,14 @@ from pipelines.artifacts import Artifact
 from pipelines.runs import Run, StageState, clock, progress_text, read_progress
 from pipelines.store import Store
 
-COLOURS = {"done": "green", "running": "cyan", "failed": "red", "skipped": "yellow", "interrupted": "yellow", "waiting": "dim"}
+COLOURS = {
+    "done": "green",
+    "running": "cyan",
+    "failed": "red",
+    "skipped": "yellow",
+    "interrupted": "yellow",
+    "waiting": "dim",
+}
 
 
 def counts_text(counts: dict[str, int]) -> str:
@@ -35,7 +42,9 @@ class StageTable:
 
     def render(self, run: Run) -> Table:
         """Return the table of a run as it stands."""
-        table = Table(title=f"run {run.id}  preset {run.preset}", title_justify="left", box=None, pad_edge=False, expand=False)
+        table = Table(
+            title=f"run {run.id}  preset {run.preset}", title_justify="left", box=None, pad_edge=False, expand=False
+        )
         for name in ("stage", "state", "progress", "time", "what"):
             table.add_column(name, overflow="fold", no_wrap=name != "what")
         for name, state in run.stages.items():
@@ -57,7 +66,11 @@ class StageTable:
             return "", Text(state.error or state.reason)
         progress = read_progress(self.store, run.id, name)
         total = progress.get("total") or 0
-        words = [f"{progress.get('done', 0)}/{total} shards" if total else "", progress_text(progress), progress.get("note") or ""]
+        words = [
+            f"{progress.get('done', 0)}/{total} shards" if total else "",
+            progress_text(progress),
+            progress.get("note") or "",
+        ]
         bar: ProgressBar | str = ProgressBar(total=total, completed=progress["done"], width=20) if total else ""
         return bar, Text(", ".join(word for word in words if word) or state.reason)
 
@@ -92,7 +105,9 @@ class LiveView:
             return
         words = {"done": "cached" if state.cached else f"done in {clock(state.seconds)}"}.get(state.state, state.state)
         more = counts_text(artifact.manifest.counts) if artifact else state.error or state.reason
-        self.console.print(f"{name}: {words}{f' ({more})' if more else ''}", markup=False, highlight=False, soft_wrap=True)
+        self.console.print(
+            f"{name}: {words}{f' ({more})' if more else ''}", markup=False, highlight=False, soft_wrap=True
+        )
 
     def tick(self, run: Run) -> None:
         """Redraw the table."""

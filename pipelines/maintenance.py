@@ -33,12 +33,16 @@ def verify(store: Store, run: Run | None) -> dict[str, Any]:
         else:
             problems = {"manifest.json": "missing" if artifact is None else "damaged"}
         if problems:
-            damaged += [{"stage": stage, "fingerprint": fingerprint, "file": f, "problem": p} for f, p in problems.items()]
+            damaged += [
+                {"stage": stage, "fingerprint": fingerprint, "file": f, "problem": p} for f, p in problems.items()
+            ]
             store.write_json(damage_path(stage, fingerprint), {"found": now(), "problems": problems})
         elif store.exists(damage_path(stage, fingerprint)):
             store.remove_tree(damage_path(stage, fingerprint))
     for stage, fingerprint in sorted((wanted or set()) - seen):
-        damaged.append({"stage": stage, "fingerprint": fingerprint, "file": "", "problem": "the whole artifact is gone"})
+        damaged.append(
+            {"stage": stage, "fingerprint": fingerprint, "file": "", "problem": "the whole artifact is gone"}
+        )
     return {"artifacts": len(seen), "files": files, "bytes": size, "damaged": damaged}
 
 

@@ -74,7 +74,9 @@ def state_of(store: Store, identity: Identity, inputs: dict[str, Artifact]) -> t
     problems = artifact.problems()
     if problems:
         name, what = next(iter(problems.items()))
-        return None, [f"damaged: {name} {what}" + (f", and {len(problems) - 1} more files" if len(problems) > 1 else "")]
+        return None, [
+            f"damaged: {name} {what}" + (f", and {len(problems) - 1} more files" if len(problems) > 1 else "")
+        ]
     return artifact, []
 
 

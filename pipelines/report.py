@@ -22,7 +22,11 @@ def merge(into: dict[str, Any], values: dict[str, Any]) -> None:
 
 def run_artifacts(store: Store, run: Run) -> dict[str, Artifact]:
     """Return the committed artifacts of a run's stages."""
-    found = {name: find_artifact(store, name, state.fingerprint) for name, state in run.stages.items() if state.state == "done"}
+    found = {
+        name: find_artifact(store, name, state.fingerprint)
+        for name, state in run.stages.items()
+        if state.state == "done"
+    }
     return {name: artifact for name, artifact in found.items() if artifact is not None}
 
 
@@ -34,7 +38,13 @@ def report(store: Store, run: Run) -> dict[str, Any]:
         merge(metrics, artifact.manifest.metrics)
     stages = []
     for name, state in run.stages.items():
-        row = {"name": name, "state": state.state, "seconds": state.seconds, "fingerprint": state.fingerprint, "cached": state.cached}
+        row = {
+            "name": name,
+            "state": state.state,
+            "seconds": state.seconds,
+            "fingerprint": state.fingerprint,
+            "cached": state.cached,
+        }
         if name in artifacts:
             row |= {"path": store.path(artifacts[name].path), "counts": artifacts[name].manifest.counts}
         if state.error:
@@ -62,7 +72,12 @@ def report_text(store: Store, run: Run) -> str:
     if figures:
         width = max(len(name) for name, _ in figures)
         lines += ["", *(f"  {name:<{width}}  {text}" for name, text in figures)]
-    pictures = [store.path(p) for a in run_artifacts(store, run).values() for p in a.files("*.png") + a.files("*.html") if "/shards/" not in p]
+    pictures = [
+        store.path(p)
+        for a in run_artifacts(store, run).values()
+        for p in a.files("*.png") + a.files("*.html")
+        if "/shards/" not in p
+    ]
     if pictures:
         lines += ["", "look at", *(f"  {path}" for path in pictures)]
     return "\n".join(lines)

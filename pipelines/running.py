@@ -75,7 +75,9 @@ def resume_listing(store: Store, run: Run, config: Config, from_stage: str | Non
     """Return what `resume_run` would do."""
     stages = build_workflow()
     wanted = _wanted(stages, run.until)
-    return _rows(make_plan(stages, identify(stages, config, store), store, _force_on_resume(run, stages, from_stage), wanted))
+    return _rows(
+        make_plan(stages, identify(stages, config, store), store, _force_on_resume(run, stages, from_stage), wanted)
+    )
 
 
 def resume_run(store: Store, run: Run, config: Config, from_stage: str | None, quiet: bool) -> Run:

@@ -100,7 +100,9 @@ def find_run(store: Store, run_id: str | None) -> Run:
     if run_id is None:
         return read_run(store, known[-1])
     if run_id not in known:
-        raise UserError(f"no run {run_id} in store={store.url}{nearest(run_id, known)} List them with: pixsem status --all")
+        raise UserError(
+            f"no run {run_id} in store={store.url}{nearest(run_id, known)} List them with: pixsem status --all"
+        )
     return read_run(store, run_id)
 
 

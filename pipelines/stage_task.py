@@ -27,9 +27,7 @@ class ProgressWriter:
         self._before = 0
         self._samples_before = 0
 
-    def __call__(
-        self, done: int, total: int, samples: int, before: int | None = None, seconds: float = 0.0
-    ) -> None:
+    def __call__(self, done: int, total: int, samples: int, before: int | None = None, seconds: float = 0.0) -> None:
         """Tell shards done of total, and samples done. `before` shards were made by an earlier attempt and set no rate."""
         if before is not None:
             self._before, self._samples_before = before, samples
@@ -51,7 +49,12 @@ class ProgressWriter:
 
 
 def run_stage(
-    store_url: str, run_id: str, stage: Stage, fingerprint: str, config_values: dict[str, Any], manifests: dict[str, dict[str, Any]],
+    store_url: str,
+    run_id: str,
+    stage: Stage,
+    fingerprint: str,
+    config_values: dict[str, Any],
+    manifests: dict[str, dict[str, Any]],
     external: dict[str, str],
 ) -> dict[str, Any]:
     """Run a stage's function on its work folder; return {counts, metrics, files} for the manifest.

@@ -57,7 +57,9 @@ class Store:
         try:
             self.fs, self.root = fsspec.core.url_to_fs(url)
         except (ValueError, ImportError) as error:
-            raise StoreError(f"store={url}: {error}. Use a local folder, s3://bucket/path or gs://bucket/path.") from error
+            raise StoreError(
+                f"store={url}: {error}. Use a local folder, s3://bucket/path or gs://bucket/path."
+            ) from error
         self.is_local = isinstance(self.fs, LocalFileSystem)
         if self.is_local:
             self.root = str(Path(self.root).absolute())
@@ -100,7 +102,9 @@ class Store:
         try:
             return json.loads(data)
         except ValueError as error:
-            raise StoreError(f"{self.path(relative)} is not JSON ({error}): it was damaged after it was written.") from error
+            raise StoreError(
+                f"{self.path(relative)} is not JSON ({error}): it was damaged after it was written."
+            ) from error
 
     def write_bytes(self, relative: str, data: bytes, durable: bool = True) -> None:
         """Write a whole file or nothing. `durable` also waits for the disk."""
@@ -176,7 +180,7 @@ class Store:
         sizes: dict[str, int] = {}
         for folder, _, names in os.walk(base):
             for name in names:
-                full = os.path.join(folder, name)  # noqa: PTH118 - a hot loop over every file of an artifact
+                full = os.path.join(folder, name)
                 sizes[os.path.relpath(full, base)] = os.lstat(full).st_size
         return dict(sorted(sizes.items()))
 

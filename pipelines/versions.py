@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import platform
-import subprocess  # noqa: S404 - runs git with fixed arguments
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -32,9 +32,12 @@ def git_commit() -> str:
     if not (root / ".git").exists():
         return "absent"
     try:
-        result = subprocess.run(  # noqa: S603
+        result = subprocess.run(
             ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],  # noqa: S607
-            capture_output=True, text=True, timeout=10, check=True,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return "absent"

@@ -5,6 +5,7 @@ The plan is `plan.py`'s, what runs inside Ray is `stage_task.py`'s, and what the
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -66,7 +67,9 @@ class Driver:
         with Leases(self.store, self.run.id) as leases:
             holder = leases.acquire(self.run.lease)
             if holder is not None:
-                raise UserError(f"run {self.run.id} is being driven already, by process {holder['pid']} on {holder['host']}.")
+                raise UserError(
+                    f"run {self.run.id} is being driven already, by process {holder['pid']} on {holder['host']}."
+                )
             save_run(self.store, self.run)
             try:
                 with self._signals:
@@ -109,7 +112,7 @@ class Driver:
             return True
         if any(s != "done" for s in states):
             return False
-        forced = name in self.run.force and not (state.state == "done")
+        forced = name in self.run.force and state.state != "done"
         artifact, reasons = (None, ["forced"]) if forced else self._state(name)
         if artifact is not None:
             self._done(name, artifact, cached=True, seconds=0.0)
@@ -158,7 +161,13 @@ class Driver:
         self._set(name, "running", reason="; ".join(reasons), log=f"{self.run.path}/logs/{name}.log")
         task = ray.remote(run_stage).options(num_cpus=0, max_retries=STAGE_RETRIES, name=f"stage-{name}")
         reference = task.remote(
-            self.store.absolute_url, self.run.id, stage, identity.fingerprint, to_dict(self.config), manifests, identity.external
+            self.store.absolute_url,
+            self.run.id,
+            stage,
+            identity.fingerprint,
+            to_dict(self.config),
+            manifests,
+            identity.external,
         )
         self._running[reference] = (name, time.monotonic(), reasons)
 
@@ -190,7 +199,10 @@ class Driver:
             fingerprint=identity.fingerprint,
             digest=content_digest(files),
             inputs={
-                i: {"fingerprint": self._artifacts[i].manifest.fingerprint, "digest": self._artifacts[i].manifest.digest}
+                i: {
+                    "fingerprint": self._artifacts[i].manifest.fingerprint,
+                    "digest": self._artifacts[i].manifest.digest,
+                }
                 for i in identity.stage.inputs
             },
             external=identity.external,
@@ -207,7 +219,15 @@ class Driver:
 
     def _done(self, name: str, artifact: Artifact, cached: bool, seconds: float) -> None:
         self._artifacts[name] = artifact
-        self._set(name, "done", artifact=artifact, cached=cached, seconds=round(seconds, 3), error="", reason="" if cached else None)
+        self._set(
+            name,
+            "done",
+            artifact=artifact,
+            cached=cached,
+            seconds=round(seconds, 3),
+            error="",
+            reason="" if cached else None,
+        )
 
     def _set(self, name: str, state: str, artifact: Artifact | None = None, **values: Any) -> None:
         before = asdict(self.run.stages[name])
@@ -234,7 +254,7 @@ class Driver:
         if address == "local":
             options = {"num_cpus": self.config.cluster.num_cpus, "include_dashboard": False}
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UserError(f"cluster.address={address}: Ray cannot be reached: {one_line(error)}") from error
         self._owns_ray = True
@@ -277,6 +297,8 @@ class StopSignals:
 def start_stages(run: Run, identities: dict[str, Identity], wanted: list[str]) -> None:
     """Set the stages of a run to waiting, keeping what a resumed run already knows of those that are done."""
     run.stages = {
-        name: StageState(fingerprint=identities[name].fingerprint, mlflow_run=old.mlflow_run if (old := run.stages.get(name)) else "")
+        name: StageState(
+            fingerprint=identities[name].fingerprint, mlflow_run=old.mlflow_run if (old := run.stages.get(name)) else ""
+        )
         for name in wanted
     }

@@ -34,7 +34,12 @@ def rules_in_order(rules: CurationRules) -> list[Rule]:
         ("blurred_image", "sharpness", lambda v: v < rules.min_sharpness, f"at least {rules.min_sharpness}"),
         ("no_caption", "characters", lambda v: v == 0, "a caption"),
         ("caption_has_url", "url_share", lambda v: v > rules.max_url_share, f"at most {rules.max_url_share}"),
-        ("caption_has_markup", "markup_share", lambda v: v > rules.max_markup_share, f"at most {rules.max_markup_share}"),
+        (
+            "caption_has_markup",
+            "markup_share",
+            lambda v: v > rules.max_markup_share,
+            f"at most {rules.max_markup_share}",
+        ),
         ("caption_boilerplate", "boilerplate", lambda v: v > rules.max_boilerplate, f"at most {rules.max_boilerplate}"),
         ("caption_symbols", "symbol_share", lambda v: v > rules.max_symbol_share, f"at most {rules.max_symbol_share}"),
         ("caption_too_short", "words", lambda v: v < rules.min_words, f"at least {rules.min_words}"),
@@ -73,7 +78,9 @@ def decide(columns: dict[str, list[Any]], rules: CurationRules) -> list[Decision
     checked = rules_in_order(rules)
     for reason, name, _, _ in checked:
         if name not in columns:
-            raise ValueError(f"a threshold for {reason} is set, but the signal {name} was not measured: set it to null, or measure it")
+            raise ValueError(
+                f"a threshold for {reason} is set, but the signal {name} was not measured: set it to null, or measure it"
+            )
     count = len(columns["key"])
     decisions: list[Decision | None] = [None] * count
     for row in range(count):
@@ -94,7 +101,12 @@ def decide(columns: dict[str, list[Any]], rules: CurationRules) -> list[Decision
             decisions[row] = Decision("dropped", "caption_repeated", detail)
     rest = np.array([row for row in left if decisions[row] is None], np.int64)
     found = find_duplicates(
-        columns, rest, rules.exact_duplicates, rules.near_duplicate_distance, rules.near_duplicate_colour, rules.near_duplicate_peak
+        columns,
+        rest,
+        rules.exact_duplicates,
+        rules.near_duplicate_distance,
+        rules.near_duplicate_colour,
+        rules.near_duplicate_peak,
     )
     for row, (reason, kept) in found.items():
         decisions[row] = Decision("dropped", reason, f"of {columns['shard'][kept]}/{columns['key'][kept]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,7 +31,7 @@ def near_pairs(hashes: np.ndarray, distance: int) -> Iterator[tuple[np.ndarray, 
     more than linear time; those far apart in a crowded bucket are then joined through the ones between.
     """
     edges = np.linspace(0, BITS, distance + 2).astype(int)
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         band = (hashes >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
         order = np.lexsort((hashes, band))
         for step in range(1, min(CHAIN, len(order) - 1) + 1):

@@ -18,7 +18,13 @@ DUPLICATES = ("duplicate_image", "near_duplicate_image")
 REASONS: dict[str, tuple[str, ...]] = {
     "short_caption": ("caption_too_short", "no_caption"),
     "foreign_caption": ("caption_language", "caption_language_unsure"),
-    "spam_caption": ("caption_has_url", "caption_has_markup", "caption_boilerplate", "caption_symbols", "caption_repetitive"),
+    "spam_caption": (
+        "caption_has_url",
+        "caption_has_markup",
+        "caption_boilerplate",
+        "caption_symbols",
+        "caption_repetitive",
+    ),
     "repeated_caption": ("caption_repeated",),
     "duplicate_image": ("exact_duplicate",),
     "near_duplicate_image": ("near_duplicate",),
@@ -45,7 +51,11 @@ SPAM = (
     "contact sales{n}@shapes.biz to order this print", "&lt;p&gt;picture of shapes&lt;/p&gt; [url=http://s{n}.ru]more[/url]",
     "Download HD wallpapers of shapes DSC0{n}.png free download", "#shapes #art #{n} #### >>> !!! *** %%%",
 )  # fmt: skip
-REPEATED = ("a colourful picture of geometric shapes", "this is a picture that shows some shapes", "an abstract image with objects on it")
+REPEATED = (
+    "a colourful picture of geometric shapes",
+    "this is a picture that shows some shapes",
+    "an abstract image with objects on it",
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,9 @@ def plan_faults(count: int, options: FaultOptions, seed: int) -> list[FaultPlan]
     return plans
 
 
-def apply_fault(fault: str | None, rgb: np.ndarray, caption: str, wrong_caption: str, rng: np.random.Generator) -> tuple[bytes, str, str]:
+def apply_fault(
+    fault: str | None, rgb: np.ndarray, caption: str, wrong_caption: str, rng: np.random.Generator
+) -> tuple[bytes, str, str]:
     """Return (image bytes, extension, caption) of a sample, uint8 [H, W, 3], with the fault done to it.
 
     For a duplicate, `rgb` and `caption` are the other sample's picture and another caption of it.
@@ -112,7 +124,9 @@ def _slightly_other(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(rgb.astype(np.int16) + shift, 0, 255).astype(np.uint8)
 
 
-def score_faults(planted: Sequence[dict[str, Any]], keys: Sequence[str], decisions: Sequence[Decision]) -> dict[str, dict[str, Any]]:
+def score_faults(
+    planted: Sequence[dict[str, Any]], keys: Sequence[str], decisions: Sequence[Decision]
+) -> dict[str, dict[str, Any]]:
     """Return {fault: {planted, caught, recall, precision}} from what each sample's metadata says was planted.
 
     `planted` has `faults` and, for duplicates, `fault_source` (the other sample's key). Caught: a planted sample that was
@@ -122,7 +136,9 @@ def score_faults(planted: Sequence[dict[str, Any]], keys: Sequence[str], decisio
     """
     state = {key: decision.state for key, decision in zip(keys, decisions, strict=True)}
     scores: dict[str, dict[str, Any]] = {}
-    members = {k for p, key in zip(planted, keys, strict=True) if p.get("fault_source") for k in (key, p["fault_source"])}
+    members = {
+        k for p, key in zip(planted, keys, strict=True) if p.get("fault_source") for k in (key, p["fault_source"])
+    }
     for fault in FAULTS:
         rows = [i for i, p in enumerate(planted) if fault in p.get("faults", ())]
         if not rows:
@@ -137,7 +153,9 @@ def score_faults(planted: Sequence[dict[str, Any]], keys: Sequence[str], decisio
         score: dict[str, Any] = {"planted": len(rows), "caught": caught, "recall": caught / len(rows)}
         blamed = [i for i, d in enumerate(decisions) if d.reason in REASONS[fault]]
         if blamed:
-            right = sum(keys[i] in members if fault in DUPLICATES else fault in planted[i].get("faults", ()) for i in blamed)
+            right = sum(
+                keys[i] in members if fault in DUPLICATES else fault in planted[i].get("faults", ()) for i in blamed
+            )
             score["precision"] = right / len(blamed)
         else:
             score["absent"] = "no sample was dropped for this fault's reasons, so it has no precision"

@@ -13,7 +13,19 @@ from components.curation.options import ImageLimits
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 # What PIL's decoders raise on damaged files; anything else is an error of ours.
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, AttributeError, OverflowError, MemoryError, ZeroDivisionError)
+DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+    ZeroDivisionError,
+)
 
 
 class ImageError(ValueError):
@@ -53,7 +65,10 @@ def decode_image(data: bytes, limits: ImageLimits) -> DecodedImage:
         except DECODE_ERRORS as error:
             raise ImageError("broken_image", _text(error)) from None
         if picture.width * picture.height > limits.max_pixels:
-            raise ImageError("too_many_pixels", f"{picture.width} x {picture.height}, at most {limits.max_pixels:,} pixels are decoded")
+            raise ImageError(
+                "too_many_pixels",
+                f"{picture.width} x {picture.height}, at most {limits.max_pixels:,} pixels are decoded",
+            )
         if not picture.width or not picture.height:
             raise ImageError("broken_image", "a side of zero pixels")
         try:

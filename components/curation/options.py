@@ -48,7 +48,9 @@ class CurationRules:
 
     def __post_init__(self) -> None:
         if self.min_words > self.max_words:
-            raise ValueError(f"min_words {self.min_words} is above max_words {self.max_words}: every caption would be dropped")
+            raise ValueError(
+                f"min_words {self.min_words} is above max_words {self.max_words}: every caption would be dropped"
+            )
         if self.max_aspect < 1:
             raise ValueError(f"max_aspect is {self.max_aspect}; a square has 1")
         if self.max_caption_repeats < 1:

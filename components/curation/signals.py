@@ -21,7 +21,14 @@ TEXT_SCHEMA = {
     "words": "int32", "characters": "int64", "repetition": "float64", "language": "string", "language_confidence": "float64",
     "url_share": "float64", "markup_share": "float64", "boilerplate": "float64", "symbol_share": "float64", "caption_hash": "string",
 }  # fmt: skip
-SIGNAL_SCHEMA = {"shard": "string", "key": "string", "error": "string", "detail": "string", **IMAGE_SCHEMA, **TEXT_SCHEMA}
+SIGNAL_SCHEMA = {
+    "shard": "string",
+    "key": "string",
+    "error": "string",
+    "detail": "string",
+    **IMAGE_SCHEMA,
+    **TEXT_SCHEMA,
+}
 NO_IMAGE: dict[str, Any] = {
     "bytes": 0, "format": "", "mode": "", "frames": 0, "width": 0, "height": 0, "aspect": 0.0, "sha256": "", "pixel_hash": "",
     "phash": 0, "thumbnail": b"", "contrast": 0.0, "sharpness": 0.0,

@@ -12,7 +12,9 @@ import unicodedata
 from typing import Any
 
 MAX_CHARACTERS = 4096  # what is looked at of a longer caption
-URL = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\w+|\b[\w-]+\.(?:com|net|org|info|biz|shop|io|ru|co\.uk)\b\S*", re.IGNORECASE)
+URL = re.compile(
+    r"(?:https?://|www\.)\S+|\S+@\S+\.\w+|\b[\w-]+\.(?:com|net|org|info|biz|shop|io|ru|co\.uk)\b\S*", re.IGNORECASE
+)
 MARKUP = re.compile(r"<[^<>]{1,200}>|&(?:#\d{1,6}|[a-z]{2,8});|\[/?\w{1,10}(?:=[^\]]{0,100})?\]", re.IGNORECASE)
 BOILERPLATE = re.compile(
     r"\b(?:stock (?:photos?|images?|illustrations?|vectors?)|royalty[- ]free|image may contain|no description available|"
@@ -54,7 +56,11 @@ def text_signals(caption: str | None) -> dict[str, Any]:
 def normalise(text: str) -> str:
     """Return a caption as it is compared: NFKC, lower case, single spaces, no control or zero-width characters."""
     folded = unicodedata.normalize("NFKC", text).casefold()
-    kept = "".join(" " if c.isspace() else c for c in folded if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn") or c.isspace())
+    kept = "".join(
+        " " if c.isspace() else c
+        for c in folded
+        if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn") or c.isspace()
+    )
     return " ".join(kept.split())
 
 

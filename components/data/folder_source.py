@@ -109,7 +109,10 @@ def read_sample(folder: Path, sample: FolderSample, key: str, limits: ShardLimit
     if not path.resolve().is_relative_to(folder.resolve()):
         return BadRecord(key, "outside_folder", "a link points outside the folder")
     metadata = {**sample.metadata, "source": sample.name, "key": key}
-    parts = {path.suffix.lower().lstrip("."): data, "json": json.dumps(metadata, ensure_ascii=False, default=str).encode()}
+    parts = {
+        path.suffix.lower().lstrip("."): data,
+        "json": json.dumps(metadata, ensure_ascii=False, default=str).encode(),
+    }
     if sample.caption is not None:
         parts["txt"] = sample.caption.encode("utf-8", "replace")
     return Record(key, parts)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from components.data import tables
 
@@ -86,6 +86,19 @@ def read_rows(path: Path, columns: Sequence[str], form: ListFormat) -> Iterator[
         raise ValueError(f"{path} is none of the lists that can be read: {', '.join(LIST_SUFFIXES)}")
 
 
+def field_names(path: Path, form: ListFormat) -> list[str]:
+    """The columns of a list file, as far as its first rows show them. Raises ValueError as read_rows does."""
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return tables.column_names(path)
+    if suffix in (".csv", ".tsv"):
+        with _open_text(path) as file:
+            return list(form.column_names) or next(_reader(path, file, form), [])
+    if suffix == ".jsonl":
+        return _jsonl_names(path) or []
+    return _object_names(_json_content(path))
+
+
 def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | RowFault]]:
     number = 0
     for batch in tables.iter_table(path, columns):
@@ -97,12 +110,8 @@ def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dic
 def _delimited_rows(
     path: Path, columns: Sequence[str], form: ListFormat
 ) -> Iterator[tuple[int, dict[str, Any] | RowFault]]:
-    tabs = path.suffix.lower() == ".tsv"
-    quoted = form.quoted if form.quoted is not None else not tabs
-    # bytes that are no utf-8 become lone surrogates, so that one bad row does not end the list; its reader fails that row
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-        reader = csv.reader(file, delimiter="\t" if tabs else ",", quoting=quoting)
+    with _open_text(path) as file:
+        reader = _reader(path, file, form)
         try:
             names = list(form.column_names) or next(reader, [])
         except csv.Error as error:
@@ -128,6 +137,18 @@ def _delimited_rows(
                 yield reader.line_num, RowFault(f"{len(values)} fields where the file has {len(names)} columns")
             else:
                 yield reader.line_num, {column: values[index] for column, index in wanted}
+
+
+def _open_text(path: Path) -> TextIO:
+    # bytes that are no utf-8 become lone surrogates, so that one bad row does not end the list; its reader fails that row
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _reader(path: Path, file: TextIO, form: ListFormat) -> Any:
+    tabs = path.suffix.lower() == ".tsv"
+    quoted = form.quoted if form.quoted is not None else not tabs
+    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    return csv.reader(file, delimiter="\t" if tabs else ",", quoting=quoting)
 
 
 def _jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | RowFault]]:
@@ -159,22 +180,30 @@ def _jsonl_names(path: Path) -> list[str] | None:
 
 
 def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | RowFault]]:
+    content = _json_content(path)
+    _need_columns(path, columns, _object_names(content) or None)
+    for number, row in enumerate(content, start=1):
+        if isinstance(row, dict):
+            yield number, {column: row.get(column) for column in columns}
+        else:
+            yield number, RowFault(f"a JSON {type(row).__name__}, not an object")
+
+
+def _json_content(path: Path) -> list[Any]:
     """A JSON array of objects, or COCO's {images, annotations}: one row per image, its captions together in `captions`."""
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read as JSON: {error}; for one object a line name it .jsonl") from error
     if isinstance(content, dict) and isinstance(content.get("images"), list) and "annotations" in content:
-        content = _coco_rows(content)
+        return _coco_rows(content)
     if not isinstance(content, list):
         raise ValueError(f"{path} must hold a JSON array of objects, or COCO's images and annotations")
-    names = dict.fromkeys(name for row in content if isinstance(row, dict) for name in row)
-    _need_columns(path, columns, list(names) or None)
-    for number, row in enumerate(content, start=1):
-        if isinstance(row, dict):
-            yield number, {column: row.get(column) for column in columns}
-        else:
-            yield number, RowFault(f"a JSON {type(row).__name__}, not an object")
+    return content
+
+
+def _object_names(content: list[Any]) -> list[str]:
+    return list(dict.fromkeys(name for row in content if isinstance(row, dict) for name in row))
 
 
 def _coco_rows(content: dict[str, Any]) -> list[dict[str, Any]]:

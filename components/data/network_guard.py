@@ -1,5 +1,5 @@
 """One guarded fetch of one address: no private networks (at every redirect and at the address really connected to), http and https only,
-a bounded body and one deadline for all of it. Which rows are fetched, and how often, is download.py's.
+a bounded body and one deadline for all of it. What is private or opted out is web_rules.py's; which rows are fetched, download.py's.
 
 Environment proxies are not used: behind a proxy the address connected to would be the proxy's, and nothing could be checked.
 """
@@ -7,89 +7,22 @@ Environment proxies are not used: behind a proxy the address connected to would 
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import http.client
 import io
-import ipaddress
 import socket
 import ssl
-import string
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from email.message import Message
 from typing import IO, Any
 
 from components.data.options import DownloadOptions
+from components.data.web_rules import FetchError, is_public_address, normalise_url, opted_out
 
 _CHUNK = 2**16
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_VALUED_DIRECTIVES = ("max-snippet", "max-image-preview", "max-video-preview", "unavailable_after")
-
-
-class FetchError(Exception):
-    """A picture that could not be had: `reason` is snake_case, `detail` for people."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
-
-
-def is_public_address(address: str) -> bool:
-    """Is this numeric IP address one of the open internet's? IPv4 inside IPv6 (mapped, 6to4, Teredo, NAT64) counts as that IPv4."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
-        if ip in _NAT64 or ip.packed[:12] == bytes(12):
-            inner.append(ipaddress.IPv4Address(ip.packed[12:]))
-        if any(v4 is not None and not is_public_address(str(v4)) for v4 in inner):
-            return False
-        if ip.ipv4_mapped is not None or ip in _NAT64:
-            return True
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified or ip.is_link_local)
-
-
-def normalise_url(url: str) -> str:
-    """The address with spaces and non-ASCII letters escaped, as browsers do. Raises FetchError (bad_url, refused_scheme)."""
-    try:
-        parts = urllib.parse.urlsplit(url.strip())
-        host, port = parts.hostname, parts.port
-        if parts.scheme not in ("http", "https"):
-            raise FetchError("refused_scheme", f"{parts.scheme or 'no'}: is not http or https")
-        if not host or parts.username is not None or parts.password is not None:
-            raise FetchError("bad_url", "the address has no host, or holds a user name")
-        if not host.isascii():
-            host = host.encode("idna").decode("ascii")
-    except ValueError as error:  # UnicodeError is one
-        raise FetchError("bad_url", f"the address cannot be read: {error}") from error
-    if any(not c.isprintable() or c in " /\\<>\"'" for c in host):
-        raise FetchError("bad_url", "the address has impossible characters in its host")
-    netloc = f"[{host}]" if ":" in host else host
-    netloc += f":{port}" if port is not None else ""
-    path = urllib.parse.quote(parts.path, safe=string.punctuation)
-    query = urllib.parse.quote(parts.query, safe=string.punctuation)
-    return urllib.parse.urlunsplit((parts.scheme, netloc, path, query, ""))
-
-
-def opted_out(tags: Sequence[str], token: str, directives: Sequence[str]) -> bool:
-    """Do these X-Robots-Tag values forbid the use, for everyone or for our `token`?
-
-    Reads each directive by itself: "noai, max-snippet:10" is a refusal too, which img2dataset's own reading misses.
-    """
-    wanted = {directive.strip().lower() for directive in directives}
-    for tag in tags:
-        agent: str | None = None
-        for item in tag.lower().split(","):
-            left, colon, right = (part.strip() for part in item.partition(":"))
-            if colon and left in _VALUED_DIRECTIVES:
-                continue
-            if colon:
-                agent = left
-            if (right if colon else left) in wanted and agent in (None, "*", token.lower()):
-                return True
-    return False
 
 
 class Fetcher:
@@ -116,7 +49,8 @@ class Fetcher:
                 return FetchedBody(self._read(response), response.headers)
         except urllib.error.HTTPError as error:
             with error:
-                raise FetchError(f"http_{error.code}", str(error.reason)[:200]) from None
+                reason = "refused_redirect" if 300 <= error.code < 400 else f"http_{error.code}"
+                raise FetchError(reason, str(error.reason)[:200]) from None
         except urllib.error.URLError as error:
             cause = error.reason if isinstance(error.reason, BaseException) else error
             raise _as_fetch_error(cause) from error
@@ -148,8 +82,8 @@ class Fetcher:
         """An opener of these parts alone: urllib's default one would add file:, ftp:, data: and the environment's proxies."""
         opener = urllib.request.OpenerDirector()
 
-        def connect(address: tuple[str, int], *_: object) -> socket.socket:
-            return self._connect(address[0], address[1], deadline)
+        def connect(host: str, port: int) -> socket.socket:
+            return self._connect(host, port, deadline)
 
         handlers: list[urllib.request.BaseHandler] = [
             _HTTPHandler(connect, deadline),
@@ -245,27 +179,31 @@ class _DeadlineSocket:
         self._sock.close()
 
 
-Connect = Callable[..., socket.socket]
+Connect = Callable[[str, int], socket.socket]
 
 
 class _HTTPConnection(http.client.HTTPConnection):
-    guard: Connect
-    deadline: float
+    def __init__(self, guard: Connect, deadline: float, host: str, **options: Any) -> None:
+        super().__init__(host, **options)
+        self.guard = guard
+        self.deadline = deadline
 
     def connect(self) -> None:
-        self.sock = _DeadlineSocket(self.guard((self.host, self.port)), self.deadline)  # type: ignore[assignment]
+        self.sock = _DeadlineSocket(self.guard(self.host, self.port), self.deadline)
 
 
 class _HTTPSConnection(http.client.HTTPSConnection):
-    guard: Connect
-    deadline: float
-    context: ssl.SSLContext
+    def __init__(self, guard: Connect, deadline: float, context: ssl.SSLContext, host: str, **options: Any) -> None:
+        super().__init__(host, context=context, **options)
+        self.guard = guard
+        self.deadline = deadline
+        self.tls = context
 
     def connect(self) -> None:
-        plain = self.guard((self.host, self.port))
+        plain = self.guard(self.host, self.port)
         try:
             plain.settimeout(_left(self.deadline))  # holds for the handshake as a whole
-            secure = self.context.wrap_socket(plain, server_hostname=self.host)
+            secure = self.tls.wrap_socket(plain, server_hostname=self.host)
         except BaseException:
             plain.close()
             raise
@@ -275,19 +213,19 @@ class _HTTPSConnection(http.client.HTTPSConnection):
 class _HTTPHandler(urllib.request.HTTPHandler):
     def __init__(self, guard: Connect, deadline: float) -> None:
         super().__init__()
-        self.parts = {"guard": staticmethod(guard), "deadline": deadline}
+        self.connection: Any = functools.partial(_HTTPConnection, guard, deadline)
 
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(type("_Connection", (_HTTPConnection,), self.parts), req)
+        return self.do_open(self.connection, req)
 
 
 class _HTTPSHandler(urllib.request.HTTPSHandler):
     def __init__(self, guard: Connect, deadline: float, context: ssl.SSLContext) -> None:
         super().__init__(context=context)
-        self.parts = {"guard": staticmethod(guard), "deadline": deadline, "context": context}
+        self.connection: Any = functools.partial(_HTTPSConnection, guard, deadline, context)
 
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(type("_Connection", (_HTTPSConnection,), self.parts), req)
+        return self.do_open(self.connection, req)
 
 
 class _RedirectHandler(urllib.request.HTTPRedirectHandler):
@@ -299,6 +237,7 @@ class _RedirectHandler(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
+        fp.close()  # the standard library would read the redirect's own body, however long
         seen = getattr(req, "redirect_dict", {})
         if len(seen) >= self.max_redirections or seen.get(newurl, 0) >= self.max_repeats:
             raise FetchError("too_many_redirects", f"over {self.max_redirections} hops, or in a circle")

@@ -48,7 +48,7 @@ class DownloadOptions:
     encode_quality: int | None = None  # jpg and webp: 1-100 (None: 95); png: compression 0-9 (None: 6)
     min_image_size: int = 0  # shorter side, pixels; smaller pictures fail as too_small
     max_bytes: int = 32 * 2**20  # largest body read
-    max_pixels: int = 64 * 10**6  # largest declared width x height decoded
+    max_pixels: int = 32 * 10**6  # largest declared width x height decoded
     respect_opt_out: bool = True  # leave out pictures whose X-Robots-Tag header asks for it
     opt_out_directives: tuple[str, ...] = OPT_OUT_DIRECTIVES  # header words that count as asking
     allow_private_networks: bool = False  # also fetch from private, loopback and link-local addresses

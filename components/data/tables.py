@@ -79,6 +79,12 @@ def count_rows(path: str | Path) -> int:
         return int(parquet.metadata.num_rows)
 
 
+def column_names(path: str | Path) -> list[str]:
+    """The table's columns, in order."""
+    with _open(path) as parquet:
+        return list(parquet.schema_arrow.names)
+
+
 def concat_tables(paths: Sequence[str | Path], out_path: str | Path) -> int:
     """Write the rows of all tables, in order, to one at `out_path`; returns their number.
 
@@ -96,7 +102,9 @@ def concat_tables(paths: Sequence[str | Path], out_path: str | Path) -> int:
                     schema = parquet.schema_arrow
                     writer = pq.ParquetWriter(str(out_path), schema, compression="zstd")
                 if parquet.schema_arrow != schema:
-                    raise ValueError(f"{path} has the columns {parquet.schema_arrow.names} or types unlike {paths[0]}'s")
+                    raise ValueError(
+                        f"{path} has the columns {parquet.schema_arrow.names} or types unlike {paths[0]}'s"
+                    )
                 assert writer is not None
                 for batch in parquet.iter_batches(batch_size=_ROW_GROUP):
                     writer.write_batch(batch)

@@ -161,12 +161,16 @@ class _Walker:
             if not block:
                 return
             if block.strip(b"\0"):
-                raise _Stop("data_after_end", f"there is content after the tar's end mark at byte {end}; it was not read")
+                raise _Stop(
+                    "data_after_end", f"there is content after the tar's end mark at byte {end}; it was not read"
+                )
             self.offset += len(block)
 
     def _extended(self, info: tarfile.TarInfo) -> bytes:
         if info.size > MAX_EXTENDED_HEADER:
-            raise _Stop("corrupt_tar", f"extended header of {info.size} bytes at byte {self.offset}; the rest was not read")
+            raise _Stop(
+                "corrupt_tar", f"extended header of {info.size} bytes at byte {self.offset}; the rest was not read"
+            )
         data = self._read(info.size, info.name)
         self._skip(-info.size % BLOCK, info.name)
         return data

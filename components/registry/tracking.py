@@ -60,7 +60,9 @@ class Tracker:
         location = None if self.uri.startswith("http") else artifact_root
         return str(self._client.create_experiment(name, artifact_location=location))
 
-    def start_run(self, name: str, tags: Mapping[str, str], params: Mapping[str, str], start_ms: int | None = None) -> str:
+    def start_run(
+        self, name: str, tags: Mapping[str, str], params: Mapping[str, str], start_ms: int | None = None
+    ) -> str:
         """Start a run and return its id. Parameters longer than MLflow keeps are cut, and end in an ellipsis.
 
         `start_ms`, in milliseconds since 1970, is for a run that is written down afterwards.
@@ -98,7 +100,9 @@ class Tracker:
         if metrics:
             self._try(lambda: self._client.log_batch(run_id, metrics=metrics))
 
-    def log_dataset(self, run_id: str, name: str, digest: str, uri: str, context: str, profile: Mapping[str, Any]) -> None:
+    def log_dataset(
+        self, run_id: str, name: str, digest: str, uri: str, context: str, profile: Mapping[str, Any]
+    ) -> None:
         """Log a data set by its digest. MLflow keeps 36 characters of a digest; the whole one stands in the profile."""
         import json
 

@@ -20,7 +20,9 @@ def serve_ui(tracking_uri: str, artifact_root: str, host: str = "127.0.0.1", por
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise ValueError(f"port {port} of {host} cannot be used ({error.strerror}): give another with --port") from None
+            raise ValueError(
+                f"port {port} of {host} cannot be used ({error.strerror}): give another with --port"
+            ) from None
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", tracking_uri, "--default-artifact-root", artifact_root]
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}

@@ -51,8 +51,16 @@ def ground(scene: Scene, rng: np.random.Generator) -> str:
     """Return words for the background."""
     name = f"light blue {scene.background}" if scene.background == "sky" else scene.background
     name = name.removesuffix(" sky")
-    kind = "graded " if scene.graded and rng.random() < 0.6 else "plain " if not scene.graded and rng.random() < 0.3 else ""
-    return str(rng.choice(["on a {} background", "against a {} background", "in front of a {} background"])).format(kind + name)
+    kind = (
+        "graded "
+        if scene.graded and rng.random() < 0.6
+        else "plain "
+        if not scene.graded and rng.random() < 0.3
+        else ""
+    )
+    return str(rng.choice(["on a {} background", "against a {} background", "in front of a {} background"])).format(
+        kind + name
+    )
 
 
 def relation(a: SceneObject, b: SceneObject, rng: np.random.Generator) -> str | None:
@@ -68,7 +76,11 @@ def describe(scene: Scene, rng: np.random.Generator) -> str:
     """Return a true caption. Deterministic in `rng`."""
     items = [scene.objects[i] for i in rng.permutation(len(scene.objects))]
     back = ground(scene, rng)
-    opening = str(rng.choice(["a picture of {}", "{}", "there is {}", "an image that shows {}", "this picture shows {}", "we see {}"]))
+    opening = str(
+        rng.choice(
+            ["a picture of {}", "{}", "there is {}", "an image that shows {}", "this picture shows {}", "we see {}"]
+        )
+    )
     if not items:
         return f"an empty picture, {back.split(' ', 1)[1]} and nothing on it"
     if len(items) == 1:
@@ -82,7 +94,9 @@ def describe(scene: Scene, rng: np.random.Generator) -> str:
     else:
         parts = [f"{article(noun(i, rng))}{' ' + place(i) if rng.random() < 0.6 else ''}" for i in items]
         body = f"{', '.join(parts[:-1])} and {parts[-1]}"
-    return opening.replace("is {}", "are {}" if counted == body else "is {}").format(f"{body} {back}" if rng.random() < 0.6 else body)
+    return opening.replace("is {}", "are {}" if counted == body else "is {}").format(
+        f"{body} {back}" if rng.random() < 0.6 else body
+    )
 
 
 def _counted(items: list[SceneObject]) -> str | None:
@@ -90,7 +104,10 @@ def _counted(items: list[SceneObject]) -> str | None:
     counts = Counter((o.colour, o.shape) for o in items)
     if max(counts.values()) < 2:
         return None
-    parts = [f"{NUMBERS[n]} {c} {s}s" if n > 1 else article(f"{c} {s}") for (c, s), n in sorted(counts.items(), key=lambda e: -e[1])]
+    parts = [
+        f"{NUMBERS[n]} {c} {s}s" if n > 1 else article(f"{c} {s}")
+        for (c, s), n in sorted(counts.items(), key=lambda e: -e[1])
+    ]
     return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
 
 
@@ -124,7 +141,11 @@ def describe_wrong(scene: Scene, options: SceneOptions, rng: np.random.Generator
     shapes = [s for s in options.shapes if s != item.shape]
     if not colours and not shapes:
         raise ValueError("a wrong caption needs a second colour or shape in the vocabulary")
-    change = {"colour": str(rng.choice(colours))} if colours and (rng.random() < 0.5 or not shapes) else {"shape": str(rng.choice(shapes))}
+    change = (
+        {"colour": str(rng.choice(colours))}
+        if colours and (rng.random() < 0.5 or not shapes)
+        else {"shape": str(rng.choice(shapes))}
+    )
     return describe(with_object(scene, index, **change), rng)
 
 
@@ -138,11 +159,24 @@ def reference(scene: Scene, index: int, rng: np.random.Generator) -> str | None:
     forms = [
         (item.shape, lambda o: o.shape == item.shape),
         (f"{item.colour} {item.shape}", lambda o: (o.colour, o.shape) == (item.colour, item.shape)),
-        (f"{item.size} {item.colour} {item.shape}", lambda o: (o.size, o.colour, o.shape) == (item.size, item.colour, item.shape)),
+        (
+            f"{item.size} {item.colour} {item.shape}",
+            lambda o: (o.size, o.colour, o.shape) == (item.size, item.colour, item.shape),
+        ),
     ]
     if item.fill != "solid":
-        forms.append((f"{item.fill} {item.colour} {item.shape}", lambda o: (o.fill, o.colour, o.shape) == (item.fill, item.colour, item.shape)))
-    forms.append((f"{item.colour} {item.shape} {place(item)}", lambda o: (o.colour, o.shape, place(o)) == (item.colour, item.shape, place(item))))
+        forms.append(
+            (
+                f"{item.fill} {item.colour} {item.shape}",
+                lambda o: (o.fill, o.colour, o.shape) == (item.fill, item.colour, item.shape),
+            )
+        )
+    forms.append(
+        (
+            f"{item.colour} {item.shape} {place(item)}",
+            lambda o: (o.colour, o.shape, place(o)) == (item.colour, item.shape, place(item)),
+        )
+    )
     unique = [words for words, means in forms if not any(means(o) for o in others)]
     return f"the {unique[int(rng.integers(len(unique)))]}" if unique else None
 

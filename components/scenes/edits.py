@@ -17,8 +17,16 @@ MIN_MOVE = 0.15  # least distance an object is moved, share of the side
 TONE_WORDS = {
     "darker": ("make the whole picture darker", "darken the image", "turn the brightness of the picture down"),
     "brighter": ("make the whole picture brighter", "brighten the image", "turn the brightness of the picture up"),
-    "warmer": ("give the picture a warmer tone", "make the colours of the image warmer", "shift the picture towards warm colours"),
-    "cooler": ("give the picture a cooler tone", "make the colours of the image cooler", "shift the picture towards cold colours"),
+    "warmer": (
+        "give the picture a warmer tone",
+        "make the colours of the image warmer",
+        "shift the picture towards warm colours",
+    ),
+    "cooler": (
+        "give the picture a cooler tone",
+        "make the colours of the image cooler",
+        "shift the picture towards cold colours",
+    ),
 }
 
 
@@ -31,7 +39,9 @@ class Edit:
     target: Scene
 
 
-def sample_edit(scene: Scene, options: SceneOptions, rng: np.random.Generator, kinds: tuple[str, ...] = EDIT_KINDS) -> Edit | None:
+def sample_edit(
+    scene: Scene, options: SceneOptions, rng: np.random.Generator, kinds: tuple[str, ...] = EDIT_KINDS
+) -> Edit | None:
     """Return an edit of one of the kinds that is possible for the scene, or None where none is. Deterministic in `rng`.
 
     Raises ValueError for a kind that does not exist.
@@ -86,7 +96,13 @@ def _recolour(scene: Scene, options: SceneOptions, rng: np.random.Generator) -> 
     if not colours:
         return None
     colour = str(rng.choice(colours))
-    said = _say(rng, f"make {words} {colour}", f"change the colour of {words} to {colour}", f"paint {words} {colour}", f"turn {words} {colour}")
+    said = _say(
+        rng,
+        f"make {words} {colour}",
+        f"change the colour of {words} to {colour}",
+        f"paint {words} {colour}",
+        f"turn {words} {colour}",
+    )
     return said, with_object(scene, index, colour=colour)
 
 
@@ -105,7 +121,9 @@ def _add(scene: Scene, options: SceneOptions, rng: np.random.Generator) -> Made:
         return None
     fill = f"{added.fill} " if added.fill != "solid" else ""
     words = f"{article(f'{added.size} {fill}{added.colour} {added.shape}')} {place(added)}"
-    return _say(rng, f"add {words}", f"put {words}", f"draw {words}", f"insert {words}"), replace(scene, objects=(*scene.objects, added))
+    return _say(rng, f"add {words}", f"put {words}", f"draw {words}", f"insert {words}"), replace(
+        scene, objects=(*scene.objects, added)
+    )
 
 
 def _move(scene: Scene, options: SceneOptions, rng: np.random.Generator) -> Made:
@@ -137,7 +155,9 @@ def _resize(scene: Scene, options: SceneOptions, rng: np.random.Generator) -> Ma
     if not fits(changed, others):
         return None
     word = "bigger" if size == "large" else "smaller"
-    return _say(rng, f"make {words} {word}", f"make {words} {size}", f"change the size of {words} to {size}"), with_object(scene, index, size=size)
+    return _say(
+        rng, f"make {words} {word}", f"make {words} {size}", f"change the size of {words} to {size}"
+    ), with_object(scene, index, size=size)
 
 
 def _replace_shape(scene: Scene, options: SceneOptions, rng: np.random.Generator) -> Made:
@@ -163,7 +183,9 @@ def _background(scene: Scene, options: SceneOptions, rng: np.random.Generator) -
         return None
     name = str(rng.choice(names))
     word = "light blue" if name == "sky" else name
-    said = _say(rng, f"change the background to {word}", f"make the background {word}", f"give the picture a {word} background")
+    said = _say(
+        rng, f"change the background to {word}", f"make the background {word}", f"give the picture a {word} background"
+    )
     return said, replace(scene, background=name)
 
 

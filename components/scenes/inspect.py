@@ -134,7 +134,9 @@ def _explain(
     rows, columns = np.flatnonzero(filled.any(1)), np.flatnonzero(filled.any(0))
     cx, cy = (columns[0] + columns[-1] + 1) / 2 / size, (rows[0] + rows[-1] + 1) / 2 / size
     reach = int(max(RADII.values()) * EXTENT * size) + 2
-    part = np.s_[max(0, int(cy * size) - reach) : int(cy * size) + reach, max(0, int(cx * size) - reach) : int(cx * size) + reach]
+    part = np.s_[
+        max(0, int(cy * size) - reach) : int(cy * size) + reach, max(0, int(cx * size) - reach) : int(cx * size) + reach
+    ]
     px, py = pixel_centres(size)
     px, py, area = px[:, part[1]], py[part[0]], filled[part]
     fitted = []
@@ -166,7 +168,9 @@ def _align(picture: np.ndarray, base: np.ndarray, reading: Reading, colours: tup
     """Return the reading moved by up to a pixel to where it explains the picture best."""
     step = 0.6 / len(picture)
     moved = [
-        _best_colour(picture, base, replace(reading[1], x=reading[1].x + dx * step, y=reading[1].y + dy * step), colours)
+        _best_colour(
+            picture, base, replace(reading[1], x=reading[1].x + dx * step, y=reading[1].y + dy * step), colours
+        )
         for dx in (-1, 0, 1)
         for dy in (-1, 0, 1)
     ]
@@ -209,7 +213,9 @@ def _best_colour(picture: np.ndarray, base: np.ndarray, item: SceneObject, colou
     oo, os, ss = float(own @ own), float(own @ second), float(second @ second)
     og, sg = (own * both) @ ground, (second * both) @ ground
     gg = ((both[:, None] * ground) ** 2).sum(0)
-    energy = values**2 * oo + 2 * values * alternates * os + alternates**2 * ss - 2 * (values * og + alternates * sg) + gg
+    energy = (
+        values**2 * oo + 2 * values * alternates * os + alternates**2 * ss - 2 * (values * og + alternates * sg) + gg
+    )
     power = (seen**2).sum(0)
     error = np.zeros(len(colours))
     strengths = []

@@ -77,7 +77,9 @@ class SceneOptions:
         if not 0 <= self.graded <= 1:
             raise ValueError(f"graded is {self.graded}; it is a share between 0 and 1")
         if not 0 <= self.min_objects <= self.max_objects:
-            raise ValueError(f"min_objects {self.min_objects} and max_objects {self.max_objects} must hold 0 <= min <= max")
+            raise ValueError(
+                f"min_objects {self.min_objects} and max_objects {self.max_objects} must hold 0 <= min <= max"
+            )
         if self.placement == "free" and self.max_objects > 5:
             raise ValueError(f"max_objects is {self.max_objects}; at most 5 objects fit in free places")
         if self.placement == "grid":
@@ -90,7 +92,9 @@ class SceneOptions:
 
     def _check_grid(self) -> None:
         if self.max_objects > self.grid**2:
-            raise ValueError(f"max_objects is {self.max_objects}, but a grid of {self.grid} has only {self.grid**2} cells")
+            raise ValueError(
+                f"max_objects is {self.max_objects}, but a grid of {self.grid} has only {self.grid**2} cells"
+            )
         room = 0.5 / self.grid * (1 - 2 * self.jitter) - GAP / 2
         for name in self.sizes:
             if RADII[name] * EXTENT > room:

@@ -88,7 +88,9 @@ class Scene:
 def fits(candidate: SceneObject, others: tuple[SceneObject, ...]) -> bool:
     """True where an object lies inside the picture and clear of the others."""
     reach = candidate.radius * EXTENT
-    if not (reach + GAP / 2 <= candidate.x <= 1 - reach - GAP / 2 and reach + GAP / 2 <= candidate.y <= 1 - reach - GAP / 2):
+    if not (
+        reach + GAP / 2 <= candidate.x <= 1 - reach - GAP / 2 and reach + GAP / 2 <= candidate.y <= 1 - reach - GAP / 2
+    ):
         return False
     return all(
         np.hypot(candidate.x - o.x, candidate.y - o.y) >= (candidate.radius + o.radius) * REACH + GAP / 2
@@ -98,7 +100,9 @@ def fits(candidate: SceneObject, others: tuple[SceneObject, ...]) -> bool:
     )
 
 
-def sample_place(options: SceneOptions, size: str, others: tuple[SceneObject, ...], rng: np.random.Generator) -> tuple[float, float] | None:
+def sample_place(
+    options: SceneOptions, size: str, others: tuple[SceneObject, ...], rng: np.random.Generator
+) -> tuple[float, float] | None:
     """Return a free place for an object of that size, or None where none was found."""
     reach = RADII[size] * EXTENT + GAP / 2
     if options.placement == "grid":
@@ -117,12 +121,18 @@ def sample_place(options: SceneOptions, size: str, others: tuple[SceneObject, ..
 
 
 def sample_object(
-    options: SceneOptions, background: str, others: tuple[SceneObject, ...], rng: np.random.Generator, held_out: bool = False
+    options: SceneOptions,
+    background: str,
+    others: tuple[SceneObject, ...],
+    rng: np.random.Generator,
+    held_out: bool = False,
 ) -> SceneObject | None:
     """Return a new object that fits beside the others; with `held_out`, of a combination that is held out."""
     looks = [
         (shape, colour, size, fill)
-        for shape, colour, size, fill in itertools.product(options.shapes, options.colours, options.sizes, options.fills)
+        for shape, colour, size, fill in itertools.product(
+            options.shapes, options.colours, options.sizes, options.fills
+        )
         if options.allowed(colour, shape) != held_out and distinguishable(colour, fill, background)
     ]
     for _ in range(8 if looks else 0):

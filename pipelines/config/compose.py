@@ -79,7 +79,7 @@ def to_yaml(config: Config) -> str:
 
 def to_dict(config: Config) -> dict[str, Any]:
     """Return the resolved configuration as plain JSON values."""
-    return typing.cast("dict[str, Any]", config.model_dump(mode="json"))
+    return config.model_dump(mode="json")
 
 
 def select(values: dict[str, Any], key: str) -> Any:
@@ -93,7 +93,11 @@ def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
     """Return nested dicts as {dotted key: leaf}; an empty dict is a leaf."""
     if not isinstance(values, dict) or not values:
         return {prefix: values} if prefix else {}
-    return {k: v for name, value in values.items() for k, v in flatten(value, f"{prefix}.{name}" if prefix else str(name)).items()}
+    return {
+        k: v
+        for name, value in values.items()
+        for k, v in flatten(value, f"{prefix}.{name}" if prefix else str(name)).items()
+    }
 
 
 def unknown_keys(values: Any, kind: Any, prefix: str = "") -> list[tuple[str, list[str]]]:
@@ -133,7 +137,9 @@ def _fields(kind: Any, values: Any) -> dict[str, Any] | None:
 class Origins:
     """Knows which file, or the command line, gave a key its value."""
 
-    def __init__(self, overrides: list[str], folders: list[Path], choices: dict[str, str], default: str = "conf/") -> None:
+    def __init__(
+        self, overrides: list[str], folders: list[Path], choices: dict[str, str], default: str = "conf/"
+    ) -> None:
         self._command_line = [o.split("=", 1)[0].lstrip("+~") for o in overrides]
         self._folders = folders
         self._choices = choices
@@ -141,7 +147,9 @@ class Origins:
 
     def of(self, key: str) -> str:
         """Return the place a dotted key came from: the last of the command line, preset, group and base that has it."""
-        if any(key == given or key.startswith(given + ".") or given.startswith(key + ".") for given in self._command_line):
+        if any(
+            key == given or key.startswith(given + ".") or given.startswith(key + ".") for given in self._command_line
+        ):
             return f"from {COMMAND_LINE}"
         group = key.split(".", 1)[0]
         candidates = [("preset", self._choices.get("preset"), key)]
@@ -168,7 +176,9 @@ def _has_key(path: Path, key: str) -> bool:
 def _checked_folder(config_dir: str) -> Path:
     folder = Path(config_dir).resolve()
     if not folder.is_dir():
-        raise UserError(f"--config-dir {config_dir}: no such folder. It is laid out like conf/: preset/NAME.yaml, source/NAME.yaml.")
+        raise UserError(
+            f"--config-dir {config_dir}: no such folder. It is laid out like conf/: preset/NAME.yaml, source/NAME.yaml."
+        )
     return folder
 
 
@@ -179,15 +189,15 @@ def _choices_of(group: str, folders: list[Path]) -> list[str]:
 def _check_overrides(overrides: list[str], folders: list[Path]) -> dict[str, str]:
     """Refuse what is no `key=value`, and unknown choices of a group; return the groups chosen."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import OverrideParseException
+    from hydra.errors import HydraException
 
     chosen: dict[str, str] = {}
     for text in overrides:
         try:
             override = OverridesParser.create().parse_override(text)
-        except OverrideParseException as error:
+        except HydraException as error:
             raise UserError(f"{text!r} is not key=value: {str(error).splitlines()[0]}") from None
-        if text.startswith(("+", "~")) or override.value() is None and "=" not in text:
+        if text.startswith(("+", "~")) or (override.value() is None and "=" not in text):
             raise UserError(f"{text!r}: keys are set with key=value; none can be added or removed.")
         if override.key_or_group in GROUPS:
             known = _choices_of(override.key_or_group, folders)
@@ -208,7 +218,9 @@ def _hydra(overrides: list[str], folders: list[Path]) -> tuple[dict[str, Any], d
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    search = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders[1:])}]"] if len(folders) > 1 else []
+    search = (
+        [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders[1:])}]"] if len(folders) > 1 else []
+    )
     # Values are set with `++`, so that an unknown key meets the schema, which knows its nearest neighbour.
     settings = [o if o.split("=", 1)[0] in GROUPS else f"++{o}" for o in overrides]
     GlobalHydra.instance().clear()

@@ -47,7 +47,9 @@ def run(context: StageContext) -> None:
     _sheet(context, tasks)
 
 
-def _score(context: StageContext, planted: list[dict[str, Any]], columns: dict[str, list[Any]], decisions: list[Any]) -> None:
+def _score(
+    context: StageContext, planted: list[dict[str, Any]], columns: dict[str, list[Any]], decisions: list[Any]
+) -> None:
     """Add precision and recall per planted fault; what cannot be computed goes to `metrics.absent` with its reason."""
     from components.curation.faults import score_faults
 

@@ -27,7 +27,9 @@ def run(context: StageContext) -> None:
     if isinstance(source, ScenesSource):
         function = "pipelines.stages.ingest_scenes:make_shard"
         tasks = [
-            ShardTask(name, {"first": first, "end": end, "source": source.model_dump(mode="json"), "seed": context.seed})
+            ShardTask(
+                name, {"first": first, "end": end, "source": source.model_dump(mode="json"), "seed": context.seed}
+            )
             for name, first, end in chunks(source.count, source.samples_per_shard)
         ]
     elif isinstance(source, UrlsSource):
@@ -150,7 +152,10 @@ def _folder_tasks(source: FolderSource) -> list[ShardTask]:
     samples = list_samples(folder, source.captions, source.image_column, source.caption_column)
     limits = dataclasses.asdict(source.limits)
     return [
-        ShardTask(name, {"folder": str(folder), "samples": [dataclasses.asdict(s) for s in samples[first:end]], "limits": limits})
+        ShardTask(
+            name,
+            {"folder": str(folder), "samples": [dataclasses.asdict(s) for s in samples[first:end]], "limits": limits},
+        )
         for name, first, end in chunks(len(samples), source.samples_per_shard)
     ]
 

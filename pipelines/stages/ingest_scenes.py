@@ -61,7 +61,9 @@ def _records(args: dict[str, Any], rows: list[dict[str, Any]]) -> Iterator[Recor
             plan.fault,
             world.picture(shown),
             world.caption(shown, "caption" if shown == number else "second caption"),
-            describe_wrong(world.scene(shown), world.options, np.random.default_rng(derive_seed(world.seed, "wrong", number))),
+            describe_wrong(
+                world.scene(shown), world.options, np.random.default_rng(derive_seed(world.seed, "wrong", number))
+            ),
             np.random.default_rng(derive_seed(world.seed, "fault", number)),
         )
         about: dict[str, Any] = {"key": key, "caption": caption, "faults": [plan.fault] if plan.fault else []}

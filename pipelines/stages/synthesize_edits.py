@@ -108,7 +108,9 @@ def _pairs(context: ShardContext, attempts: list[dict[str, Any]]) -> Iterator[An
 Made = tuple[dict[str, str], dict[str, bytes], dict[str, Any]]
 
 
-def _scene_pairs(scene: dict[str, Any], rgb: Any, settings: dict[str, Any], options: dict[str, Any], seed: int) -> list[Made]:
+def _scene_pairs(
+    scene: dict[str, Any], rgb: Any, settings: dict[str, Any], options: dict[str, Any], seed: int
+) -> list[Made]:
     """Return the exact edits of a scene. The source is the scene's own render, not the picture that may have been re-encoded."""
     import numpy as np
 
@@ -143,24 +145,36 @@ def _scene_pairs(scene: dict[str, Any], rgb: Any, settings: dict[str, Any], opti
     return made
 
 
-def _photo_pairs(rgb: Any, key: str, caption: str | None, donors: list[Any], options: dict[str, Any], seed: int) -> list[Made]:
+def _photo_pairs(
+    rgb: Any, key: str, caption: str | None, donors: list[Any], options: dict[str, Any], seed: int
+) -> list[Made]:
     """Return the procedural edits of a photo."""
     from components.curation.editing.base import EditPair
     from components.curation.editing.options import EditOptions, FamilyWeights
     from components.curation.editing.synthesize import generator_for, synthesize
 
-    chosen = EditOptions(**{**options, "kinds": tuple(options["kinds"]), "family_weights": FamilyWeights(**options["family_weights"])})
+    chosen = EditOptions(
+        **{**options, "kinds": tuple(options["kinds"]), "family_weights": FamilyWeights(**options["family_weights"])}
+    )
     others = [donor for donor in donors if donor.key != key]
     made: list[Made] = []
     for result in synthesize(rgb, generator_for(rgb, seed), chosen, others, caption):
         if not isinstance(result, EditPair):
-            attempt = {"family": "photo", "kind": result.kind, "state": "dropped", "reason": result.reason, "detail": result.detail}
+            attempt = {
+                "family": "photo",
+                "kind": result.kind,
+                "state": "dropped",
+                "reason": result.reason,
+                "detail": result.detail,
+            }
             made.append((attempt, {}, {}))
             continue
         parts = _images(result.source, result.target, result.mask)
         parts["txt"] = result.instruction.encode()
         extra = {"quality": result.quality, "parameters": result.parameters, "target_caption": None}
-        made.append(({"family": result.family, "kind": result.kind, "state": "kept", "reason": "", "detail": ""}, parts, extra))
+        made.append(
+            ({"family": result.family, "kind": result.kind, "state": "kept", "reason": "", "detail": ""}, parts, extra)
+        )
     return made
 
 

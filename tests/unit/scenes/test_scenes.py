@@ -103,7 +103,9 @@ def test_a_scene_survives_json():
         assert Scene.from_dict(json.loads(json.dumps(scene.to_dict()))) == scene
 
 
-@pytest.mark.parametrize("value", [None, [], {}, {"objects": [{}]}, {"objects": [], "background": "lava", "graded": False, "tone": "none"}])
+@pytest.mark.parametrize(
+    "value", [None, [], {}, {"objects": [{}]}, {"objects": [], "background": "lava", "graded": False, "tone": "none"}]
+)
 def test_what_is_no_scene_is_refused(value):
     with pytest.raises(ValueError, match="this is no scene"):
         Scene.from_dict(value)
@@ -159,7 +161,10 @@ def test_every_kind_of_edit_changes_what_its_mask_says_and_only_that(kind):
         assert not same_scene(scene, edit.target)
         assert mask.sum() >= 20
         assert (before[~mask] == after[~mask]).all()
-        assert same_scene(edit.target, inspect(after, HARD, tuple(TONES) if kind == "tone" else ("none",)).scene) or kind == "tone"
+        assert (
+            same_scene(edit.target, inspect(after, HARD, tuple(TONES) if kind == "tone" else ("none",)).scene)
+            or kind == "tone"
+        )
     assert made >= 30
 
 
