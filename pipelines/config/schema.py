@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.curation.editing.options import EditOptions
 from components.curation.options import CurationRules, FaultOptions, ImageLimits
-from components.data.download_options import DownloadOptions
-from components.data.options import ShardLimits
+from components.data.options import DownloadOptions, FolderOptions, ShardLimits, UrlListOptions
 from components.scenes.options import SceneOptions
 
 
@@ -36,10 +35,8 @@ class UrlsSource(Section):
     """A list of URLs with captions, downloaded by img2dataset."""
 
     kind: Literal["urls"]
-    path: str  # csv, tsv, parquet, json or jsonl
-    url_column: str
-    caption_column: str
-    extra_columns: tuple[str, ...]  # kept in each sample's metadata
+    path: str  # csv, tsv, parquet, json, jsonl or txt; a folder, a glob or braces for several
+    columns: UrlListOptions
     samples_per_shard: Annotated[int, Field(ge=1, le=10_000)]
     download: DownloadOptions
 
@@ -49,6 +46,8 @@ class WebDatasetSource(Section):
 
     kind: Literal["webdataset"]
     shards: str  # a folder, a glob, or a brace pattern
+    caption_field: str | None  # take captions from this field of each sample's json; null: from its txt
+    require_caption: bool  # samples without a caption fail as no_caption; false leaves them to curation
     limits: ShardLimits
 
 
@@ -57,11 +56,8 @@ class FolderSource(Section):
 
     kind: Literal["folder"]
     path: str
-    captions: str | None  # null: metadata.jsonl or metadata.csv in the folder, else KEY.txt beside each image
-    image_column: str
-    caption_column: str
+    files: FolderOptions
     samples_per_shard: Annotated[int, Field(ge=1, le=10_000)]
-    limits: ShardLimits
 
 
 Source = Annotated[ScenesSource | UrlsSource | WebDatasetSource | FolderSource, Field(discriminator="kind")]

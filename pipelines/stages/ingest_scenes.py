@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -11,22 +12,21 @@ import numpy as np
 from components.curation.faults import FaultPlan, apply_fault, plan_faults
 from components.curation.options import FaultOptions
 from components.data.records import Record, write_records
-from components.data.shard_source import ROWS_SCHEMA, row
+from components.data.rows import IngestRow
 from components.scenes.describe import describe, describe_wrong
 from components.scenes.options import SceneOptions
 from components.scenes.render import render
 from components.scenes.scene import Scene, sample_scene
 from pipelines.stage import ShardContext, ShardResult, derive_seed
-from pipelines.stages.rows import write_rows
+from pipelines.stages.ingest import write_rows
 
 
 def make_shard(context: ShardContext) -> ShardResult:
     """Make samples `first` to `end`. A sample depends on the seed and its number alone, never on its shard's neighbours."""
     args = context.task.args
-    rows: list[dict[str, Any]] = []
+    rows: list[IngestRow] = []
     write_records(context.file(f"shards/{context.task.name}.tar"), _records(args, rows))
-    write_rows(context.file(f"rows/{context.task.name}.parquet"), rows, ROWS_SCHEMA)
-    return ShardResult({"input": len(rows), "kept": len(rows), "dropped": 0, "failed": 0}, {"failed": {}})
+    return write_rows(context, rows)
 
 
 class World:
@@ -49,7 +49,7 @@ class World:
         return render(self.scene(number), self.options.size)
 
 
-def _records(args: dict[str, Any], rows: list[dict[str, Any]]) -> Iterator[Record]:
+def _records(args: dict[str, Any], rows: list[IngestRow]) -> Iterator[Record]:
     source = args["source"]
     world = World(source, args["seed"])
     plans = plan_faults(source["count"], FaultOptions(**source["faults"]), derive_seed(args["seed"], "faults"))
@@ -70,6 +70,8 @@ def _records(args: dict[str, Any], rows: list[dict[str, Any]]) -> Iterator[Recor
         about |= {"scene": world.scene(shown).to_dict(), "scene_options": source["scene"]}
         if plan.source is not None:
             about["fault_source"] = f"{plan.source:09d}"
-        rows.append(row(key, "scenes", None))
+        side = world.options.size
+        digest = hashlib.sha256(image).hexdigest()
+        rows.append(IngestRow(key, "scenes", None, caption, "success", "", "", 1, side, side, digest))
         data = json.dumps(about, ensure_ascii=False, sort_keys=True).encode()
         yield Record(key, {extension: image, "txt": caption.encode(), "json": data})
