@@ -76,6 +76,7 @@ class Leases:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Leases:
+        self._sweep()
         self._thread = threading.Thread(target=self._beat, name="lease-heartbeat", daemon=True)
         self._thread.start()
         return self
@@ -86,6 +87,14 @@ class Leases:
         self._thread.join()
         for key in sorted(self._held):
             self.release(key)
+
+    def _sweep(self) -> None:
+        """Remove what killed drivers of this machine left behind; those of other machines are judged when wanted."""
+        with self._exclusively():
+            for name in self.store.names("leases"):
+                holder = read_lease(self.store, name.removesuffix(".json"))
+                if holder is not None and holder_is_dead(holder):
+                    self.store.remove_tree(f"leases/{name}")
 
     def acquire(self, key: str) -> dict[str, Any] | None:
         """Try to take a lease; return None when it is ours now, else what its living holder wrote."""

@@ -12,6 +12,8 @@ from pipelines.errors import StoreError
 from pipelines.stage import Stage, load_function
 from pipelines.store import Store, canonical_json, sha256_text
 
+MAX_REASONS = 6  # differences that are named one by one
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -86,7 +88,13 @@ def explain_missing(store: Store, identity: Identity) -> list[str]:
     before = [a.manifest for _, _, a in list_artifacts(store, stage.name) if isinstance(a, Artifact)]
     if not before:
         return ["never made in this store"]
-    return min((_differences(identity, m) for m in sorted(before, key=lambda m: m.created, reverse=True)), key=len)
+    newest_first = sorted(before, key=lambda manifest: manifest.created, reverse=True)
+    reasons = min((_differences(identity, manifest) for manifest in newest_first), key=len)
+    return (
+        reasons
+        if len(reasons) <= MAX_REASONS
+        else [*reasons[:MAX_REASONS], f"and {len(reasons) - MAX_REASONS} more differences"]
+    )
 
 
 def _differences(identity: Identity, manifest: Manifest) -> list[str]:

@@ -17,6 +17,7 @@ from components.curation.options import ImageLimits
 CELL = 96  # side of a thumbnail, pixels
 LABEL = 210  # width of the reason's column, pixels
 WHITE = (255, 255, 255)
+PAPER = (236, 236, 236)  # of sheets, so that white pictures and masks show
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def contact_sheet_png(rows: Sequence[SheetRow], totals: dict[str, int]) -> bytes
     """Return a PNG with a line of thumbnails for every reason. `totals` counts all samples of each reason."""
     groups = _by_label(rows)
     columns = max((len(g) for g in groups.values()), default=1)
-    sheet = Image.new("RGB", (LABEL + columns * (CELL + 6), max(1, len(groups)) * (CELL + 6) + 6), WHITE)
+    sheet = Image.new("RGB", (LABEL + columns * (CELL + 6), max(1, len(groups)) * (CELL + 6) + 6), PAPER)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(15)
     for line, (label, group) in enumerate(groups.items()):
@@ -93,7 +94,7 @@ def pairs_sheet_png(pairs: Sequence[tuple[str, bytes, bytes, bytes]]) -> bytes:
     """Return a PNG of edit pairs: source, mask, target and instruction, three pairs a line."""
     width = 3 * (CELL + 4) + 16
     lines = max(1, -(-len(pairs) // 3))
-    sheet = Image.new("RGB", (3 * width, lines * (CELL + 44)), WHITE)
+    sheet = Image.new("RGB", (3 * width, lines * (CELL + 44)), PAPER)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(12)
     for index, (instruction, *pictures) in enumerate(pairs):

@@ -109,7 +109,7 @@ def _guarded_transport(fetcher: Fetcher) -> Iterator[None]:
             module.urllib = original
 
 
-class _CheckedResizer(Resizer):  # type: ignore[misc]  # img2dataset has no types
+class _CheckedResizer(Resizer):
     """img2dataset's resizer, asked only about pictures whose declared size is bearable, and given them upright in 8 bits.
 
     By itself it stores 16-bit pictures as white ones and forgets the EXIF rotation.

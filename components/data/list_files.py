@@ -147,8 +147,7 @@ def _open_text(path: Path) -> TextIO:
 def _reader(path: Path, file: TextIO, form: ListFormat) -> Any:
     tabs = path.suffix.lower() == ".tsv"
     quoted = form.quoted if form.quoted is not None else not tabs
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    return csv.reader(file, delimiter="\t" if tabs else ",", quoting=quoting)
+    return csv.reader(file, delimiter="\t" if tabs else ",", quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
 
 
 def _jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | RowFault]]:

@@ -154,7 +154,7 @@ class _DeadlineReader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         self._sock.settimeout(_left(self._deadline))
-        return self._raw.readinto(buffer)  # type: ignore[attr-defined, no-any-return]
+        return self._raw.readinto(buffer)
 
     def close(self) -> None:
         self._raw.close()
@@ -230,17 +230,18 @@ class _HTTPSHandler(urllib.request.HTTPSHandler):
 
 class _RedirectHandler(urllib.request.HTTPRedirectHandler):
     max_repeats = 2
+    max_redirections = 1000  # ours below is the one that counts
 
     def __init__(self, max_redirects: int) -> None:
-        self.max_redirections = max_redirects
+        self.max_hops = max_redirects
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
         fp.close()  # the standard library would read the redirect's own body, however long
         seen = getattr(req, "redirect_dict", {})
-        if len(seen) >= self.max_redirections or seen.get(newurl, 0) >= self.max_repeats:
-            raise FetchError("too_many_redirects", f"over {self.max_redirections} hops, or in a circle")
+        if len(seen) >= self.max_hops or seen.get(newurl, 0) >= self.max_repeats:
+            raise FetchError("too_many_redirects", f"over {self.max_hops} hops, or in a circle")
         return super().redirect_request(req, fp, code, msg, headers, normalise_url(newurl))
 
 

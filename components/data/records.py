@@ -126,9 +126,9 @@ def _name_fault(name: str, key: str, extension: str, limits: ShardLimits) -> tup
 
 
 def _is_shard_metadata(name: str) -> bool:
-    """Files like `__info__` describe the shard, in webdataset's convention; they are of no sample."""
-    base = name.rpartition("/")[2]
-    return base.startswith("__") and base.endswith("__") and len(base) > 4
+    """Files like `__info__` and `__meta__/x` describe the shard, in webdataset's convention; they are of no sample."""
+    first = name.partition("/")[0]
+    return len(first) >= 4 and first.startswith("__") and first.endswith("__")
 
 
 def _printable(text: str) -> str:

@@ -211,7 +211,7 @@ def _pax_fields(data: bytes, at: int) -> dict[str, str]:
         digits = data[position:space] if space > 0 else b""
         length = int(digits) if digits.isdigit() else 0
         line = data[position : position + length]
-        if not line.endswith(b"\n") or b"=" not in line:
+        if len(line) != length or not line.endswith(b"\n") or b"=" not in line:
             raise _Stop("corrupt_tar", f"unreadable pax header at byte {at}; the rest was not read")
         key, _, value = line[space - position + 1 : -1].partition(b"=")
         fields[_text(key)] = _text(value)

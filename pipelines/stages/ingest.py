@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from pipelines.config.schema import Config, FolderSource, ScenesSource, UrlsSource, WebDatasetSource
+from pipelines.config.schema import Config, ScenesSource, UrlsSource, WebDatasetSource
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
 from pipelines.store import Store
 
@@ -30,7 +30,10 @@ def run(context: StageContext) -> None:
         function = "pipelines.stages.ingest_scenes:make_shard"
         size = source.samples_per_shard
         tasks = [
-            ShardTask(f"{number:05d}", {"first": first, "end": min(first + size, source.count), "source": settings, "seed": context.seed})
+            ShardTask(
+                f"{number:05d}",
+                {"first": first, "end": min(first + size, source.count), "source": settings, "seed": context.seed},
+            )
             for number, first in enumerate(range(0, source.count, size))
         ]
     elif isinstance(source, WebDatasetSource):
@@ -46,13 +49,17 @@ def run(context: StageContext) -> None:
 
         paths = find_url_lists(source.path)
         function = "pipelines.stages.ingest:download"
-        tasks = _list_tasks(context, settings, lambda out: split_url_lists(paths, source.columns, source.samples_per_shard, out))
+        tasks = _list_tasks(
+            context, settings, lambda out: split_url_lists(paths, source.columns, source.samples_per_shard, out)
+        )
     else:
         from components.data.folder import split_folder
 
         function = "pipelines.stages.ingest:copy_images"
         settings["path"] = str(Path(source.path).resolve())
-        tasks = _list_tasks(context, settings, lambda out: split_folder(source.path, source.files, source.samples_per_shard, out))
+        tasks = _list_tasks(
+            context, settings, lambda out: split_folder(source.path, source.files, source.samples_per_shard, out)
+        )
     if not tasks:
         raise ValueError("the source holds no samples")
     records = context.map_shards(function, tasks)
@@ -62,7 +69,9 @@ def run(context: StageContext) -> None:
     context.metrics["ingest"] = {**context.counts, "failed_by_reason": dict(sorted(reasons.items()))}
 
 
-def _list_tasks(context: StageContext, settings: dict[str, Any], split: Callable[[str], list[ShardList]]) -> list[ShardTask]:
+def _list_tasks(
+    context: StageContext, settings: dict[str, Any], split: Callable[[str], list[ShardList]]
+) -> list[ShardTask]:
     """Cut a list into one small list per shard, kept in the artifact, so that a task reads its own rows only."""
     tasks = []
     with tempfile.TemporaryDirectory(dir=context.work.store.scratch()) as folder:
@@ -124,7 +133,9 @@ def copy_shard(context: ShardContext) -> ShardResult:
     source = context.task.args["source"]
     limits = ShardLimits(**source["limits"])
     target = context.file(f"shards/{context.task.name}.tar")
-    rows = normalise_shard(context.task.args["path"], target, limits, source["caption_field"], source["require_caption"])
+    rows = normalise_shard(
+        context.task.args["path"], target, limits, source["caption_field"], source["require_caption"]
+    )
     return write_rows(context, rows)
 
 

@@ -7,6 +7,7 @@ row per attempt, and `sheet.png`.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -217,12 +218,9 @@ def _sheet(context: StageContext, tars: list[str]) -> None:
     each = -(-SHEET_PAIRS // max(1, len(tars)))
     for tar in tars:
         with context.fetch(f"{context.work.path}/{tar}") as local:
-            taken = 0
-            for record in read_records(local):
-                if taken == each or not isinstance(record, Record):
-                    break
-                taken += 1
-                p = record.parts
-                chosen.append((p["txt"].decode(), p["source.png"], p["mask.png"], p["target.png"]))
+            for record in itertools.islice(read_records(local), each):
+                if isinstance(record, Record):
+                    p = record.parts
+                    chosen.append((p["txt"].decode(), p["source.png"], p["mask.png"], p["target.png"]))
     with context.output("sheet.png") as path:
         path.write_bytes(pairs_sheet_png(chosen[:SHEET_PAIRS]))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
+from pathlib import Path
 
 import pytest
 from conftest import SMALL, Pixsem, kill, processes, wait_for
@@ -15,6 +17,13 @@ pytestmark = pytest.mark.integration
 
 def records(pixsem: Pixsem) -> list:
     return list(pixsem.store.glob("work/*/*/records/*.json"))
+
+
+def is_worker(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::")
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize("moment", ["first shard", "first artifact"])
@@ -49,11 +58,8 @@ def test_after_kill_9_of_everything_the_run_resumes_to_the_same_bytes(fresh, fin
 def test_a_killed_worker_is_replaced_and_the_run_completes(fresh, finished):
     driver = fresh.start("run", *SMALL, "source.count=80")
     wait_for(lambda: records(fresh) or fresh.digests())
-    workers = [
-        p
-        for p in processes(str(fresh.folder))
-        if "ray::" in (open(f"/proc/{p}/cmdline").read() if os.path.exists(f"/proc/{p}/cmdline") else "")
-    ]
+    workers = [pid for pid in processes(str(fresh.folder)) if is_worker(pid)]
+    assert workers
     kill(workers[:1])
     out, err = driver.communicate(timeout=200)
     assert driver.returncode == 0, out + err
@@ -89,8 +95,6 @@ def test_damage_is_named_and_only_the_hurt_shard_is_made_again(copy, finished):
 
 
 def test_a_deleted_artifact_is_made_again_and_nothing_else(copy, finished):
-    import shutil
-
     for path in copy.store.glob("artifacts/measure/*"):
         shutil.rmtree(path)
     rows = {r["stage"]: r for r in copy.json("run", *SMALL, "--dry-run")}
@@ -105,6 +109,7 @@ def test_a_deleted_artifact_is_made_again_and_nothing_else(copy, finished):
 
 def test_a_failed_stage_says_what_and_where_and_the_next_run_goes_on(copy):
     # A full disk for one stage: its work folder is a file.
+    shutil.rmtree(copy.store / "work" / "curate", ignore_errors=True)
     (copy.store / "work").mkdir(exist_ok=True)
     (copy.store / "work" / "curate").write_text("in the way")
     done = copy("run", *SMALL, "curate.min_words=4", code=1)
