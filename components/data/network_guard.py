@@ -256,6 +256,8 @@ def _as_fetch_error(error: BaseException) -> FetchError:
         return FetchError("dns_unavailable" if error.errno == socket.EAI_AGAIN else "dns_not_found", detail)
     if isinstance(error, ssl.SSLError):
         return FetchError("tls_failed", detail)
+    if isinstance(error, ConnectionError):
+        return FetchError("connection_failed", detail)
     if isinstance(error, http.client.IncompleteRead):
         return FetchError("incomplete_body", detail)
     if isinstance(error, http.client.InvalidURL | UnicodeError):

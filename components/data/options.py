@@ -6,8 +6,10 @@ Only the standard library is imported here, so that configuration can read the d
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
+ResizeMode = Literal["no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"]
+EncodeFormat = Literal["jpg", "png", "webp"]
 OPT_OUT_DIRECTIVES = ("noai", "noimageai", "noindex", "noimageindex")
 
 
@@ -41,10 +43,9 @@ class DownloadOptions:
     threads: int = 16  # downloads at once in one shard
     max_redirects: int = 5  # hops followed; each hop is checked like the first address
     image_size: int = 512  # target size for resize_mode, pixels
-    # how img2dataset fits a picture to image_size
-    resize_mode: Literal["no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"] = "keep_ratio"
+    resize_mode: ResizeMode = "keep_ratio"  # how img2dataset fits a picture to image_size; "no" keeps its size
     resize_only_if_bigger: bool = True  # False also enlarges small pictures
-    encode_format: Literal["jpg", "png", "webp"] = "jpg"  # format of the stored picture
+    encode_format: EncodeFormat = "jpg"  # format of the stored picture
     encode_quality: int | None = None  # jpg and webp: 1-100 (None: 95); png: compression 0-9 (None: 6)
     min_image_size: int = 0  # shorter side, pixels; smaller pictures fail as too_small
     max_bytes: int = 32 * 2**20  # largest body read
@@ -52,9 +53,12 @@ class DownloadOptions:
     respect_opt_out: bool = True  # leave out pictures whose X-Robots-Tag header asks for it
     opt_out_directives: tuple[str, ...] = OPT_OUT_DIRECTIVES  # header words that count as asking
     allow_private_networks: bool = False  # also fetch from private, loopback and link-local addresses
-    user_agent_token: str = "pixsem"  # our name in the User-Agent header, and in X-Robots-Tag rules  # noqa: S105
+    user_agent_token: str = "pixsem"  # our name in the User-Agent header, and in X-Robots-Tag rules
 
     def __post_init__(self) -> None:
+        for name, choices in (("resize_mode", get_args(ResizeMode)), ("encode_format", get_args(EncodeFormat))):
+            value = getattr(self, name)
+            _need(value in choices, f"{name} is {value!r}; it must be one of {', '.join(choices)}")
         for name in ("timeout_s", "threads", "image_size", "max_bytes", "max_pixels"):
             _need(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be above 0")
         for name in ("retries", "backoff_s", "max_redirects", "min_image_size"):

@@ -73,7 +73,7 @@ def test_planted_faults_are_found_with_high_precision_and_recall():
             }
         )
     table = columns(samples)
-    decisions = decide(table, CurationRules(max_caption_repeats=4))
+    decisions = decide(table, CurationRules(max_caption_repeats=2))
     scores = score_faults(planted, table["key"], decisions)
     assert set(scores) == set(FAULTS)
     for fault, score in scores.items():

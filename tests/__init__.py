@@ -1,0 +1,1 @@
+"""Tests of pixsem; the folders mirror its rooms."""
