@@ -98,7 +98,9 @@ class Driver:
             for name in list(pending):
                 if self._advance(name, leases):
                     pending.remove(name)
+            self._signals.check()
             self._collect(leases)
+            self._signals.check()
             for listener in self.listeners:
                 listener.tick(self.run)
 
@@ -268,11 +270,14 @@ class Driver:
 
 
 class StopSignals:
-    """For the length of a block, the first Ctrl-C or SIGTERM raises `Interrupted` in the main thread."""
+    """For the length of a block, Ctrl-C and SIGTERM are noted; `check` then raises `Interrupted` in the main thread.
+
+    Raising from the handler itself would tear through Ray's own code, which does not expect it.
+    """
 
     def __init__(self) -> None:
         self._before: dict[int, Any] = {}
-        self._raised = False
+        self._caught: int | None = None
 
     def __enter__(self) -> None:
         self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -283,15 +288,18 @@ class StopSignals:
         for number in self._before:
             signal.signal(number, self._handle)
 
+    def check(self) -> None:
+        """Raise where a signal has come."""
+        if self._caught is not None:
+            raise Interrupted(self._caught)
+
     def _handle(self, number: int, _: FrameType | None) -> None:
-        if not self._raised:
-            self._raised = True
-            raise Interrupted(number)
+        self._caught = number
 
     def __exit__(self, *_: object) -> None:
         # Until the run is in order again, a second signal must not tear it.
         for number in self._before:
-            signal.signal(number, signal.SIG_IGN if self._raised else self._before[number])
+            signal.signal(number, signal.SIG_IGN if self._caught else self._before[number])
 
 
 def start_stages(run: Run, identities: dict[str, Identity], wanted: list[str]) -> None:

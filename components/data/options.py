@@ -53,7 +53,8 @@ class DownloadOptions:
     respect_opt_out: bool = True  # leave out pictures whose X-Robots-Tag header asks for it
     opt_out_directives: tuple[str, ...] = OPT_OUT_DIRECTIVES  # header words that count as asking
     allow_private_networks: bool = False  # also fetch from private, loopback and link-local addresses
-    user_agent_token: str = "pixsem"  # our name in the User-Agent header, and in X-Robots-Tag rules
+    # our name in the User-Agent header, and in X-Robots-Tag rules
+    user_agent_token: str = "pixsem"  # noqa: S105
 
     def __post_init__(self) -> None:
         for name, choices in (("resize_mode", get_args(ResizeMode)), ("encode_format", get_args(EncodeFormat))):

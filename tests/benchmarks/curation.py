@@ -45,7 +45,9 @@ def compare(name: str, samples: list[tuple[bytes, str]]) -> None:
             decode_image(data, LIMITS)
 
     def signals() -> None:
-        rows[:] = [measure(data, caption, LIMITS) | {"shard": "0", "key": str(i)} for i, (data, caption) in enumerate(samples)]
+        rows[:] = [
+            measure(data, caption, LIMITS) | {"shard": "0", "key": str(i)} for i, (data, caption) in enumerate(samples)
+        ]
 
     def decisions() -> None:
         decide({column: [row[column] for row in rows] for column in SIGNAL_SCHEMA}, CurationRules())
@@ -54,8 +56,12 @@ def compare(name: str, samples: list[tuple[bytes, str]]) -> None:
     rates = np.array([[rate(action, len(samples)) for action in (bare, signals, decisions)] for _ in range(ROUNDS)])
     decoding, measuring, deciding = (median(column) for column in rates.T)
     ratio = median(rates[:, 1] / rates[:, 0])
-    print(f"{name}: {len(samples)} images; decode only {decoding:,.0f}/s, measure {measuring:,.0f}/s = {ratio:.2f} of it")
-    print(f"{name}: curate (decisions, duplicates included) {deciding:,.0f} samples/s = {deciding / measuring:.1f} times measure")
+    print(
+        f"{name}: {len(samples)} images; decode only {decoding:,.0f}/s, measure {measuring:,.0f}/s = {ratio:.2f} of it"
+    )
+    print(
+        f"{name}: curate (decisions, duplicates included) {deciding:,.0f} samples/s = {deciding / measuring:.1f} times measure"
+    )
 
 
 def main() -> None:
@@ -70,7 +76,10 @@ def main() -> None:
         print("photos: not measured; give a folder, or set PIXSEM_ASSETS")
         return
     photos = [p.read_bytes() for p in sorted(folder.iterdir()) if p.suffix.lower() in (".jpg", ".jpeg", ".png")]
-    compare(f"photos of {folder.name}", [(data, f"a photo of thing number {i} in a street") for i, data in enumerate(photos)])
+    compare(
+        f"photos of {folder.name}",
+        [(data, f"a photo of thing number {i} in a street") for i, data in enumerate(photos)],
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Time of a fully cached run and of `pixsem --help`, as ratios to the start of a bare Python.
 
-    python -m tests.benchmarks.no_op
+python -m tests.benchmarks.no_op
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cached = [*CLI, "run", "preset=tiny"]
         subprocess.run(cached, cwd=folder, check=True, capture_output=True)
-        commands = {"bare python": [sys.executable, "-c", "pass"], "pixsem --help": [*CLI, "--help"], "cached run": cached}
+        commands = {
+            "bare python": [sys.executable, "-c", "pass"],
+            "pixsem --help": [*CLI, "--help"],
+            "cached run": cached,
+        }
         times = {name: median(seconds(command, folder) for _ in range(ROUNDS)) for name, command in commands.items()}
     for name, value in times.items():
         print(f"{name}: {value:.2f} s, {value / times['bare python']:.0f} times a bare python")

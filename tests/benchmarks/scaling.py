@@ -31,7 +31,9 @@ def main() -> None:
             settings = [*source, f"cluster.num_cpus={workers}", "--until", "measure", "--force", "measure", "--json"]
             report = json.loads(pixsem(folder, "run", *settings))
             seconds[workers] = next(s["seconds"] for s in report["stages"] if s["name"] == "measure")
-    print(f"measure, {count} samples: 1 worker {seconds[1]:.1f} s, 2 workers {seconds[2]:.1f} s: {seconds[1] / seconds[2]:.2f} times as fast")
+    print(
+        f"measure, {count} samples: 1 worker {seconds[1]:.1f} s, 2 workers {seconds[2]:.1f} s: {seconds[1] / seconds[2]:.2f} times as fast"
+    )
 
 
 if __name__ == "__main__":

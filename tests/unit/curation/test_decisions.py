@@ -45,7 +45,7 @@ def picture(seed: int) -> np.ndarray:
 
 def caption(seed: int) -> str:
     rng = np.random.default_rng(seed)
-    return "the " + " and the ".join(rng.choice(WORDS, 4, replace=False))
+    return "the " + " and the ".join(rng.choice(WORDS, 7, replace=False))
 
 
 def columns(samples: list[tuple[bytes | None, str | None]]) -> dict[str, list]:
@@ -73,7 +73,7 @@ def test_planted_faults_are_found_with_high_precision_and_recall():
             }
         )
     table = columns(samples)
-    decisions = decide(table, CurationRules(max_caption_repeats=2))
+    decisions = decide(table, CurationRules(max_caption_repeats=3, near_duplicate_peak=48, near_duplicate_colour=16))
     scores = score_faults(planted, table["key"], decisions)
     assert set(scores) == set(FAULTS)
     for fault, score in scores.items():
