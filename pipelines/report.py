@@ -84,13 +84,16 @@ def report_text(store: Store, run: Run) -> str:
 
 
 def _figures(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    found = []
+    """Return one line per group of figures: (its name, its figures)."""
+    own = {key: value for key, value in values.items() if not isinstance(value, dict)}
+    found = [(prefix, ", ".join(f"{key} {_figure(value)}" for key, value in own.items()))] if own else []
     for key, value in values.items():
-        name = f"{prefix}{key}"
         if isinstance(value, dict):
-            found += _figures(value, f"{name}.")
-        elif isinstance(value, float):
-            found.append((name, f"{value:.3f}"))
-        else:
-            found.append((name, f"{value:,}" if isinstance(value, int) else str(value)))
+            found += _figures(value, f"{prefix}.{key}" if prefix else key)
     return found
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

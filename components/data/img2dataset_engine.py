@@ -77,11 +77,8 @@ def download_round(
         user_agent_token=options.user_agent_token,
         disallowed_header_directives=list(options.opt_out_directives) if options.respect_opt_out else None,
     )
-    try:
-        with _guarded_transport(fetcher):
-            downloader.download_shard((0, str(rows_file)))
-    finally:
-        fetcher.close()
+    with _guarded_transport(fetcher):
+        downloader.download_shard((0, str(rows_file)))
     return collector.outcomes
 
 

@@ -12,6 +12,7 @@ import http.client
 import io
 import socket
 import ssl
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -26,17 +27,11 @@ _CHUNK = 2**16
 
 
 class Fetcher:
-    """Fetches addresses under one set of options; used from many threads at once. Close it when done."""
+    """Fetches addresses under one set of options; used from many threads at once."""
 
     def __init__(self, options: DownloadOptions) -> None:
         self.options = options
         self._ssl = ssl.create_default_context()
-        # names are looked up aside because a lookup has no timeout of its own
-        self._resolver = concurrent.futures.ThreadPoolExecutor(options.threads, thread_name_prefix="resolve")
-
-    def close(self) -> None:
-        """Stop looking up names; does not wait for lookups that hang."""
-        self._resolver.shutdown(wait=False, cancel_futures=True)
 
     def open(self, request: urllib.request.Request) -> FetchedBody:
         """Fetch the request whole, following redirects. Raises FetchError for anything but a complete 200 answer within the limits."""
@@ -117,11 +112,19 @@ class Fetcher:
         raise error
 
     def _resolve(self, host: str, port: int, deadline: float) -> list[str]:
-        future = self._resolver.submit(socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM)
+        # One thread per lookup: in a pool, names whose servers never answer would keep its places and starve the other rows.
+        future: concurrent.futures.Future[list[Any]] = concurrent.futures.Future()
+
+        def look_up() -> None:
+            try:
+                future.set_result(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
+            except (OSError, UnicodeError) as error:
+                future.set_exception(error)
+
+        threading.Thread(target=look_up, name="resolve", daemon=True).start()
         try:
             found = future.result(timeout=_left(deadline))
         except concurrent.futures.TimeoutError:
-            future.cancel()
             raise FetchError("timeout", f"looking up {host} took too long") from None
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 

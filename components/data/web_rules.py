@@ -8,6 +8,8 @@ import urllib.parse
 from collections.abc import Sequence
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Not public either, but global to Python 3.11's ipaddress: protocol assignments, the old 6to4 relay, documentation.
+_REFUSED = tuple(ipaddress.ip_network(text) for text in ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20"))
 _VALUED_DIRECTIVES = ("max-snippet", "max-image-preview", "max-video-preview", "unavailable_after")
 
 
@@ -31,6 +33,8 @@ def is_public_address(address: str) -> bool:
             return False
         if ip.ipv4_mapped is not None or ip in _NAT64:
             return True
+    if any(ip.version == network.version and ip in network for network in _REFUSED):
+        return False
     return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified or ip.is_link_local)
 
 

@@ -38,10 +38,7 @@ def pretend_public(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def fetch(url: str, **options: Any) -> bytes:
     fetcher = Fetcher(DownloadOptions(**{"timeout_s": 3, **options}))
-    try:
-        return fetcher.open(urllib.request.Request(url)).read()
-    finally:
-        fetcher.close()
+    return fetcher.open(urllib.request.Request(url)).read()
 
 
 def reason_of(url: str, **options: Any) -> str:
