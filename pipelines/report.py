@@ -68,6 +68,8 @@ def report_text(store: Store, run: Run) -> str:
     for row in value["stages"]:
         state = "cached" if row["cached"] and row["state"] == "done" else row["state"]
         lines.append(f"  {row['name']:<18} {state:<12} {counts_text(row.get('counts', {}))}{row.get('error', '')}")
+        if row.get("log"):
+            lines.append(f"{'':34}its log: {row['log']}")
     figures = list(_figures(value["metrics"]))
     if figures:
         width = max(len(name) for name, _ in figures)
