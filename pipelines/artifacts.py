@@ -181,7 +181,7 @@ class Work:
         self.path = f"work/{stage}/{fingerprint}-{sha256_text(canonical_json(input_digests))[:12]}"
 
     def records(self) -> dict[str, ShardRecord]:
-        """Return the finished shards by name. A record whose files are gone or cut is left out, so it is made again."""
+        """Return the finished shards by name. One that is damaged, or whose files are gone or cut, is left out and made again."""
         present = self.store.files(self.path)
         records = {}
         for name in present:
@@ -192,8 +192,13 @@ class Work:
         return records
 
     def _read_record(self, name: str) -> ShardRecord | None:
-        value = self.store.read_json(f"{self.path}/{name}")
-        return ShardRecord(value["name"], [FileEntry(**f) for f in value["files"]], value["counts"], value["metrics"])
+        try:
+            value = self.store.read_json(f"{self.path}/{name}")
+            return ShardRecord(
+                value["name"], [FileEntry(**f) for f in value["files"]], value["counts"], value["metrics"]
+            )
+        except (StoreError, KeyError, TypeError):
+            return None  # damaged on the disk: its shard is made again
 
     def reopen(self) -> list[str]:
         """Take a damaged or half-committed artifact back as work, less what is hurt; return the names of hurt files.

@@ -128,3 +128,10 @@ def test_strays_of_a_killed_attempt_are_not_committed(store):
 def test_counts_that_do_not_add_up_are_refused():
     with pytest.raises(StoreError, match="3 accounted for of 4"):
         check_counts({"input": 4, "kept": 2, "dropped": 1, "failed": 0}, "stage x")
+
+
+def test_a_damaged_shard_record_counts_as_not_made(store):
+    work = Work(store, "measure", "f3", {})
+    store.write_bytes(f"{work.path}/records/00000.json", b'{"name": "000')
+    store.write_bytes(f"{work.path}/records/00001.json", b'{"name": "00001"}')
+    assert work.records() == {}
