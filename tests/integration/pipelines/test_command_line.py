@@ -114,7 +114,7 @@ def test_gc_lists_then_removes_what_no_run_needs(copy):
         (["config", "curate.min_words"], "is not key=value"),
         (["run", "--until", "measur"], "did you mean 'measure'?"),
         (["status"], "there is no store"),
-        (["run", "source=folder", "source.path=/nowhere", "--dry-run"], "no such folder"),
+        (["run", "source=folder", "source.path=/nowhere", "--dry-run"], "there is no folder"),
     ],
 )
 def test_mistakes_are_answered_in_one_message_without_a_traceback(args, words, tmp_path, finished):
