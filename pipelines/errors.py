@@ -29,8 +29,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def one_line(error: BaseException, limit: int = 600) -> str:
-    """Return the error's text on one line of at most `limit` characters, with its type where it is not ours."""
+    """Return the error's text on one line of at most `limit` characters, with its type where it was not worded for people."""
     text = " ".join(str(error).split()) or type(error).__name__
-    if not isinstance(error, UserError):
+    if not isinstance(error, UserError) and type(error) is not ValueError:
         text = f"{type(error).__name__}: {text}"
     return text if len(text) <= limit else text[: limit - 1] + "…"
