@@ -1,25 +1,38 @@
 """Writing runs to MLflow, explicitly: no active run, no global state, no network beyond the tracking server.
 
-Only the parts of MLflow that speak to its stores are imported: its top level pulls in every flavour.
+MLflow is imported when a tracker is opened, never before: it takes about 2.5 s. What a run consists of is the caller's.
 """
 
 from __future__ import annotations
 
+import logging
+import numbers
 import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from components.registry.database import database_path, prepare_database
+from components.registry.errors import TrackingError, tracking_error
+
+__all__ = ["Tracker", "TrackingError", "default_tracking_uri"]
+
 MAX_PARAM = 6000  # characters of a parameter's value that MLflow keeps
+MAX_ERROR = 5000  # characters of an error kept as a tag
 BATCH = 100  # parameters per request
-ATTEMPTS = 6  # tries while another process holds the database's lock
+METRIC_BATCH = 1000  # metrics per request
+ATTEMPTS = 6  # tries while another process holds the database's lock; each waits 20 s inside sqlite where it can
 PARENT = "mlflow.parentRunId"
+ERROR = "pixsem.error"
+ENDS = ("FINISHED", "FAILED", "KILLED")
+# MLflow reports usage over the network, and prints addresses into our output, unless told not to.
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 Result = TypeVar("Result")
-
-
-class TrackingError(ValueError):
-    """MLflow cannot be written to; the text says why and what to do."""
 
 
 def default_tracking_uri(store_url: str, environ: Mapping[str, str]) -> str:
@@ -30,75 +43,116 @@ def default_tracking_uri(store_url: str, environ: Mapping[str, str]) -> str:
     given = environ.get("MLFLOW_TRACKING_URI")
     if given:
         return given
-    if "://" in store_url:
+    local = store_url.removeprefix("file://")
+    if "://" in local:
         raise ValueError(
             f"store={store_url} is remote, and a database cannot live there: "
             "set tracking.uri or MLFLOW_TRACKING_URI to an MLflow server, or to sqlite:////a/local/path/mlflow.db"
         )
-    return f"sqlite:///{Path(store_url).absolute()}/mlflow.db"
+    return f"sqlite:///{Path(local).absolute()}/mlflow.db"
 
 
 class Tracker:
     """Runs of one experiment. Every method may raise `TrackingError`."""
 
     def __init__(self, tracking_uri: str, artifact_root: str, experiment: str) -> None:
-        # MLflow reports usage over the network unless told not to.
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("DO_NOT_TRACK", "true")
+        for name, value in QUIET.items():
+            os.environ.setdefault(name, value)
         self.uri = tracking_uri
-        self._experiment = self._try(lambda: self._open(artifact_root, experiment))
+        self._open(artifact_root)
+        self._experiment = self._experiment_id(experiment, artifact_root)
 
-    def _open(self, artifact_root: str, name: str) -> str:
-        if self.uri.startswith("sqlite:///"):
-            Path(self.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    def _open(self, artifact_root: str) -> None:
+        path = database_path(self.uri)
         from mlflow.tracking.client import MlflowClient
 
-        self._client = MlflowClient(self.uri)
-        found = self._client.get_experiment_by_name(name)
+        # Every database error comes back as a TrackingError; MLflow would print its traceback as well.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+        if path is not None:
+            self._try(lambda: prepare_database(path, artifact_root))
+        elif self.uri.startswith(("http://", "https://")):
+            self._try(self._knock)
+        self._client = self._try(lambda: MlflowClient(self.uri))
+
+    def _knock(self) -> None:
+        """Ask once whether the server is there: later calls try again for four minutes, too long to learn of a typo."""
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request
+
+        http_request(
+            get_default_host_creds(self.uri), "/health", "GET", max_retries=1, timeout=20, raise_on_status=False
+        )
+
+    def _experiment_id(self, name: str, artifact_root: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = self._try(lambda: self._client.get_experiment_by_name(name))
         if found is not None:
             return str(found.experiment_id)
         location = None if self.uri.startswith("http") else artifact_root
-        return str(self._client.create_experiment(name, artifact_location=location))
+
+        def create() -> str:
+            try:
+                return str(self._client.create_experiment(name, artifact_location=location))
+            except MlflowException as error:
+                other = self._client.get_experiment_by_name(name)
+                if error.error_code != "RESOURCE_ALREADY_EXISTS" or other is None:
+                    raise
+                return str(other.experiment_id)  # another driver made it in between
+
+        return self._try(create)
 
     def start_run(
-        self, name: str, tags: Mapping[str, str], params: Mapping[str, str], start_ms: int | None = None
+        self, name: str, tags: Mapping[str, str], params: Mapping[str, Any], start_ms: int | None = None
     ) -> str:
-        """Start a run and return its id. Parameters longer than MLflow keeps are cut, and end in an ellipsis.
+        """Start a run and return its id. Nested parameters get dotted names; what MLflow would not keep is cut, and
+        ends in an ellipsis.
 
         `start_ms`, in milliseconds since 1970, is for a run that is written down afterwards.
         """
         return self._start(name, dict(tags), params, start_ms)
 
     def start_stage(
-        self, parent_id: str, name: str, tags: Mapping[str, str], params: Mapping[str, str], start_ms: int | None = None
+        self, parent_id: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any], start_ms: int | None = None
     ) -> str:
         """Start a run nested in another and return its id."""
         return self._start(name, {**tags, PARENT: parent_id}, params, start_ms)
 
-    def _start(self, name: str, tags: dict[str, str], params: Mapping[str, str], start_ms: int | None) -> str:
+    def _start(self, name: str, tags: dict[str, str], params: Mapping[str, Any], start_ms: int | None) -> str:
         from mlflow.entities import Param
 
-        def start() -> str:
-            run = self._client.create_run(self._experiment, start_ms, tags, name)
-            listed = [Param(key, _cut(value)) for key, value in params.items()]
-            for first in range(0, len(listed), BATCH):
-                self._client.log_batch(run.info.run_id, params=listed[first : first + BATCH])
-            return str(run.info.run_id)
+        # Each request is tried on its own: trying both again would leave a second run behind.
+        run = self._try(lambda: self._client.create_run(self._experiment, start_ms, tags, name))
+        listed = [Param(key, _cut(str(value))) for key, value in _flat(params)]
+        for first in range(0, len(listed), BATCH):
+            batch = listed[first : first + BATCH]
+            self._try(lambda batch=batch: self._client.log_batch(run.info.run_id, params=batch))  # type: ignore[misc]
+        return str(run.info.run_id)
 
-        return self._try(start)
+    def find_run(self, tag: str, value: str) -> str | None:
+        """Return the id of the newest run of the experiment with a tag of this value, or None."""
+        if "'" in value:
+            raise ValueError(f"{tag}={value}: runs cannot be looked up by a text with an apostrophe in it")
+        text = f"tags.`{tag}` = '{value}'"
+        order = ["attributes.start_time DESC"]
+        found = self._try(lambda: self._client.search_runs([self._experiment], text, max_results=1, order_by=order))
+        return str(found[0].info.run_id) if found else None
 
     def resume(self, run_id: str) -> None:
-        """Set a run that ended back to running."""
+        """Set a run that ended back to running; the error it ended with is taken off."""
         self._try(lambda: self._client.update_run(run_id, status="RUNNING"))
+        if ERROR in self._try(lambda: self._client.get_run(run_id)).data.tags:
+            self._try(lambda: self._client.delete_tag(run_id, ERROR))
 
     def log_metrics(self, run_id: str, values: Mapping[str, Any]) -> None:
         """Log the numbers of a nested dict under dotted names; what is no number is left out."""
         from mlflow.entities import Metric
 
         moment = int(time.time() * 1000)
-        metrics = [Metric(name, float(value), moment, 0) for name, value in _numbers(values)]
-        if metrics:
-            self._try(lambda: self._client.log_batch(run_id, metrics=metrics))
+        metrics = [Metric(name, float(value), moment, 0) for name, value in _flat(values) if _is_number(value)]
+        for first in range(0, len(metrics), METRIC_BATCH):
+            batch = metrics[first : first + METRIC_BATCH]
+            self._try(lambda batch=batch: self._client.log_batch(run_id, metrics=batch))  # type: ignore[misc]
 
     def log_dataset(
         self, run_id: str, name: str, digest: str, uri: str, context: str, profile: Mapping[str, Any]
@@ -120,67 +174,60 @@ class Tracker:
 
     def finish(self, run_id: str, status: str, error: str | None, end_ms: int | None = None) -> None:
         """End a run as FINISHED, FAILED or KILLED, with its error as a tag."""
-
-        def end() -> None:
-            if error:
-                self._client.set_tag(run_id, "pixsem.error", error[:5000])
-            self._client.set_terminated(run_id, status, end_ms)
-
-        self._try(end)
+        assert status in ENDS, status
+        if error:
+            self._try(lambda: self._client.set_tag(run_id, ERROR, error[:MAX_ERROR]))
+        self._try(lambda: self._client.set_terminated(run_id, status, end_ms))
 
     def close_dead(self, run_ids: list[str]) -> None:
-        """End those of the runs as KILLED that are still shown as running."""
+        """End those of the runs as KILLED that are still shown as running.
 
-        def close() -> None:
-            for run_id in run_ids:
-                if self._client.get_run(run_id).info.status == "RUNNING":
-                    self._client.set_terminated(run_id, "KILLED")
+        A run that MLflow does not know is passed over: its database was moved away, and nothing shows it as running.
+        """
+        from mlflow.exceptions import MlflowException
 
-        self._try(close)
+        def close(run_id: str) -> None:
+            try:
+                run = self._client.get_run(run_id)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return
+            if run.info.status == "RUNNING":
+                self._client.set_terminated(run_id, "KILLED")
+
+        for run_id in run_ids:
+            self._try(lambda run_id=run_id: close(run_id))  # type: ignore[misc]
 
     def _try(self, action: Callable[[], Result]) -> Result:
-        """Run an action; wait while the database is locked by another process, and put other errors in words."""
+        """Run one request; wait while the database is locked by another process, and put other errors in words."""
+        import sqlite3
+
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
         for attempt in range(ATTEMPTS):
             try:
                 return action()
-            except (MlflowException, SQLAlchemyError, OSError) as error:
+            except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ModuleNotFoundError) as error:
                 if "database is locked" in str(error) and attempt < ATTEMPTS - 1:
                     time.sleep(0.2 * 2**attempt)
                     continue
-                raise TrackingError(f"MLflow at {_safe(self.uri)} {_why(error)}") from error
+                raise tracking_error(self.uri, error) from error
         raise AssertionError("the last attempt returns or raises")
-
-
-def _why(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    low = text.lower()
-    if "not a database" in low or "malformed" in low:
-        return "is no readable database: it is damaged. Move it away, and a new one is made."
-    if "out-of-date database schema" in low or "can't locate revision" in low:
-        return "has the schema of another MLflow version. Upgrade it with `mlflow db upgrade`, or use the MLflow that made it."
-    if "max retries exceeded" in low or "connection" in low or "refused" in low:
-        return "does not answer. Start the server, or set tracking.uri to another."
-    return f"failed: {text[:400]}"
-
-
-def _safe(uri: str) -> str:
-    """Return an address without the credentials in it."""
-    scheme, mark, rest = uri.partition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}" if mark else uri
 
 
 def _cut(value: str) -> str:
     return value if len(value) <= MAX_PARAM else value[: MAX_PARAM - 1] + "…"
 
 
-def _numbers(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    found: list[tuple[str, float]] = []
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
     for key, value in values.items():
-        if isinstance(value, Mapping):
-            found += _numbers(value, f"{prefix}{key}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found.append((f"{prefix}{key}", float(value)))
+        found += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", value)]
     return found
+
+
+def _is_number(value: Any) -> bool:
+    # numpy's scalars are Real too, numpy's and Python's truth values are not meant.
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -35,7 +35,9 @@ def get(url: str, data: dict | None = None) -> bytes:
         return answer.read()
 
 
-def test_the_page_answers_lists_the_runs_and_leaves_no_processes(tmp_path):
+# Ctrl-C and kill, and a terminal that is closed.
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_page_answers_lists_the_runs_and_leaves_no_processes(tmp_path, number, capsys):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     tracker = Tracker(uri, str(tmp_path / "artifacts"), "pixsem")
     tracker.finish(tracker.start_run("a run of ours", {}, {}), "FINISHED", None)
@@ -59,8 +61,12 @@ def test_the_page_answers_lists_the_runs_and_leaves_no_processes(tmp_path):
         ]
         runs = json.loads(get(f"{api}/runs/search", {"experiment_ids": [experiment]}))["runs"]
         assert [r["info"]["run_name"] for r in runs] == ["a run of ours"]
+        through = Tracker(f"http://127.0.0.1:{port}", str(tmp_path / "artifacts"), "pixsem")
+        through.finish(through.start_run("through the server", {"pixsem.run": "s"}, {}), "FINISHED", None)
+        assert through.find_run("pixsem.run", "s") == tracker.find_run("pixsem.run", "s") is not None
+        assert capsys.readouterr().out == "", "MLflow must not print into the output of --json"
     finally:
-        server.send_signal(signal.SIGTERM)
+        server.send_signal(number)
         code = server.wait(timeout=40)
     assert code == 0
     left = []
@@ -71,6 +77,14 @@ def test_the_page_answers_lists_the_runs_and_leaves_no_processes(tmp_path):
         except OSError:
             continue
     assert left == []
+
+
+def test_a_server_is_not_served_again_and_an_impossible_port_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="open it in a browser") as caught:
+        serve_ui("http://user:secret@host:5000", str(tmp_path))
+    assert "secret" not in str(caught.value)
+    with pytest.raises(ValueError, match="1 to 65535"):
+        serve_ui("sqlite:///x.db", str(tmp_path), port=70000)
 
 
 def test_a_taken_port_is_refused_with_what_to_do(tmp_path):

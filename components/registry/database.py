@@ -1,0 +1,78 @@
+"""The sqlite file that holds runs by default: where it is, whether it can be read, and making it whole or not at all.
+
+MLflow makes its tables in the file itself over seconds; two drivers that start together would break each other's,
+so a new database is made aside and put in place at once.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+BUSY_SECONDS = 20.0  # how long another process may hold the file
+STALE_SECONDS = 600.0  # a half-made database older than this was left by a killed process
+MADE_ASIDE = ".new-"
+
+
+def database_path(uri: str) -> Path | None:
+    """Return the file of a sqlite URI; None for a server or a database in memory."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    path = uri.removeprefix("sqlite:///").partition("?")[0]
+    return Path(path) if path and path != ":memory:" else None
+
+
+def prepare_database(path: Path, artifact_root: str) -> None:
+    """Make the database where there is none, else look whether it can be read.
+
+    Raises OSError or sqlite3.Error. Without this look MLflow itself tries for 100 s to open what cannot be opened.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        _create(path, artifact_root)
+        return
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a directory")
+    connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=rw", uri=True, timeout=BUSY_SECONDS)
+    try:
+        connection.execute("select name from sqlite_master limit 1").fetchall()
+    finally:
+        connection.close()
+
+
+def _create(path: Path, artifact_root: str) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    aside = path.with_name(f"{path.name}{MADE_ASIDE}{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        SqlAlchemyStore(f"sqlite:///{aside}", artifact_root).engine.dispose()
+        _place(aside, path)
+    finally:
+        for left in (aside, aside.with_name(f"{aside.name}-journal")):
+            left.unlink(missing_ok=True)
+
+
+def _place(aside: Path, path: Path) -> None:
+    """Put the new file in place unless another process was faster: then that one's stays."""
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        return
+    except OSError:
+        # A file system without hard links: the moment between the two calls is the risk that is left.
+        if not path.exists():
+            aside.rename(path)
+
+
+def _sweep(path: Path) -> None:
+    for left in path.parent.glob(f"{path.name}{MADE_ASIDE}*"):
+        try:
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                left.unlink()
+        except FileNotFoundError:  # its maker, or another sweep, was faster
+            continue
