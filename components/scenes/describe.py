@@ -10,7 +10,7 @@ import numpy as np
 from components.scenes.options import SceneOptions, distinguishable
 from components.scenes.scene import Scene, SceneObject, with_object
 
-NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five"}
+NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine"}
 RELATIONS = {
     "left": ("to the left of", "left of"),
     "right": ("to the right of", "right of"),
@@ -45,6 +45,18 @@ def place(item: SceneObject) -> str:
     if column:
         return f"on the {column}"
     return {"upper": "at the top", "lower": "at the bottom", "": "in the middle"}[row]
+
+
+def lies(item: SceneObject, words: str) -> bool:
+    """True where words of `place` hold of an object. `at the bottom` holds of one in the lower left, too."""
+    said = set(words.split())
+    return not (
+        ("left" in said and item.x >= 0.4)
+        or ("right" in said and item.x <= 0.6)
+        or (said & {"upper", "top"} and item.y >= 0.4)
+        or (said & {"lower", "bottom"} and item.y <= 0.6)
+        or ("middle" in said and place(item) != words)
+    )
 
 
 def ground(scene: Scene, rng: np.random.Generator) -> str:
@@ -174,7 +186,7 @@ def reference(scene: Scene, index: int, rng: np.random.Generator) -> str | None:
     forms.append(
         (
             f"{item.colour} {item.shape} {place(item)}",
-            lambda o: (o.colour, o.shape, place(o)) == (item.colour, item.shape, place(item)),
+            lambda o: (o.colour, o.shape) == (item.colour, item.shape) and lies(o, place(item)),
         )
     )
     unique = [words for words, means in forms if not any(means(o) for o in others)]

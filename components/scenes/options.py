@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -80,8 +81,11 @@ class SceneOptions:
             raise ValueError(
                 f"min_objects {self.min_objects} and max_objects {self.max_objects} must hold 0 <= min <= max"
             )
-        if self.placement == "free" and self.max_objects > 5:
-            raise ValueError(f"max_objects is {self.max_objects}; at most 5 objects fit in free places")
+        most = 5 if "small" in self.sizes else 4
+        if self.placement == "free" and self.max_objects > most:
+            raise ValueError(
+                f"max_objects is {self.max_objects}; at most {most} {' or '.join(self.sizes)} objects fit in free places"
+            )
         if self.placement == "grid":
             self._check_grid()
         if not any(self.allowed(c, s) for c in self.colours for s in self.shapes):
@@ -89,8 +93,14 @@ class SceneOptions:
         for background in self.backgrounds:
             if not any(distinguishable(c, f, background) for c in self.colours for f in self.fills):
                 raise ValueError(f"no colour of {', '.join(self.colours)} stands out from a {background} background")
+            if not self.looks(background):
+                raise ValueError(f"held_out leaves no colour and shape that stands out from a {background} background")
 
     def _check_grid(self) -> None:
+        if self.grid < 1:
+            raise ValueError(f"grid is {self.grid}; a grid has at least 1 cell per side")
+        if not 0 <= self.jitter <= 0.5:
+            raise ValueError(f"jitter is {self.jitter}; it is a share of a cell, 0 to 0.5")
         if self.max_objects > self.grid**2:
             raise ValueError(
                 f"max_objects is {self.max_objects}, but a grid of {self.grid} has only {self.grid**2} cells"
@@ -106,6 +116,14 @@ class SceneOptions:
     def allowed(self, colour: str, shape: str) -> bool:
         """True where the combination is not held out."""
         return f"{colour} {shape}" not in self.held_out
+
+    def looks(self, background: str, held_out: bool = False) -> list[tuple[str, str, str, str]]:
+        """Return each (shape, colour, size, fill) that may stand on a background; with `held_out`, the held-out ones."""
+        return [
+            (shape, colour, size, fill)
+            for shape, colour, size, fill in itertools.product(self.shapes, self.colours, self.sizes, self.fills)
+            if self.allowed(colour, shape) != held_out and distinguishable(colour, fill, background)
+        ]
 
 
 def _check_names(field: str, given: tuple[str, ...], known: tuple[str, ...], empty: bool = False) -> None:

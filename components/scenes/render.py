@@ -21,7 +21,7 @@ def pixel_centres(size: int) -> tuple[np.ndarray, np.ndarray]:
     return centres[None, :], centres[:, None]
 
 
-def signed_distance(shape: str, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
+def signed_distance(shape: str, x: np.ndarray, y: np.ndarray, radius: float | np.ndarray) -> np.ndarray:
     """Return the distance from a shape's edge, negative inside; `x`, `y` are relative to its centre."""
     if shape == "circle":
         return np.hypot(x, y) - radius
@@ -43,10 +43,15 @@ def coverage(item: SceneObject, size: int, window: tuple[slice, slice] = np.s_[:
     px, py = pixel_centres(size)
     x, y = px[:, window[1]] - np.float32(item.x), py[window[0]] - np.float32(item.y)
     distance = signed_distance(item.shape, x, y, item.radius)
+    return fill_coverage(item.fill, distance, y, size)
+
+
+def fill_coverage(fill: str, distance: np.ndarray, y: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return `coverage` from signed distances [..., S, S] and heights above the centre [..., S, 1]; leading axes go along."""
     covered = np.clip(0.5 - distance * size, 0, 1)
-    if item.fill == "outlined":
+    if fill == "outlined":
         return covered * np.clip(0.5 + (distance + OUTLINE) * size, 0, 1), np.zeros_like(covered)
-    if item.fill == "striped":
+    if fill == "striped":
         # A triangle wave whose zeros are the stripes' edges, sharp to one pixel.
         wave = np.abs((y / (2 * STRIPE)) % 1 - 0.5) - 0.25
         second = np.clip(0.5 + wave * 2 * STRIPE * size, 0, 1) * covered

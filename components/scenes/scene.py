@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,8 +18,9 @@ from components.scenes.options import (
     REACH,
     SHAPES,
     SceneOptions,
-    distinguishable,
 )
+
+ATTEMPTS = 1000  # fresh starts before a crowd is held to be impossible
 
 # Global tones, as (scale, offset) per channel on 0-255 values; "none" is the picture as it is.
 TONES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
@@ -68,10 +69,10 @@ class Scene:
 
     @staticmethod
     def from_dict(value: Any) -> Scene:
-        """Read `to_dict`'s value. Raises ValueError for anything else."""
+        """Read `to_dict`'s value. Raises ValueError for anything else, such as a centre outside the picture."""
         try:
             objects = tuple(SceneObject(**{**o, "x": float(o["x"]), "y": float(o["y"])}) for o in value["objects"])
-            scene = Scene(objects, value["background"], bool(value["graded"]), value["tone"])
+            scene = Scene(objects, value["background"], value["graded"], value["tone"])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"this is no scene: {error!r}") from None
         for thing, known, given in (
@@ -80,8 +81,13 @@ class Scene:
             ("size", RADII, [o.size for o in objects]), ("fill", FILLS, [o.fill for o in objects]),
         ):  # fmt: skip
             for name in given:
-                if name not in known:
+                if not isinstance(name, str) or name not in known:
                     raise ValueError(f"this is no scene: unknown {thing} {name!r}")
+        if not isinstance(scene.graded, bool):
+            raise ValueError(f"this is no scene: graded is {scene.graded!r}, not true or false")
+        for item in objects:
+            if not (math.isfinite(item.x) and math.isfinite(item.y) and 0 <= item.x <= 1 and 0 <= item.y <= 1):
+                raise ValueError(f"this is no scene: a centre at ({item.x}, {item.y}) lies outside the picture")
         return scene
 
 
@@ -128,13 +134,7 @@ def sample_object(
     held_out: bool = False,
 ) -> SceneObject | None:
     """Return a new object that fits beside the others; with `held_out`, of a combination that is held out."""
-    looks = [
-        (shape, colour, size, fill)
-        for shape, colour, size, fill in itertools.product(
-            options.shapes, options.colours, options.sizes, options.fills
-        )
-        if options.allowed(colour, shape) != held_out and distinguishable(colour, fill, background)
-    ]
+    looks = options.looks(background, held_out)
     for _ in range(8 if looks else 0):
         shape, colour, size, fill = looks[rng.integers(len(looks))]
         place = sample_place(options, size, others, rng)
@@ -146,14 +146,19 @@ def sample_object(
 def sample_scene(options: SceneOptions, rng: np.random.Generator, held_out: bool = False) -> Scene:
     """Return a scene. With `held_out`, its first object is of a held-out combination. Deterministic in `rng`.
 
-    Raises ValueError where `held_out` is asked for and nothing is held out.
+    Raises ValueError where `held_out` is asked for and no such object can be drawn, or no room is found for the objects.
     """
     if held_out and not options.held_out:
         raise ValueError("no combination is held out: set held_out")
-    while True:
+    if held_out and not (options.max_objects and any(options.looks(b, True) for b in options.backgrounds)):
+        raise ValueError(
+            f"none of the held-out combinations ({', '.join(options.held_out)}) can be drawn: max_objects must be "
+            "at least 1, and one of them must be made of colours and shapes and stand out from a background"
+        )
+    for _ in range(ATTEMPTS):
         background = str(rng.choice(options.backgrounds))
         graded = bool(rng.random() < options.graded)
-        count = int(rng.integers(options.min_objects, options.max_objects + 1))
+        count = max(int(rng.integers(options.min_objects, options.max_objects + 1)), int(held_out))
         objects: tuple[SceneObject, ...] = ()
         for index in range(count):
             added = sample_object(options, background, objects, rng, held_out and index == 0)
@@ -163,6 +168,10 @@ def sample_scene(options: SceneOptions, rng: np.random.Generator, held_out: bool
         # A crowded start leaves no room for the rest; begin again rather than give fewer objects.
         if len(objects) == count:
             return Scene(objects, background, graded)
+    raise ValueError(
+        f"no room was found for {options.min_objects} to {options.max_objects} objects in {ATTEMPTS} tries: "
+        "lower max_objects, or let sizes hold small ones"
+    )
 
 
 def with_object(scene: Scene, index: int, **changes: Any) -> Scene:
