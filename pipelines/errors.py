@@ -14,6 +14,10 @@ class StoreError(UserError):
     """The artifact store cannot be read or written, or holds something damaged."""
 
 
+class Stopped(UserError):
+    """Training stopped on request, with a checkpoint: its stage is resumable."""
+
+
 class Interrupted(Exception):
     """The driver was asked to stop (Ctrl-C or SIGTERM); `signal_number` says by which signal."""
 

@@ -67,7 +67,7 @@ class StageTable:
         progress = read_progress(self.store, run.id, name)
         total = progress.get("total") or 0
         words = [
-            f"{progress.get('done', 0)}/{total} shards" if total else "",
+            f"{progress.get('done', 0)}/{total} {progress.get('unit', 'shards')}" if total else "",
             progress_text(progress),
             progress.get("note") or "",
         ]

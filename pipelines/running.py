@@ -40,7 +40,7 @@ def _rows(plans: dict[str, StagePlan]) -> list[dict[str, Any]]:
 
 def dry_run_listing(store: Store, config: Config, until: str | None, force: list[str]) -> list[dict[str, Any]]:
     """Return for each stage whether it is cached, or why it would run. Writes nothing but the cache of source digests."""
-    stages = build_workflow()
+    stages = build_workflow(config.tokenizer.model.space)
     wanted = _wanted(stages, until)
     _check_force(stages, force, wanted)
     return _rows(make_plan(stages, identify(stages, config, store), store, force, wanted))
@@ -48,7 +48,7 @@ def dry_run_listing(store: Store, config: Config, until: str | None, force: list
 
 def run_new(store: Store, config: Config, until: str | None, force: list[str], quiet: bool) -> Run:
     """Start a run of a configuration and drive it to its end."""
-    stages = build_workflow()
+    stages = build_workflow(config.tokenizer.model.space)
     wanted = _wanted(stages, until)
     _check_force(stages, force, wanted)
     store.prepare()
@@ -73,7 +73,7 @@ def _force_on_resume(run: Run, stages: list[Stage], from_stage: str | None) -> l
 
 def resume_listing(store: Store, run: Run, config: Config, from_stage: str | None) -> list[dict[str, Any]]:
     """Return what `resume_run` would do."""
-    stages = build_workflow()
+    stages = build_workflow(config.tokenizer.model.space)
     wanted = _wanted(stages, run.until)
     return _rows(
         make_plan(stages, identify(stages, config, store), store, _force_on_resume(run, stages, from_stage), wanted)
@@ -84,7 +84,7 @@ def resume_run(store: Store, run: Run, config: Config, from_stage: str | None, q
     """Go on with a run under its own id."""
     if run.state == "running":
         raise UserError(f"run {run.id} is still running. See it with: pixsem status {run.id}")
-    stages = build_workflow()
+    stages = build_workflow(config.tokenizer.model.space)
     run.force = _force_on_resume(run, stages, from_stage)
     run.state = "running"
     run.attempts += 1

@@ -129,6 +129,21 @@ def read_progress(store: Store, run_id: str, stage: str) -> dict[str, Any]:
         return {}
 
 
+def request_stop(store: Store, run_id: str) -> None:
+    """Ask the training of a run to save and end."""
+    store.write_bytes(f"runs/{run_id}/stop", b"", durable=False)
+
+
+def stop_requested(store: Store, run_id: str) -> bool:
+    """True where somebody asked."""
+    return store.exists(f"runs/{run_id}/stop")
+
+
+def clear_stop(store: Store, run_id: str) -> None:
+    """Forget what an earlier attempt was asked."""
+    store.remove_tree(f"runs/{run_id}/stop")
+
+
 def progress_text(progress: dict[str, Any]) -> str:
     """Say rate and time left, as far as they are known: `31 samples/s, 0:12 left`."""
     parts = []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,14 @@ from pipelines.config.schema import Resources
 from pipelines.errors import UserError, one_line
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext, derive_seed, load_function, publish
 from pipelines.store import Store
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """Environment of a worker that runs models: its threads, and an allocator that keeps its pages."""
+    from components.training.allocator import allocator_environment
+
+    library = Path(ray.__file__).parent / "core" / "libjemalloc.so"
+    return {"OMP_NUM_THREADS": str(threads), **allocator_environment(library)}
 
 
 def make_shard(store_url: str, work_args: dict[str, Any], function: str, task: ShardTask, seed: int) -> ShardRecord:
@@ -35,6 +45,14 @@ def make_shard(store_url: str, work_args: dict[str, Any], function: str, task: S
     return record
 
 
+class ShardWorker:
+    """A lasting worker that makes one shard after another, so that what a shard function loads is loaded once."""
+
+    def make(self, *args: Any) -> ShardRecord:
+        """Make one shard."""
+        return make_shard(*args)
+
+
 class ShardMap:
     """Runs the missing shards of a stage, at most `window` at once, and tells how far it is."""
 
@@ -42,6 +60,21 @@ class ShardMap:
         self.resources = resources
         self.window = max_in_flight or max(2, int(2 * ray.cluster_resources().get("CPU", 1)))
         self.report = report
+
+    def _submitter(self, shards: int) -> Callable[..., Any]:
+        """Return what submits one shard: as a task of its own, or to the lasting workers in turn."""
+        wanted = self.resources
+        options: dict[str, Any] = {"num_cpus": wanted.cpus, "num_gpus": wanted.gpus}
+        if wanted.memory_gb:
+            options["memory"] = int(wanted.memory_gb * 2**30)
+        if not wanted.actors:
+            return ray.remote(make_shard).options(max_retries=wanted.retries, **options).remote
+        options |= {"max_restarts": wanted.retries, "max_task_retries": wanted.retries}
+        options["runtime_env"] = {"env_vars": worker_environment(max(1, int(wanted.cpus)))}
+        remote: Any = ray.remote(ShardWorker)
+        workers = [remote.options(**options).remote() for _ in range(min(wanted.actors, max(1, shards)))]
+        turns = itertools.cycle(workers)
+        return lambda *args: next(turns).make.remote(*args)
 
     def __call__(self, context: StageContext, function: str, tasks: list[ShardTask]) -> list[ShardRecord]:
         """Make the missing shards and return the records of all, in the order of `tasks`."""
@@ -57,11 +90,7 @@ class ShardMap:
             "fingerprint": context.work.fingerprint,
             "input_digests": context.work.input_digests,
         }
-        remote = ray.remote(make_shard).options(
-            num_cpus=self.resources.cpus,
-            max_retries=self.resources.retries,
-            **({"memory": int(self.resources.memory_gb * 2**30)} if self.resources.memory_gb else {}),
-        )
+        submit = self._submitter(len(missing))
         queue = iter(missing)
         running: dict[Any, ShardTask] = {}
         errors: list[tuple[str, BaseException]] = []
@@ -69,7 +98,7 @@ class ShardMap:
         while True:
             while len(running) < self.window and not errors and (task := next(queue, None)) is not None:
                 seed = derive_seed(context.seed, task.name)
-                running[remote.remote(context.work.store.absolute_url, work_args, function, task, seed)] = task
+                running[submit(context.work.store.absolute_url, work_args, function, task, seed)] = task
             if not running:
                 break
             ready, _ = ray.wait(list(running), timeout=1.0)

@@ -39,6 +39,7 @@ class Stage:
     inputs: tuple[str, ...] = ()
     external: str | None = None
     summary: str = ""
+    trains: bool = False  # has workers of its own, and saves a checkpoint when it is asked to stop
 
 
 def load_function(reference: str) -> Callable[..., Any]:
@@ -100,6 +101,7 @@ class StageContext:
     work: Work
     log: logging.Logger
     mapper: Callable[[StageContext, str, list[ShardTask]], list[ShardRecord]]
+    run_id: str = ""
     progress: Callable[[str], None] = lambda _: None
     counts: dict[str, int] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipelines.artifacts import Artifact, Manifest, Work
 from pipelines.config.schema import Config
+from pipelines.errors import Stopped
 from pipelines.runs import now, save_progress
 from pipelines.shards import ShardMap
 from pipelines.stage import Stage, StageContext, load_function
@@ -36,6 +37,14 @@ class ProgressWriter:
         left = (total - done) * seconds / fresh if seconds and fresh else None
         self._value.update(done=done, total=total, samples=samples, rate=rate, left=left)
         self._write(force=before is not None or done == total)
+
+    def training(self, step: int, steps: int, figures: dict[str, float]) -> None:
+        """Tell how far training is, its rate, time left and loss."""
+        self._value.update(
+            done=step, total=steps, unit="steps", rate=figures.get("samples_per_second"),
+            left=figures.get("seconds_left"), note=f"loss {figures['loss']:.4g}" if "loss" in figures else "",
+        )  # fmt: skip
+        self._write(force=True)
 
     def note(self, text: str) -> None:
         """Say in words what the stage is at."""
@@ -68,15 +77,20 @@ def run_stage(
     digests = {name: artifact.manifest.digest for name, artifact in inputs.items()}
     work = Work(store, stage.name, fingerprint, {**digests, **external})
     progress = ProgressWriter(store, run_id, stage.name)
-    resources = getattr(config.execution.resources, stage.name)
     with StageLog(store, f"runs/{run_id}/logs/{stage.name}.log") as log:
-        mapper = ShardMap(resources, config.execution.max_in_flight, progress)
-        context = StageContext(stage, config, inputs, work, log, mapper, progress.note)
+        mapper: Any = None  # a training stage has workers of its own
+        if not stage.trains:
+            resources = getattr(config.execution.resources, stage.name)
+            mapper = ShardMap(resources, config.execution.max_in_flight, progress)
+        context = StageContext(stage, config, inputs, work, log, mapper, run_id, progress.note)
         log.info("stage %s %s, run %s", stage.name, fingerprint, run_id)
         try:
             load_function(stage.function)(context)
-        except Exception:
-            log.exception("stage %s failed", stage.name)
+        except Exception as error:
+            if isinstance(error, Stopped):
+                log.info("stopped: %s", error)
+            else:
+                log.exception("stage %s failed", stage.name)
             raise
         log.info("done: %s", context.counts)
     return {"counts": context.counts, "metrics": context.metrics, "files": [asdict(f) for f in context.outputs]}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
+import json
+import time
 
 from components.registry.tracking import Tracker, default_tracking_uri
 from pipelines.artifacts import Artifact, find_artifact
@@ -15,6 +17,7 @@ from pipelines.store import Store
 
 # Files of artifacts that people look at; they are copied into MLflow, the rest is named by its digest.
 PICTURES = ("*.png", "*.html")
+CURVE_SECONDS = 5.0  # between looks at what training tells
 STATUS = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED", "completed": "FINISHED"}
 
 
@@ -40,6 +43,8 @@ class RunLog:
         self.tracker = tracker
         self.store = store
         self._start_ms = milliseconds(run.created) if past else None
+        self._looked = 0.0
+        self._written: dict[str, int] = {}  # points of each stage's curve that are in MLflow
         if run.mlflow_run:
             tracker.resume(run.mlflow_run)
         else:
@@ -58,13 +63,32 @@ class RunLog:
         elif state.state == "done":
             assert artifact is not None
             state.mlflow_run = state.mlflow_run or self._start(run, name)
+            if not state.cached:
+                self._log_curve(run, name)
             self._log_artifact(state.mlflow_run, artifact, state.cached)
             self.tracker.finish(state.mlflow_run, "FINISHED", None, self._start_ms)
         elif state.state in STATUS and state.mlflow_run:
             self.tracker.finish(state.mlflow_run, STATUS[state.state], state.error or None)
 
     def tick(self, run: Run) -> None:
-        """Nothing to write between changes."""
+        """Write what training has told since the last look, every few seconds."""
+        if time.monotonic() - self._looked < CURVE_SECONDS:
+            return
+        self._looked = time.monotonic()
+        for name, state in run.stages.items():
+            if state.state == "running" and state.mlflow_run:
+                self._log_curve(run, name)
+
+    def _log_curve(self, run: Run, name: str) -> None:
+        """Write the points of a stage's curve that are not in MLflow yet."""
+        path = f"runs/{run.id}/curves/{name}.jsonl"
+        if not self.store.exists(path):
+            return
+        lines = self.store.read_bytes(path).decode().splitlines()
+        points = [json.loads(line) for line in lines[self._written.get(name, 0) :]]
+        self._written[name] = len(lines)
+        figures = [(p.pop("step"), p.pop("time"), {f"train.{k}": v for k, v in p.items()}) for p in points]
+        self.tracker.log_curve(run.stages[name].mlflow_run, figures)
 
     def finish(self, run: Run, error: BaseException | None) -> None:
         """Close the run's own MLflow run as what it ended as."""

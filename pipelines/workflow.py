@@ -5,10 +5,12 @@ The plan is `plan.py`'s, what runs inside Ray is `stage_task.py`'s, and what the
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from types import FrameType
 from typing import Any, Protocol
@@ -19,7 +21,7 @@ from pipelines.config.schema import Config
 from pipelines.errors import Interrupted, UserError, one_line
 from pipelines.leases import Leases, holder_text
 from pipelines.plan import Identity, state_of
-from pipelines.runs import Run, StageState, now, save_run
+from pipelines.runs import Run, StageState, clear_stop, now, request_stop, save_run
 from pipelines.stage import Stage
 from pipelines.store import Store
 from pipelines.versions import versions
@@ -70,6 +72,7 @@ class Driver:
                 raise UserError(
                     f"run {self.run.id} is being driven already, by process {holder['pid']} on {holder['host']}."
                 )
+            clear_stop(self.store, self.run.id)
             save_run(self.store, self.run)
             try:
                 with self._signals:
@@ -77,6 +80,7 @@ class Driver:
                 failed = [name for name, s in self.run.stages.items() if s.state != "done"]
                 self.run.state = "failed" if failed else "completed"
             except Interrupted:
+                self._let_training_save()
                 self.run.state = "interrupted"
                 for name, state in self.run.stages.items():
                     if state.state == "running":
@@ -91,6 +95,19 @@ class Driver:
                 save_run(self.store, self.run)
                 self._stop_ray()
         return self.run
+
+    def _let_training_save(self) -> None:
+        """After a signal: ask what trains to write a checkpoint, and wait for it; a second signal ends the wait."""
+        training = [reference for reference, (name, _, _) in self._running.items() if self.stages[name].trains]
+        if not training:
+            return
+        import ray
+
+        request_stop(self.store, self.run.id)
+        with self._signals.again() as second:
+            until = time.monotonic() + self.config.execution.grace_seconds
+            while training and time.monotonic() < until and not second():
+                _, training = ray.wait(training, num_returns=len(training), timeout=POLL)
 
     def _loop(self, leases: Leases) -> None:
         pending = list(self.stages)
@@ -278,6 +295,7 @@ class StopSignals:
     def __init__(self) -> None:
         self._before: dict[int, Any] = {}
         self._caught: int | None = None
+        self._count = 0
 
     def __enter__(self) -> None:
         self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -293,8 +311,20 @@ class StopSignals:
         if self._caught is not None:
             raise Interrupted(self._caught)
 
+    @contextlib.contextmanager
+    def again(self) -> Iterator[Callable[[], bool]]:
+        """For the length of a block, tell whether one more signal has come."""
+        before, count = self._count, {number: signal.getsignal(number) for number in self._before}
+        self.install()
+        try:
+            yield lambda: self._count > before
+        finally:
+            for number, handler in count.items():
+                signal.signal(number, handler)
+
     def _handle(self, number: int, _: FrameType | None) -> None:
         self._caught = number
+        self._count += 1
 
     def __exit__(self, *_: object) -> None:
         # Until the run is in order again, a second signal must not tear it.

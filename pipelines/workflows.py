@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from pipelines.errors import UserError, nearest
 from pipelines.stage import Stage
 
 
-def build_workflow() -> list[Stage]:
-    """Return the stages of the pipeline, each after its inputs."""
+def build_workflow(space: str = "ps_vae") -> list[Stage]:
+    """Return the stages that a latent space asks for, each after its inputs."""
+    two_stages = space in ("ps_vae", "s_vae")  # the others know no S-VAE
+    found = _stages()
+    if two_stages:
+        return found
+    return [
+        dataclasses.replace(stage, inputs=tuple(i for i in stage.inputs if i != "train_semantic"))
+        for stage in found
+        if stage.name != "train_semantic"
+    ]
+
+
+def _stages() -> list[Stage]:
     return [
         Stage(
             name="ingest",
@@ -40,6 +54,78 @@ def build_workflow() -> list[Stage]:
             config=("seed", "measure", "synthesize_edits"),
             inputs=("curate",),
             summary="(source, instruction, target, mask) from curated samples",
+        ),
+        Stage(
+            name="index",
+            version="1",
+            function="pipelines.stages.index:run",
+            config=("held_out",),
+            inputs=("curate", "synthesize_edits"),
+            summary="where each picture lies, and which are held out",
+        ),
+        Stage(
+            name="train_encoder",
+            version="1",
+            function="pipelines.stages.train_encoder:run",
+            config=("seed", "measure", "image_size", "encoder"),
+            inputs=("index",),
+            trains=True,
+            summary="a small encoder on the captions, or the text side of a pretrained one",
+        ),
+        Stage(
+            name="train_semantic",
+            version="1",
+            function="pipelines.stages.train_semantic:run",
+            config=(
+                "seed",
+                "measure",
+                "image_size",
+                "tokenizer.pixel_decoder",
+                "tokenizer.semantic",
+                "tokenizer.semantic_losses",
+                "tokenizer.model.channels",
+                "tokenizer.model.semantic_depth",
+                "tokenizer.model.semantic_kind",
+                "tokenizer.model.pixel_source",
+                "tokenizer.model.perceptual",
+                "tokenizer.model.lpips_weights",
+            ),
+            inputs=("index", "train_encoder"),
+            trains=True,
+            summary="stage 1, the S-VAE: the frozen encoder's features through the bottleneck",
+        ),
+        Stage(
+            name="train_tokenizer",
+            version="1",
+            function="pipelines.stages.train_tokenizer:run",
+            config=(
+                "seed",
+                "measure",
+                "image_size",
+                "tokenizer.model",
+                "tokenizer.pixel_decoder",
+                "tokenizer.training",
+                "tokenizer.losses",
+            ),
+            inputs=("index", "train_encoder", "train_semantic"),
+            trains=True,
+            summary="stage 2, the PS-VAE: pixels and features; or a rival space",
+        ),
+        Stage(
+            name="encode_latents",
+            version="1",
+            function="pipelines.stages.encode_latents:run",
+            config=("measure", "image_size", "latents"),
+            inputs=("curate", "synthesize_edits", "train_tokenizer"),
+            summary="every sample and edit pair as latents in Arrow shards",
+        ),
+        Stage(
+            name="evaluate_tokenizer",
+            version="1",
+            function="pipelines.stages.evaluate_tokenizer:run",
+            config=("seed", "measure", "image_size", "evaluate_tokenizer", "encoder.path", "tokenizer.model.space"),
+            inputs=("index", "train_encoder", "train_tokenizer"),
+            summary="what the latent keeps of pixels and of meaning, held-out",
         ),
     ]
 

@@ -106,6 +106,19 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
+def square(rgb: np.ndarray, side: int) -> np.ndarray:
+    """Return a picture, uint8 [H, W, 3], resized (bicubic, antialiased) by its shorter side and cropped at the centre to [side, side, 3]."""
+    height, width = rgb.shape[:2]
+    if (height, width) == (side, side):
+        return rgb
+    short = min(height, width)
+    left, top = (width - short) / 2, (height - short) / 2
+    picture = Image.fromarray(rgb).resize(
+        (side, side), Image.Resampling.BICUBIC, box=(left, top, left + short, top + short)
+    )
+    return np.asarray(picture)
+
+
 def encode_png(rgb: np.ndarray) -> bytes:
     """Return a picture, uint8 [H, W, 3] or [H, W], as PNG; the same bytes every time."""
     buffer = io.BytesIO()

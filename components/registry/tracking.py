@@ -9,7 +9,7 @@ import logging
 import numbers
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -146,10 +146,18 @@ class Tracker:
 
     def log_metrics(self, run_id: str, values: Mapping[str, Any]) -> None:
         """Log the numbers of a nested dict under dotted names; what is no number is left out."""
+        self.log_curve(run_id, [(0, time.time(), values)])
+
+    def log_curve(self, run_id: str, points: Sequence[tuple[int, float, Mapping[str, Any]]]) -> None:
+        """Log (step, time in seconds, values) points; values as in `log_metrics`."""
         from mlflow.entities import Metric
 
-        moment = int(time.time() * 1000)
-        metrics = [Metric(name, float(value), moment, 0) for name, value in _flat(values) if _is_number(value)]
+        metrics = [
+            Metric(name, float(value), int(moment * 1000), step)
+            for step, moment, values in points
+            for name, value in _flat(values)
+            if _is_number(value)
+        ]
         for first in range(0, len(metrics), METRIC_BATCH):
             batch = metrics[first : first + METRIC_BATCH]
             self._try(lambda batch=batch: self._client.log_batch(run_id, metrics=batch))  # type: ignore[misc]

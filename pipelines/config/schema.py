@@ -13,6 +13,8 @@ from components.curation.editing.options import EditOptions
 from components.curation.options import CurationRules, FaultOptions, ImageLimits
 from components.data.options import DownloadOptions, FolderOptions, ShardLimits, UrlListOptions
 from components.scenes.options import SceneOptions
+from components.tokenizer.options import LossOptions, PixelDecoderOptions, SmallEncoderOptions, TokenizerOptions
+from components.training.options import TrainingOptions
 
 
 class Section(BaseModel):
@@ -77,12 +79,72 @@ class EditsSection(Section):
     photos: EditOptions
 
 
+class EncoderSection(Section):
+    """The encoder that the latent space is made of."""
+
+    path: str | None  # hub id or folder of a transformers vision encoder; null: a small one is trained
+    revision: str | None  # of a hub id
+    size: Annotated[int, Field(ge=8)] | None  # pixels at which it sees pictures; null: its own, or image_size
+    small: SmallEncoderOptions  # the small one, and the text side
+    training: TrainingOptions  # of the small one; with a path, of the text side and the pool alone
+
+
+class TokenizerSection(Section):
+    """The latent space: which, and how it is trained."""
+
+    model: TokenizerOptions
+    pixel_decoder: PixelDecoderOptions
+    semantic: TrainingOptions  # stage 1
+    semantic_losses: LossOptions
+    training: TrainingOptions  # stage 2, and every rival
+    losses: LossOptions
+
+
+class LatentsSection(Section):
+    """How pictures become latents."""
+
+    batch: Annotated[int, Field(ge=1)]  # pictures the encoder takes at once
+    flip: bool  # add mirrored copies of samples whose text names no side
+    precision: Literal["auto", "fp32", "bf16"]
+
+
+class EvaluateTokenizerSection(Section):
+    """How much of the held-out pictures a tokenizer is judged on."""
+
+    pictures: Annotated[int, Field(ge=2)]  # for reconstruction
+    retrieval_pool: Annotated[int, Field(ge=2)]  # captioned pictures among which each caption is sought
+    probe_pictures: Annotated[int, Field(ge=2)]  # on each side of the split
+    probe_steps: Annotated[int, Field(ge=1)]
+    noise: Annotated[float, Field(gt=0)]  # on latents, in their own standard deviations
+    lpips_weights: str | None  # folder with vgg16.safetensors and lpips_vgg.safetensors
+    inception: str | None  # TorchScript file of Inception's 2015 weights; only then there is an rfid
+
+
 class Resources(Section):
     """What one shard task of a stage asks Ray for."""
 
     cpus: Annotated[float, Field(gt=0)]
     memory_gb: Annotated[float, Field(ge=0)]  # 0: not asked for
     retries: Annotated[int, Field(ge=0)]  # how often a shard whose worker died is tried again
+    gpus: Annotated[float, Field(ge=0)]
+    actors: Annotated[int, Field(ge=0)]  # lasting workers that take one shard after another; 0: a task for each shard
+
+
+class TrainingResources(Section):
+    """What a training stage asks Ray for."""
+
+    workers: Annotated[int, Field(ge=1)]
+    cpus: Annotated[float, Field(gt=0)]  # per worker; also its threads, so more of them can change the last bits
+    gpus: Annotated[float, Field(ge=0)]  # per worker
+    retries: Annotated[int, Field(ge=0)]  # how often a lost worker is replaced
+
+
+class TrainingStages(Section):
+    """Resources per training stage."""
+
+    train_encoder: TrainingResources
+    train_semantic: TrainingResources
+    train_tokenizer: TrainingResources
 
 
 class StageResources(Section):
@@ -92,13 +154,24 @@ class StageResources(Section):
     measure: Resources
     curate: Resources
     synthesize_edits: Resources
+    index: Resources
+    encode_latents: Resources
+    evaluate_tokenizer: Resources
 
 
 class ExecutionSection(Section):
     """How work is spread. No key of it enters a fingerprint: it changes speed, never results."""
 
     max_in_flight: Annotated[int, Field(ge=0)]  # shard tasks submitted at once per stage; 0: twice the cluster's CPUs
+    cache_gb: Annotated[float, Field(ge=0)]  # decoded pictures that a training worker keeps in memory
+    grace_seconds: Annotated[float, Field(ge=0)]  # that training has to save after a stop signal
     resources: StageResources
+    training: TrainingStages
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of decoded pictures kept in memory."""
+        return int(self.cache_gb * 2**30)
 
 
 class ClusterSection(Section):
@@ -125,6 +198,12 @@ class Config(Section):
     measure: MeasureSection
     curate: CurationRules
     synthesize_edits: EditsSection
+    held_out: Annotated[float, Field(gt=0, lt=1)]  # share of samples that no model is trained on
+    image_size: Annotated[int, Field(ge=8)]  # side of the pictures that the tokenizer gives back, in pixels
+    encoder: EncoderSection
+    tokenizer: TokenizerSection
+    latents: LatentsSection
+    evaluate_tokenizer: EvaluateTokenizerSection
     execution: ExecutionSection
     cluster: ClusterSection
     tracking: TrackingSection
@@ -136,6 +215,14 @@ class Config(Section):
                 f"source.scene.size is {self.source.scene.size} but curate.min_side is {self.curate.min_side}: "
                 "every picture would be dropped as too small. Raise the first or lower the second."
             )
+        if not self.encoder.path:
+            side = self.encoder.size or self.image_size
+            patch = self.encoder.small.patch
+            if side % patch or self.image_size % (side // patch):
+                raise ValueError(
+                    f"encoder.small.patch is {patch}: it must divide the encoder's pictures ({side} pixels), and its grid "
+                    f"image_size ({self.image_size})."
+                )
         if self.cluster.address and self.cluster.num_cpus:
             raise ValueError(
                 "cluster.num_cpus is for a local Ray only, and cluster.address names a running cluster. Set one of them to null."

@@ -14,7 +14,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()"]
-SMALL = ["preset=tiny", "source.count=80", "source.samples_per_shard=10"]
+SMALL = [
+    "preset=tiny",
+    "source.count=80",
+    "source.samples_per_shard=10",
+    "--until",
+    "synthesize_edits",
+]  # the data half
 
 
 class Pixsem:

@@ -58,6 +58,6 @@ def main(second: str) -> None:
 
     config = compose_config(["preset=tiny"])
     store = Store(config.store)
-    with patch.object(running, "build_workflow", lambda: toy_workflow(second)):
+    with patch.object(running, "build_workflow", lambda _: toy_workflow(second)):
         run = running.run_new(store, config, None, [], quiet=True)
     print(json.dumps(report(store, run)))

@@ -1,0 +1,1 @@
+"""Scores of tokenizers and generators from tensors and callables: no models are loaded, no runs are tracked here."""

@@ -1,0 +1,156 @@
+"""Rival spaces behind the same interface: a diffusers autoencoder, pretrained or trained from scratch, and its statistics.
+
+`load_tokenizer` opens whatever space a folder holds.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from components.tokenizer.vae import EXACT, PixelSemanticVAE
+
+KNOWN = ("AutoencoderKL", "AutoencoderTiny", "AutoencoderDC", "AutoencoderRAE", "AutoencoderKLFlux2")
+SPACE_FILE = "space.json"
+
+
+class AutoencoderSpace(nn.Module):
+    """A diffusers autoencoder with standardised latents: `encode(x).latent_dist`, `decode(z).sample`.
+
+    Pictures are `[B, 3, S, S]` in -1..1 whatever the model itself takes; it has no features.
+    """
+
+    model: Any
+    latent_mean: Tensor
+    latent_std: Tensor
+
+    def __init__(self, model: Any, image_size: int, space: str, scaling: dict[str, list[float]] | None = None) -> None:
+        super().__init__()
+        kind = type(model).__name__
+        if kind not in KNOWN:
+            raise ValueError(f"{kind} is not supported as a latent space. Supported: {', '.join(KNOWN)}.")
+        self.model, self.image_size, self.space, self.scaling = model, image_size, space, scaling
+        # AutoencoderRAE alone takes and gives pictures in 0..1.
+        self.unit_range = kind == "AutoencoderRAE"
+        with torch.no_grad():
+            shape = self.moments(torch.zeros(1, 3, image_size, image_size), None)[0].shape
+        self.channels, self.grid = shape[1], shape[2]
+        self.register_buffer("latent_mean", torch.zeros(1, self.channels, 1, 1), persistent=False)
+        self.register_buffer("latent_std", torch.ones(1, self.channels, 1, 1), persistent=False)
+        if scaling:
+            self.latent_mean.copy_(torch.tensor(scaling["mean"]).view(1, -1, 1, 1))
+            self.latent_std.copy_(torch.tensor(scaling["std"]).view(1, -1, 1, 1))
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width of a latent."""
+        return self.channels, self.grid, self.grid
+
+    @property
+    def pixel_decoder(self) -> Any:
+        """Where the GAN's gradient is measured: the model's own decoder."""
+        return _LastLayer(self.model.decoder.conv_out.weight)
+
+    def set_scaling(self, mean: Tensor, std: Tensor) -> None:
+        """Standardise latents by these statistics of the raw latent, `[C]` each."""
+        if not bool((std > 0).all()):
+            raise ValueError("a latent channel has no spread, so it cannot be standardised: a dead channel.")
+        self.scaling = {"mean": mean.double().tolist(), "std": std.double().tolist()}
+        self.latent_mean.copy_(mean.view(1, -1, 1, 1))
+        self.latent_std.copy_(std.view(1, -1, 1, 1))
+
+    def moments(self, images: Tensor, features: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the raw posterior's mean and log-variance; a point where the model's latent is one."""
+        encoded = self.model.encode((images + 1) / 2 if self.unit_range else images)
+        posterior = getattr(encoded, "latent_dist", None)
+        if posterior is not None:
+            return posterior.mean, posterior.logvar
+        latent = encoded.latents if hasattr(encoded, "latents") else encoded.latent
+        return latent, torch.full_like(latent, EXACT)
+
+    def pixels_of(self, raw: Tensor) -> Tensor:
+        """Return the picture of a raw latent."""
+        sample = self.model.decode(raw).sample
+        return sample * 2 - 1 if self.unit_range else sample
+
+    def encode(self, x: Tensor) -> AutoencoderKLOutput:
+        """Return the posterior over the standardised latent of pictures."""
+        mean, log_variance = self.moments(x, None)
+        parameters = [(mean - self.latent_mean) / self.latent_std, log_variance - 2 * self.latent_std.log()]
+        return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(torch.cat(parameters, dim=1)))
+
+    def decode(self, z: Tensor) -> DecoderOutput:
+        """Return pictures of standardised latents."""
+        return DecoderOutput(sample=self.pixels_of(z * self.latent_std + self.latent_mean))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the model as diffusers does, in `model/`, and what is ours in `space.json`."""
+        self.model.save_pretrained(Path(folder) / "model", safe_serialization=True)
+        about = {"space": self.space, "image_size": self.image_size, "scaling": self.scaling}
+        (Path(folder) / SPACE_FILE).write_text(json.dumps(about, sort_keys=True), "utf-8")
+
+
+class _LastLayer:
+    def __init__(self, weight: Tensor) -> None:
+        self.last_layer = weight
+
+
+def load_autoencoder(path: str) -> Any:
+    """Load a diffusers autoencoder from a hub id or a folder, safetensors only. ValueError where there is none."""
+    import diffusers
+
+    try:
+        config = diffusers.AutoencoderKL.load_config(path)
+        kind = config.get("_class_name", "")
+        if kind not in KNOWN:
+            raise ValueError(f"{path} is a {kind or 'model of unknown class'}. Supported: {', '.join(KNOWN)}.")
+        return getattr(diffusers, kind).from_pretrained(path, use_safetensors=True)
+    except OSError as error:
+        raise ValueError(f"no autoencoder can be loaded from {path!r}: {str(error).splitlines()[0]}") from error
+
+
+def fresh_kl_vae(channels: int, image_size: int, grid: int, width: int, depth: int) -> Any:
+    """A new diffusers `AutoencoderKL` with latent diffusion's shape (random weights from torch's global generator)."""
+    import math
+
+    from diffusers import AutoencoderKL
+
+    levels = int(math.log2(image_size // grid)) + 1
+    if grid * 2 ** (levels - 1) != image_size:
+        raise ValueError(f"a KL-VAE halves the picture: {image_size} over a grid of {grid} is no power of two.")
+    multiples = ([1, 1, 2, 2, 4] + [4] * levels)[:levels]
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=tuple(width * m for m in multiples),
+        layers_per_block=depth,
+        latent_channels=channels,
+        norm_num_groups=math.gcd(32, width),
+        sample_size=image_size,
+    )
+
+
+def load_tokenizer(folder: str | Path) -> Any:
+    """Open a tokenizer's folder: a `PixelSemanticVAE`, or an `AutoencoderSpace`. ValueError where it holds neither."""
+    folder = Path(folder)
+    if (folder / SPACE_FILE).exists():
+        try:
+            about = json.loads((folder / SPACE_FILE).read_text("utf-8"))
+            return AutoencoderSpace(
+                load_autoencoder(str(folder / "model")), about["image_size"], about["space"], about["scaling"]
+            ).eval()
+        except (KeyError, json.JSONDecodeError) as error:
+            raise ValueError(f"{folder / SPACE_FILE} is damaged: {error!r}") from error
+    if not (folder / "config.json").exists():
+        raise ValueError(f"{folder} holds no tokenizer: there is neither config.json nor {SPACE_FILE}.")
+    try:
+        return PixelSemanticVAE.from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False).eval()
+    except (OSError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"the tokenizer in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,184 @@
+"""The pixel-semantic VAE, and with it S-VAE, P-VAE, RAE and RAE-HD, which differ in bottleneck and training alone.
+
+A diffusers model: `encode(x).latent_dist`, `decode(z).sample`, `features(x)`, `decode_features(z)`. Latents that leave it
+are standardised per channel by the statistics in its config (`scaling`), and those that enter are taken as such.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from components.tokenizer.blocks import Block, Mlp, patchify, positions, to_map, to_tokens
+from components.tokenizer.encoders import VisionEncoder
+from components.tokenizer.options import PixelDecoderOptions
+from components.tokenizer.pixel_decoders import build_pixel_decoder
+
+EXACT = -30.0  # log-variance of a posterior that is a point
+
+
+class SemanticEncoder(nn.Module):
+    """E_s: features `[B, N, D]` to mean and log-variance `[B, N, 2 C]` (paper section 2)."""
+
+    positions: Tensor
+    project: Any
+
+    def __init__(self, width: int, heads: int, grid: int, channels: int, depth: int, kind: str) -> None:
+        super().__init__()
+        transformer = kind == "transformer"
+        self.blocks = nn.ModuleList([Block(width, heads) for _ in range(depth if transformer else 0)])
+        self.project = nn.Linear(width, 2 * channels) if transformer else Mlp(width, 2 * channels)
+        self.register_buffer("positions", positions(grid, width), persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the posterior's parameters."""
+        hidden = features + self.positions.to(features.dtype) if len(self.blocks) else features
+        for block in self.blocks:
+            hidden = block(hidden)
+        return self.project(hidden)
+
+
+class SemanticDecoder(nn.Module):
+    """D_s: latent tokens `[B, N, C]` back to the encoder's features `[B, N, D]`."""
+
+    positions: Tensor
+    project: Any
+
+    def __init__(self, width: int, heads: int, grid: int, channels: int, depth: int, kind: str) -> None:
+        super().__init__()
+        transformer = kind == "transformer"
+        self.project = nn.Linear(channels, width) if transformer else Mlp(channels, width)
+        self.blocks = nn.ModuleList([Block(width, heads) for _ in range(depth if transformer else 0)])
+        self.register_buffer("positions", positions(grid, width), persistent=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return features."""
+        hidden = self.project(tokens)
+        if len(self.blocks):
+            hidden = hidden + self.positions.to(hidden.dtype)
+        for block in self.blocks:
+            hidden = block(hidden)
+        return hidden
+
+
+class PixelSemanticVAE(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """An encoder, a bottleneck `channels` wide (None: the features themselves), and a decoder for each of both worlds.
+
+    `scaling` is {mean, std}, one number per latent channel; None until the latents have been measured. Pictures are
+    `[B, 3, image_size, image_size]` in -1..1, latents `[B, C, grid, grid]`.
+    """
+
+    encoder: VisionEncoder
+    semantic_encoder: SemanticEncoder
+    semantic_decoder: SemanticDecoder
+    patch_skip: nn.Linear | None
+    pixel_decoder: Any
+    latent_mean: Tensor
+    latent_std: Tensor
+
+    @register_to_config
+    def __init__(
+        self,
+        encoder_spec: dict[str, Any],
+        image_size: int,
+        channels: int | None,
+        pixel_options: dict[str, Any],
+        semantic_depth: int = 3,
+        semantic_kind: str = "transformer",
+        pixel_source: str = "latent",
+        linear_path: bool = False,
+        space: str = "ps_vae",
+        scaling: dict[str, list[float]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder = VisionEncoder.from_spec(encoder_spec)
+        self.grid, width = self.encoder.grid, self.encoder.width
+        self.channels = channels or width
+        self.bottleneck, self.reads = channels is not None, pixel_source
+        self.semantic_kind = semantic_kind
+        if channels:
+            shape = (width, self.encoder.heads, self.grid, channels, semantic_depth, semantic_kind)
+            self.semantic_encoder = SemanticEncoder(*shape)
+            self.semantic_decoder = SemanticDecoder(*shape)
+        self.patch_skip = nn.Linear(3 * (image_size // self.grid) ** 2, channels) if linear_path and channels else None
+        read = width if pixel_source == "features" else self.channels
+        options = PixelDecoderOptions(**{**pixel_options, "multiples": tuple(pixel_options["multiples"])})
+        self.pixel_decoder = build_pixel_decoder(read, self.grid, image_size, options)
+        self.register_buffer("latent_mean", torch.zeros(1, self.channels, 1, 1), persistent=False)
+        self.register_buffer("latent_std", torch.ones(1, self.channels, 1, 1), persistent=False)
+        self._apply_scaling(scaling)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width of a latent."""
+        return self.channels, self.grid, self.grid
+
+    def set_scaling(self, mean: Tensor, std: Tensor) -> None:
+        """Standardise latents by these statistics of the raw latent, `[C]` each, from now on and in the saved config."""
+        if not bool((std > 0).all()):
+            raise ValueError("a latent channel has no spread, so it cannot be standardised: a dead channel.")
+        scaling = {"mean": mean.double().tolist(), "std": std.double().tolist()}
+        self.register_to_config(scaling=scaling)
+        self._apply_scaling(scaling)
+
+    def _apply_scaling(self, scaling: dict[str, list[float]] | None) -> None:
+        if scaling:
+            self.latent_mean.copy_(torch.tensor(scaling["mean"]).view(1, -1, 1, 1))
+            self.latent_std.copy_(torch.tensor(scaling["std"]).view(1, -1, 1, 1))
+
+    # Raw latents: for training the tokenizer itself.
+
+    def moments(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the raw posterior's mean and log-variance, each `[B, C, grid, grid]`."""
+        if not self.bottleneck:
+            mean = to_map(features, self.grid)
+            return mean, torch.full_like(mean, EXACT)
+        mean, log_variance = self.semantic_encoder(features).chunk(2, dim=-1)
+        if self.patch_skip is not None:
+            mean = mean + self.patch_skip(patchify(images, images.shape[-1] // self.grid))
+        return to_map(mean, self.grid), to_map(log_variance.clamp(-30.0, 20.0), self.grid)
+
+    def features_of(self, raw: Tensor) -> Tensor:
+        """Return the features `[B, N, D]` that a raw latent holds."""
+        return self.semantic_decoder(to_tokens(raw)) if self.bottleneck else to_tokens(raw)
+
+    def pixels_of(self, raw: Tensor, features: Tensor | None = None) -> Tensor:
+        """Return the picture of a raw latent."""
+        if self.reads == "features":
+            raw = to_map(self.features_of(raw) if features is None else features, self.grid)
+        return self.pixel_decoder(raw)
+
+    # Standardised latents: for everyone else.
+
+    def encode(self, x: Tensor, return_dict: bool = True) -> AutoencoderKLOutput | tuple[DiagonalGaussianDistribution]:
+        """Return the posterior over the standardised latent of pictures."""
+        mean, log_variance = self.moments(x, self.encoder(x))
+        parameters = torch.cat(
+            [(mean - self.latent_mean) / self.latent_std, log_variance - 2 * self.latent_std.log()], dim=1
+        )
+        posterior = DiagonalGaussianDistribution(parameters)
+        return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
+
+    def decode(self, z: Tensor, return_dict: bool = True) -> DecoderOutput | tuple[Tensor]:
+        """Return pictures of standardised latents."""
+        sample = self.pixels_of(z * self.latent_std + self.latent_mean)
+        return DecoderOutput(sample=sample) if return_dict else (sample,)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the encoder's features `[B, N, D]` of pictures."""
+        return self.encoder(x)
+
+    def decode_features(self, z: Tensor) -> Tensor:
+        """Return the features `[B, N, D]` that standardised latents hold."""
+        return self.features_of(z * self.latent_std + self.latent_mean)
+
+    def forward(self, x: Tensor) -> DecoderOutput | tuple[Tensor]:
+        """Reconstruct pictures from the mean of their latents."""
+        encoded: Any = self.encode(x)
+        return self.decode(encoded.latent_dist.mode())

@@ -1,0 +1,97 @@
+"""A folder of checkpoints: written aside and renamed, checked by hash before they are read, the last K kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+STATE = "state.json"
+FORMAT = 1
+LOG = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """Checkpoints `step-NNNNNNNN` of one run. A folder without a `state.json` that matches its files is none."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder = folder
+        self.keep = keep
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def aside(self, step: int) -> Path:
+        """The folder in which a checkpoint is written before it counts."""
+        return self.folder / f".partial-step-{step:08d}"
+
+    def commit(self, step: int, state: dict[str, Any]) -> Path:
+        """Make the folder written aside a checkpoint, and drop those beyond the last K. One rank calls it."""
+        aside = self.aside(step)
+        files = {
+            path.relative_to(aside).as_posix(): [path.stat().st_size, _sha256(path)]
+            for path in sorted(aside.rglob("*"))
+            if path.is_file()
+        }
+        value = {"format": FORMAT, "step": step, "files": files, **state}
+        with (aside / STATE).open("w", encoding="utf-8") as handle:
+            json.dump(value, handle, sort_keys=True)
+            handle.flush()
+            os.fsync(handle.fileno())
+        final = self.folder / f"step-{step:08d}"
+        if final.exists():  # the same step, written by an earlier attempt
+            shutil.rmtree(final)
+        aside.rename(final)
+        for old in self.steps()[: -self.keep]:
+            shutil.rmtree(self.folder / f"step-{old:08d}")
+        return final
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints that are there, oldest first."""
+        found = [path.name[5:] for path in self.folder.glob("step-*") if (path / STATE).exists()]
+        return sorted(int(name) for name in found if name.isdigit())
+
+    def latest(self) -> tuple[Path, dict[str, Any]] | None:
+        """The newest whole checkpoint and its state; damaged ones are passed over, and the log says so."""
+        for step in reversed(self.steps()):
+            path = self.folder / f"step-{step:08d}"
+            try:
+                return path, read_state(path)
+            except ValueError as error:
+                LOG.warning("checkpoint passed over: %s", error)
+        return None
+
+    def clear_aside(self) -> None:
+        """Remove what an interrupted attempt left half written."""
+        for path in self.folder.glob(".partial-*"):
+            shutil.rmtree(path)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Return a checkpoint's state; ValueError, in words, where a file of it is missing or changed."""
+    try:
+        state = json.loads((path / STATE).read_text("utf-8"))
+        if state["format"] != FORMAT:
+            raise ValueError(f"{path} is in format {state['format']}; this pixsem reads format {FORMAT}.")
+        for name, (size, digest) in state["files"].items():
+            file = path / name
+            if not file.exists() or file.stat().st_size != size or _sha256(file) != digest:
+                raise ValueError(f"{path}: {name} is missing or was changed after it was written.")
+    except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no whole checkpoint: {error!r}.") from error
+    return dict(state)
+
+
+def write_aside(checkpoints: Checkpoints, step: int, write: Callable[[Path], None]) -> None:
+    """Let `write` fill the folder aside of a step."""
+    aside = checkpoints.aside(step)
+    aside.mkdir(parents=True, exist_ok=True)
+    write(aside)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,84 @@
+"""train_encoder: the encoder every later stage starts from, and the text side that measures its retrieval.
+
+Without `encoder.path` a small DINOv2 is trained on the curated captions; with it, the pretrained encoder stays as it is and
+only the two heads are trained. Artifact: `model/` (an image-text model), `curve.jsonl`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipelines.pictures import CaptionSource, Pictures
+from pipelines.stage import StageContext
+from pipelines.training_stage import BuildContext, Built, train_in_workers, training_metrics
+
+
+def run(context: StageContext) -> None:
+    """Train, and report how long and how fast."""
+    samples = context.inputs["index"].manifest.metrics["index"]["train"]
+    record = train_in_workers(context, "pipelines.stages.train_encoder:build", samples)
+    context.metrics["training"] = {"encoder": training_metrics(context, record)}
+
+
+class EncoderTask:
+    """Sigmoid image-text loss and a bag-of-words loss on one image-text model."""
+
+    critic = None
+    critic_from = 1.0
+
+    def __init__(self, model: Any, blocks: tuple[Any, ...]) -> None:
+        from torch import nn
+
+        class Objective(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.model = model
+
+            def forward(self, batch: dict[str, Any], progress: float, critic: Any) -> Any:
+                from components.tokenizer.objectives import to_pictures
+
+                parts = self.model.losses(to_pictures(batch["images"]), batch["ids"])
+                return sum(parts.values()), parts, None
+
+        self.module: Any = Objective()
+        self.blocks = blocks
+
+    def sample(self, path: Path) -> None:
+        """There is no picture of an encoder."""
+
+
+def build(context: BuildContext) -> Built:
+    """Make the image-text model and its batches."""
+    import torch
+
+    from components.tokenizer.blocks import Block
+    from components.tokenizer.encoders import VisionEncoder
+    from components.tokenizer.image_text import ImageTextModel, Vocabulary, save_image_text, small_encoder
+    from pipelines.spaces import picture_limits
+
+    settings = context.config.encoder
+    side = context.config.image_size
+    pictures = Pictures(
+        context.store, context.inputs["index"], context.scratch, ("picture", "target"), False, side,
+        picture_limits(context.config), context.config.execution.cache_bytes, context.threads,
+    )  # fmt: skip
+    vocabulary = Vocabulary.of(caption for caption in pictures.rows["caption"] if caption)
+    torch.manual_seed(context.seed % 2**63)
+    if settings.path:
+        encoder = VisionEncoder.load(settings.path, settings.size, settings.revision).requires_grad_(False)
+    else:
+        encoder = small_encoder(settings.small, settings.size or side)
+    model = ImageTextModel(encoder, len(vocabulary), settings.small)
+    options = settings.training
+    length = settings.small.max_words
+    source = CaptionSource(
+        pictures, lambda captions: vocabulary.encode(captions, length), options.batch, context.seed,
+        context.rank, context.world,
+    )  # fmt: skip
+
+    def save(folder: Path) -> dict[str, Any]:
+        save_image_text(model, vocabulary, folder / "model")
+        return {"parameters": sum(p.numel() for p in encoder.parameters()), "words": len(vocabulary)}
+
+    return Built(EncoderTask(model, (Block,)), source, options, save)

@@ -1,0 +1,39 @@
+"""train_semantic: stage 1, the S-VAE. The encoder is frozen; E_s and D_s learn its features, D_p the detached latent.
+
+Artifact: `model/` (a diffusers folder), `samples/`, `curve.jsonl`.
+"""
+
+from __future__ import annotations
+
+from pipelines.spaces import fresh_space, load_image_text, perceptual
+from pipelines.stage import StageContext
+from pipelines.stages.train_tokenizer import TokenizerTask, save_space, tokenizer_pictures
+from pipelines.training_stage import BuildContext, Built, train_in_workers, training_metrics
+
+
+def run(context: StageContext) -> None:
+    """Train stage 1."""
+    samples = context.inputs["index"].manifest.metrics["index"]["train"]
+    record = train_in_workers(context, "pipelines.stages.train_semantic:build", samples)
+    context.metrics["training"] = {"semantic": training_metrics(context, record)}
+
+
+def build(context: BuildContext) -> Built:
+    """Make the S-VAE and its batches."""
+    import torch
+
+    from pipelines.pictures import PictureSource
+
+    image_text, _ = load_image_text(context.store, context.inputs["train_encoder"], context.scratch)
+    torch.manual_seed(context.seed % 2**63)
+    model = fresh_space(context.config, image_text.encoder, "s_vae")
+    pictures = tokenizer_pictures(context, held_out=False)
+    options = context.config.tokenizer.semantic
+    # The decoder here only shows what the semantic latent holds: no perceptual loss, no noise, no GAN.
+    task = TokenizerTask(
+        model, image_text.encoder, "s_vae", context.config.tokenizer.semantic_losses, 0.0,
+        perceptual(context.config, image_text.encoder) if context.config.tokenizer.semantic_losses.perceptual else None,
+        tokenizer_pictures(context, held_out=True), with_critic=False,
+    )  # fmt: skip
+    source = PictureSource(pictures, options.batch, context.seed, context.rank, context.world)
+    return Built(task, source, options, lambda folder: save_space(model, pictures, folder))

@@ -1,0 +1,166 @@
+"""train_tokenizer: stage 2, or whatever the chosen space is trained for. Every later stage reads its artifact alone.
+
+`s_vae` is stage 1 as it is and `pretrained` a finished autoencoder: neither is trained, both get their latent statistics
+measured. Artifact: `model/`, `samples/`, `curve.jsonl`.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipelines.pictures import Pictures, PictureSource
+from pipelines.spaces import fit_scaling, fresh_space, load_image_text, load_space, perceptual, picture_limits
+from pipelines.stage import StageContext
+from pipelines.training_stage import BuildContext, Built, train_in_workers, training_metrics
+
+SCALING_PICTURES = 2048  # pictures from which latent statistics and the warm start are measured
+SAMPLE_PICTURES = 8
+
+
+def run(context: StageContext) -> None:
+    """Train the chosen space."""
+    samples = context.inputs["index"].manifest.metrics["index"]["train"]
+    record = train_in_workers(context, "pipelines.stages.train_tokenizer:build", samples)
+    context.metrics["training"] = {"tokenizer": training_metrics(context, record)}
+
+
+def tokenizer_pictures(context: BuildContext, held_out: bool) -> Pictures:
+    """The pictures a tokenizer sees: curated ones and the results of edits, from one side of the split."""
+    return Pictures(
+        context.store, context.inputs["index"], context.scratch, ("picture", "target"), held_out,
+        context.config.image_size, picture_limits(context.config), context.config.execution.cache_bytes, context.threads,
+    )  # fmt: skip
+
+
+class TokenizerTask:
+    """A tokenizer's objective, its critic, and a picture of held-out reconstructions."""
+
+    def __init__(
+        self,
+        model: Any,
+        teacher: Any,
+        space: str,
+        losses: Any,
+        noise: float,
+        distance: Any,
+        held_out: Pictures,
+        with_critic: bool,
+    ) -> None:
+        from components.tokenizer.blocks import Block
+        from components.tokenizer.discriminator import PatchCritic
+        from components.tokenizer.objectives import SWITCHES, TokenizerObjective
+
+        switches = SWITCHES[space]
+        self.module: Any = TokenizerObjective(
+            model, copy.deepcopy(teacher) if teacher is not None else None, switches, losses, noise, distance
+        )
+        self.critic: Any = PatchCritic() if with_critic else None
+        self.critic_from = losses.gan_start
+        self.blocks = (Block,)
+        self._model, self._held_out = model, held_out
+
+    def sample(self, path: Path) -> None:
+        """Write originals above their reconstructions."""
+        import torch
+
+        from components.evaluation.grids import reconstruction_grid
+        from components.tokenizer.objectives import to_pictures
+
+        device = next(self.module.parameters()).device
+        count = min(SAMPLE_PICTURES, len(self._held_out))
+        pictures = to_pictures(torch.from_numpy(self._held_out.decoded(range(count)))).to(device)
+        model = self._model
+        features = model.encoder(pictures) if hasattr(model, "features_of") else None
+        decoded = model.pixels_of(model.moments(pictures, features)[0]).float().clamp(-1, 1)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = [("original", (pictures.cpu() + 1) / 2), ("decoded", (decoded.cpu() + 1) / 2)]
+        reconstruction_grid(rows).save(path)
+
+
+def first_pictures(pictures: Pictures, count: int = SCALING_PICTURES) -> Iterator[Any]:
+    """Yield evenly spread pictures in batches of 256, uint8 `[b, 3, S, S]`."""
+    import torch
+
+    step = max(1, len(pictures) // count)
+    numbers = list(range(0, len(pictures), step))[:count]
+    for first in range(0, len(numbers), 256):
+        yield torch.from_numpy(pictures.decoded(numbers[first : first + 256]))
+
+
+def save_space(model: Any, pictures: Pictures, folder: Path, scale: bool = True) -> dict[str, Any]:
+    """Measure the latent's statistics, write the model, and tell its size."""
+    model = model.cpu()
+    if scale:
+        fit_scaling(model, first_pictures(pictures))
+    model.save_pretrained(folder / "model")
+    return {"parameters": sum(p.numel() for p in model.parameters())}
+
+
+def build(context: BuildContext) -> Built:
+    """Make the chosen space and its batches."""
+    import torch
+
+    from components.tokenizer.objectives import to_pictures
+    from components.tokenizer.warm_start import warm_start
+
+    config, settings = context.config, context.config.tokenizer
+    space = settings.model.space
+    pictures = tokenizer_pictures(context, held_out=False)
+    image_text, _ = load_image_text(context.store, context.inputs["train_encoder"], context.scratch)
+    torch.manual_seed(context.seed % 2**63)
+    options = settings.training
+    encoder: Any = image_text.encoder
+    if space == "s_vae":
+        model = load_space(context.store, context.inputs["train_semantic"], context.scratch)
+        options = dataclasses.replace(options, steps=0)
+    elif space == "pretrained":
+        model = _pretrained(config)
+        options = dataclasses.replace(options, steps=0)
+    elif space == "kl_vae":
+        model = _fresh_kl_vae(config, encoder.grid)
+    else:
+        model = fresh_space(config, encoder, space)
+    if space == "ps_vae":
+        stage_one = load_space(context.store, context.inputs["train_semantic"], context.scratch)
+        warm = bool(settings.model.pixel_channels)
+        own = {k: v for k, v in stage_one.state_dict().items() if not (warm and k.startswith("pixel_decoder."))}
+        model.load_state_dict(own, strict=False)
+    if space in ("ps_vae", "p_vae") and settings.model.pixel_channels:
+        model.eval()
+        warm_start(model, torch.cat([to_pictures(b) for b in first_pictures(pictures)]), settings.model.pixel_channels)
+        model.train()
+    if options.steps == 0:
+        task: Any = None
+    else:
+        with_critic = settings.losses.gan > 0 and settings.losses.gan_start < 1
+        task = TokenizerTask(
+            model, encoder if space in SPACES_WITH_ENCODER else None, space, settings.losses, settings.model.latent_noise,
+            perceptual(config, encoder), tokenizer_pictures(context, held_out=True), with_critic,
+        )  # fmt: skip
+    source = PictureSource(pictures, options.batch, context.seed, context.rank, context.world)
+    return Built(task, source, options, lambda folder: save_space(model, pictures, folder, settings.model.scaling))
+
+
+SPACES_WITH_ENCODER = ("ps_vae", "s_vae", "p_vae", "rae", "rae_hd")
+
+
+def _pretrained(config: Any) -> Any:
+    from components.tokenizer.rivals import AutoencoderSpace, load_autoencoder
+
+    model = load_autoencoder(str(config.tokenizer.model.pretrained))
+    return AutoencoderSpace(model, config.image_size, "pretrained")
+
+
+def _fresh_kl_vae(config: Any, grid: int) -> Any:
+    from components.tokenizer.rivals import AutoencoderSpace, fresh_kl_vae
+
+    decoder = config.tokenizer.pixel_decoder
+    return AutoencoderSpace(
+        fresh_kl_vae(config.tokenizer.model.channels, config.image_size, grid, decoder.width, decoder.depth),
+        config.image_size,
+        "kl_vae",
+    )

@@ -1,0 +1,305 @@
+"""How a training stage runs: Ray Train workers around `components.training.loop`, one record for the whole when it is done.
+
+A stage gives a builder, `module:name`, that makes the task and its source in each worker. Checkpoints lie in the stage's work
+folder under `checkpoints/`; a stopped, killed or failed stage goes on from the newest one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import signal
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.artifacts import Artifact, FileEntry, Manifest, ShardRecord, Work
+from pipelines.config.schema import Config
+from pipelines.errors import Stopped, UserError, one_line
+from pipelines.runs import stop_requested
+from pipelines.stage import StageContext, derive_seed, load_function, publish
+from pipelines.stage_task import ProgressWriter
+from pipelines.store import Store, json_bytes
+
+RECORD = "train"
+CURVE = "curve.jsonl"
+FAILURE = "failure.json"  # of the attempt that goes on: what a worker says of its own error
+STOP_POLL = 0.5  # seconds between looks for a stop
+
+
+@dataclass
+class Built:
+    """What a builder makes: what is trained, on what, how, and how the result is saved once it is."""
+
+    task: Any
+    source: Any
+    options: Any  # TrainingOptions
+    save: Callable[[Path], dict[str, Any]]  # writes the result's files into a folder; returns metrics
+
+
+@dataclass(frozen=True)
+class BuildContext:
+    """What a builder is given in each worker."""
+
+    config: Config
+    inputs: dict[str, Artifact]
+    seed: int
+    store: Store
+    scratch: Path
+    rank: int
+    world: int
+    threads: int
+
+
+def train_in_workers(context: StageContext, builder: str, samples: int) -> ShardRecord:
+    """Train with the stage's workers, unless an earlier attempt finished; add its files to the stage's output."""
+    record = context.work.records().get(RECORD)
+    if record is None:
+        _run_trainer(context, builder, samples)
+        record = context.work.records()[RECORD]
+    data = json_bytes(asdict(record))
+    context.outputs += [*record.files, FileEntry(f"records/{RECORD}.json", len(data), hashlib.sha256(data).hexdigest())]
+    context.counts.update(record.counts)
+    return record
+
+
+def training_metrics(context: StageContext, record: ShardRecord) -> dict[str, Any]:
+    """What the record tells, and the last rates, which differ from attempt to attempt and are no part of the artifact's files."""
+    live = f"runs/{context.run_id}/curves/{context.stage.name}.jsonl"
+    rates: dict[str, Any] = {}
+    if context.work.store.exists(live):
+        last = json.loads(context.work.store.read_bytes(live).decode().splitlines()[-1])
+        rates = {name: last[name] for name in ("samples_per_second", "flops_utilisation") if name in last}
+    return {**record.metrics, **rates}
+
+
+def _run_trainer(context: StageContext, builder: str, samples: int) -> None:
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    from pipelines.shards import worker_environment
+
+    resources = getattr(context.config.execution.training, context.stage.name)
+    args: dict[str, Any] = {
+        "store": context.work.store.absolute_url,
+        "run": context.run_id,
+        "stage": context.stage.name,
+        "fingerprint": context.work.fingerprint,
+        "digests": context.work.input_digests,
+        "config": context.config.model_dump(mode="json"),
+        "inputs": {name: artifact.manifest.to_json() for name, artifact in context.inputs.items()},
+        "seed": context.seed,
+        "builder": builder,
+        "samples": samples,
+        "threads": max(1, int(resources.cpus)),
+    }
+    per_worker: dict[str, float] = {"CPU": resources.cpus}
+    if resources.gpus:
+        per_worker["GPU"] = resources.gpus
+    context.progress("starting the training workers")
+    for attempt in range(1, resources.retries + 2):
+        with tempfile.TemporaryDirectory(dir=context.work.store.scratch()) as folder:
+            trainer = TorchTrainer(
+                train_worker,
+                train_loop_config=args,
+                torch_config=_torch_config(),
+                scaling_config=ScalingConfig(
+                    num_workers=resources.workers, use_gpu=bool(resources.gpus), resources_per_worker=per_worker
+                ),
+                run_config=RunConfig(  # type: ignore[call-arg]
+                    name=context.work.fingerprint,
+                    storage_path=folder,
+                    failure_config=FailureConfig(max_failures=resources.retries),
+                    worker_runtime_env={"env_vars": worker_environment(args["threads"])},
+                ),
+            )
+            context.work.store.remove_tree(f"{context.work.path}/{FAILURE}")
+            try:
+                trainer.fit()
+            except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
+                raise UserError(_failure(context.work) or one_line(error)) from None
+        if RECORD in context.work.records():
+            return
+        if stop_requested(context.work.store, context.run_id):
+            raise Stopped("training stopped with a checkpoint; go on with: pixsem resume")
+        context.log.warning("the workers were told to stop (attempt %d); going on from their checkpoint", attempt)
+    raise UserError("the training workers were stopped again and again from outside; go on with: pixsem resume")
+
+
+def _failure(work: Work) -> str:
+    """The words of a worker that failed by an error, not by being lost; empty where there are none."""
+    path = f"{work.path}/{FAILURE}"
+    return str(work.store.read_json(path)["text"]) if work.store.exists(path) else ""
+
+
+_PREEMPTED = threading.Event()
+
+
+def _note_preemption() -> None:
+    """In a worker's main thread: SIGTERM asks for a checkpoint and an orderly end."""
+    signal.signal(signal.SIGTERM, lambda *_: _PREEMPTED.set())
+
+
+def _torch_config() -> Any:
+    from ray.train.torch import TorchConfig
+
+    class Backend(TorchConfig().backend_cls):  # type: ignore[misc]
+        def on_training_start(self, worker_group: Any, backend_config: Any) -> None:
+            super().on_training_start(worker_group, backend_config)
+            worker_group.execute(_note_preemption)
+
+    class PreemptibleTorchConfig(TorchConfig):
+        @property
+        def backend_cls(self) -> Any:
+            return Backend
+
+    return PreemptibleTorchConfig()
+
+
+def train_worker(args: dict[str, Any]) -> None:
+    """One worker: build, train, and on the first rank publish the result, its record last."""
+    import ray.train
+
+    work = Work(Store(args["store"]), args["stage"], args["fingerprint"], args["digests"])
+    if text := _failure(work):
+        raise UserError(text)  # Ray tries lost workers again; what failed by itself would only fail again
+    import torch
+
+    torch.set_num_threads(args["threads"])
+    rank, world = ray.train.get_context().get_world_rank(), ray.train.get_context().get_world_size()
+    device = ray.train.torch.get_device() if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        train_here(args, rank, world, device)
+    except Exception as error:
+        logging.getLogger(__name__).exception("rank %d failed", rank)
+        work.store.write_json(f"{work.path}/{FAILURE}", {"text": one_line(error), "trace": traceback.format_exc()})
+        raise
+
+
+def train_here(args: dict[str, Any], rank: int, world: int, device: Any) -> None:
+    """Train in this process as one of `world` workers."""
+    from components.training.loop import Hooks, Place, Result, train
+
+    store = Store(args["store"])
+    config = Config.model_validate(args["config"])
+    work = Work(store, args["stage"], args["fingerprint"], args["digests"])
+    inputs = {name: Artifact(store, Manifest.from_json(value, name)) for name, value in args["inputs"].items()}
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory(dir=store.scratch()) as folder:
+        context = BuildContext(config, inputs, args["seed"], store, Path(folder), rank, world, args["threads"])
+        built: Built = load_function(args["builder"])(context)
+        checkpoints = CheckpointStore(store, f"{work.path}/checkpoints", Path(folder), rank)
+        curve = Curve(store, work, args, built.options.steps) if rank == 0 else None
+        hooks = Hooks(should_stop=StopLook(store, args["run"]))
+        if curve is not None:
+            hooks.log = curve.log
+            hooks.saved = checkpoints.saved
+            hooks.sample = lambda step: store.local(f"{work.path}/samples/step-{step:08d}.png")
+            if not store.is_local:
+                hooks.sample = lambda step: None
+        result = Result(0, True)  # a space that is only measured
+        if built.task is not None:
+            result = train(
+                built.task, built.source, built.options, derive_seed(args["seed"], "steps"), checkpoints.fetch(),
+                Place(rank, world, device), hooks,
+            )  # fmt: skip
+        if result.finished and curve is not None:
+            out = Path(folder) / "out"
+            out.mkdir()
+            metrics = built.save(out)
+            (out / CURVE).write_bytes(curve.text())
+            _publish(store, work, out, args["samples"], {**metrics, "steps": result.step})
+
+
+def _publish(store: Store, work: Work, out: Path, samples: int, metrics: dict[str, Any]) -> None:
+    files = [publish(work, path, path.relative_to(out).as_posix()) for path in sorted(out.rglob("*")) if path.is_file()]
+    counts = {"input": samples, "kept": samples, "dropped": 0, "failed": 0}
+    record = ShardRecord(RECORD, files, counts, metrics)
+    store.write_json(f"{work.path}/records/{RECORD}.json", dataclasses.asdict(record))
+
+
+class StopLook:
+    """True once this worker got SIGTERM or somebody asked the run to stop; looks at the store at most twice a second."""
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self._store, self._run, self._looked, self._stop = store, run_id, 0.0, False
+
+    def __call__(self) -> bool:
+        """Look."""
+        if _PREEMPTED.is_set():
+            return True
+        if time.monotonic() - self._looked > STOP_POLL:
+            self._looked = time.monotonic()
+            self._stop = stop_requested(self._store, self._run)
+        return self._stop
+
+
+class Curve:
+    """The run's figures by step. What depends on the data alone goes into the artifact, rates go to the run and to the eye."""
+
+    RATES = ("samples_per_second", "seconds_left", "flops_utilisation")  # of this machine at this moment
+
+    def __init__(self, store: Store, work: Work, args: dict[str, Any], steps: int) -> None:
+        self._store, self._path, self._steps = store, f"{work.path}/{CURVE}", steps
+        self._live = f"runs/{args['run']}/curves/{args['stage']}.jsonl"
+        self._progress = ProgressWriter(store, args["run"], args["stage"])
+        self._started = time.monotonic()
+        self._first: int | None = None
+        self._rows: dict[int, dict[str, float]] = {}
+        if store.exists(self._path):
+            for line in store.read_bytes(self._path).decode().splitlines():
+                row = json.loads(line)
+                self._rows[row.pop("step")] = row
+
+    def log(self, step: int, figures: dict[str, float]) -> None:
+        """Take in the figures of a step; rows of later steps, of an attempt that got further than its checkpoint, go."""
+        self._rows = {s: row for s, row in self._rows.items() if s < step}
+        self._rows[step] = {name: value for name, value in figures.items() if name not in self.RATES}
+        self._store.write_bytes(self._path, self.text(), durable=False)
+        live = b"" if not self._store.exists(self._live) else self._store.read_bytes(self._live)
+        line = json.dumps({"step": step, "time": time.time(), **figures}, sort_keys=True).encode()
+        self._store.write_bytes(self._live, live + line + b"\n", durable=False)
+        self._progress.training(step, self._steps, figures)
+
+    def text(self) -> bytes:
+        """The rows as JSON lines."""
+        lines = [json.dumps({"step": s, **row}, sort_keys=True) for s, row in sorted(self._rows.items())]
+        return "".join(f"{line}\n" for line in lines).encode()
+
+
+class CheckpointStore:
+    """Checkpoints in the store: in place on a file system, else fetched before training and put back after each save."""
+
+    def __init__(self, store: Store, path: str, scratch: Path, rank: int) -> None:
+        self._store, self._path, self._rank = store, path, rank
+        self._folder = store.local(path) if store.is_local else scratch / "checkpoints"
+
+    def fetch(self) -> Path:
+        """Return the local folder of checkpoints."""
+        if not self._store.is_local:
+            for name in self._store.files(self._path):
+                local = self._folder / name
+                local.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(self._store.fetch(f"{self._path}/{name}", self._folder.parent), local)
+        return self._folder
+
+    def saved(self, checkpoint: Path) -> None:
+        """Put a checkpoint into the store, its `state.json` last, and drop those that are gone here."""
+        if self._store.is_local:
+            return
+        names = sorted((p for p in checkpoint.rglob("*") if p.is_file()), key=lambda p: p.name == "state.json")
+        for file in names:
+            self._store.put_file(file, f"{self._path}/{file.relative_to(self._folder).as_posix()}")
+        kept = {p.name for p in self._folder.iterdir()}
+        for name in self._store.folders(self._path):
+            if name not in kept:
+                self._store.remove_tree(f"{self._path}/{name}")

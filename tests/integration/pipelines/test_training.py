@@ -1,0 +1,51 @@
+"""Training stages on real Ray workers: stopped, killed and resumed, they end as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+from conftest import kill, processes, wait_for
+
+pytestmark = pytest.mark.integration
+
+DATA = ["preset=tiny", "source.count=80", "source.samples_per_shard=10"]
+LONG = [*DATA, "encoder.training.steps=400", "encoder.training.checkpoint_every=20", "encoder.training.log_every=20"]
+
+
+def checkpoints(pixsem) -> list[str]:
+    return sorted(
+        p.name for p in pixsem.store.glob("work/train_encoder/*/checkpoints/step-*") if (p / "state.json").exists()
+    )
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("workers", [2, pytest.param(1, marks=pytest.mark.slow)])
+def test_training_stopped_by_sigterm_and_killed_ends_as_training_that_was_not(copy, workers):
+    settings = [*LONG, f"execution.training.train_encoder.workers={workers}", "--until", "train_encoder"]
+    driver = copy.start("run", *settings)
+    wait_for(lambda: checkpoints(copy))
+    driver.send_signal(signal.SIGTERM)
+    _, said = driver.communicate(timeout=120)
+    assert driver.returncode == 128 + signal.SIGTERM, said
+    assert not processes(str(copy.folder))
+    saved = checkpoints(copy)
+    assert int(saved[-1].split("-")[1]) < 400, "it was not stopped in time"
+
+    driver = copy.start("resume")
+    wait_for(lambda: checkpoints(copy)[-1] > saved[-1])
+    kill(processes(str(copy.folder)))
+    driver.communicate()
+    wait_for(lambda: not processes(str(copy.folder)))
+    assert not list(copy.store.glob("artifacts/train_encoder/*"))
+
+    copy("resume")
+    log = next(copy.store.glob("runs/*/logs/train_encoder.log")).read_text()
+    (interrupted,) = [d for name, d in copy.digests().items() if name.startswith("train_encoder/")]
+    copy("run", *settings, "--force", "train_encoder")
+    (whole,) = [d for name, d in copy.digests().items() if name.startswith("train_encoder/")]
+    assert interrupted == whole, log
+    curve = next(copy.store.glob("artifacts/train_encoder/*/curve.jsonl")).read_text().splitlines()
+    assert [json.loads(line)["step"] for line in curve] == list(range(20, 401, 20))
+    assert not list(copy.store.glob("artifacts/train_encoder/*/checkpoints"))

@@ -1,0 +1,239 @@
+"""The training loop: interrupted runs end as uninterrupted ones, bit for bit, and what goes wrong is said."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from components.training.checkpoints import Checkpoints
+from components.training.ema import WeightAverage
+from components.training.loop import Hooks, Place, TrainingFailed, train
+from components.training.optimizers import learning_rate, split_parameters
+from components.training.options import OptimizerOptions, TrainingOptions
+
+pytestmark = pytest.mark.unit
+
+
+class Net(nn.Module):
+    """Denoises 8 numbers, with noise of its own: what is random at a step must come back after a resume."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down, self.norm = nn.Linear(8, 16), nn.Linear(16, 8), nn.LayerNorm(8)
+        self.frozen = nn.Linear(2, 2).requires_grad_(False)
+
+    def forward(self, batch, progress, critic):
+        guess = self.norm(self.down(torch.relu(self.up(batch["x"] + 0.1 * torch.randn_like(batch["x"])))))
+        loss = (guess - batch["x"]).square().mean() * batch.get("scale", torch.ones(1)).max()
+        if critic is None:
+            return loss, {"error": loss}, None
+        return loss - 0.1 * critic.judge(guess).mean(), {"error": loss}, (batch["x"], guess.detach().float())
+
+
+class Critic(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = nn.Linear(8, 1)
+
+    def judge(self, x):
+        return self.line(x)
+
+    def forward(self, real, fake):
+        return torch.relu(1 - self.line(real)).mean() + torch.relu(1 + self.line(fake)).mean()
+
+
+class Job:
+    blocks = ()
+    critic_from = 0.3
+
+    def __init__(self, adversarial: bool) -> None:
+        torch.manual_seed(0)
+        self.module = Net()
+        self.critic = Critic() if adversarial else None
+
+    def sample(self, path) -> None:
+        path.write_text("sampled")
+
+
+class Data:
+    def __init__(self, bad_step: int | None = None) -> None:
+        self.bad_step = bad_step
+
+    def batch(self, step):
+        x = torch.randn(8, 8, generator=torch.Generator().manual_seed(step))
+        if step == self.bad_step:
+            x[3] = float("nan")
+        return {"x": x}, [f"shard/{step}-{i}" for i in range(8)]
+
+
+def run(folder, stop_after=None, data=None, adversarial=True, seed=7, log=None, **options):
+    """Train 12 steps; stop after some of them where asked."""
+    calls = iter(range(1, 1000))
+    job = Job(adversarial)
+    settings = {"steps": 12, "batch": 8, "checkpoint_every": 4, "log_every": 1, "precision": "fp32", **options}
+    settings.setdefault("optimizer", OptimizerOptions(kind="muon", lr=1e-2, muon_lr=1e-2))
+    hooks = Hooks(should_stop=lambda: stop_after is not None and next(calls) >= stop_after)
+    if log is not None:
+        hooks.log = lambda step, figures: log.append((step, figures))
+    return train(job, data or Data(), TrainingOptions(**settings), seed, folder, Place(), hooks), job
+
+
+def same(a: Job, b: Job) -> bool:
+    pairs = [(a.module, b.module)] + ([(a.critic, b.critic)] if a.critic else [])
+    return all(
+        torch.equal(x, y)
+        for m, n in pairs
+        for x, y in zip(m.state_dict().values(), n.state_dict().values(), strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"precision": "bf16"},
+        {"zero_stage": 2, "optimizer": OptimizerOptions(lr=1e-2)},
+        {"zero_stage": 3, "optimizer": OptimizerOptions(lr=1e-2)},
+        {"accumulate": 2, "adversarial": False},
+    ],
+    ids=["muon", "bf16", "zero2", "zero3", "accumulation"],
+)
+def test_a_stopped_run_ends_as_one_that_never_stopped_bit_for_bit(tmp_path, options):
+    result, whole = run(tmp_path / "whole", **options)
+    assert result.finished and result.step == 12
+    stopped, _ = run(tmp_path / "cut", stop_after=6, **options)
+    assert (stopped.step, stopped.finished) == (6, False)
+    result, resumed = run(tmp_path / "cut", **options)
+    assert result.finished and same(whole, resumed)
+    assert not same(whole, Job(True) if options.get("adversarial", True) else Job(False))  # it did learn
+
+
+def test_work_since_the_last_checkpoint_is_done_again_and_only_the_last_ones_are_kept(tmp_path):
+    _, whole = run(tmp_path / "whole", keep=2)
+    kept = sorted(p.name for p in (tmp_path / "whole").iterdir())
+    assert kept == ["step-00000008", "step-00000012"]
+    # A kill leaves the newest checkpoint half written, aside.
+    (tmp_path / "whole" / "step-00000012").rename(tmp_path / "whole" / ".partial-step-00000012")
+    result, again = run(tmp_path / "whole", keep=2)
+    assert result.step == 12 and same(whole, again)
+    assert sorted(p.name for p in (tmp_path / "whole").iterdir()) == kept
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(tmp_path):
+    _, whole = run(tmp_path / "a")
+    victim = next((tmp_path / "a" / "step-00000012").rglob("*.pt"))
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 1
+    victim.write_bytes(bytes(data))
+    found = Checkpoints(tmp_path / "a", 2).latest()
+    assert found is not None and found[1]["step"] == 8
+    _, again = run(tmp_path / "a")
+    assert same(whole, again)
+
+
+def test_a_finished_run_starts_no_step_again(tmp_path):
+    run(tmp_path / "a")
+    log = []
+    result, _ = run(tmp_path / "a", log=log)
+    assert result.finished and log == []
+
+
+def test_a_loss_that_is_no_number_stops_with_its_step_and_samples(tmp_path):
+    with pytest.raises(
+        TrainingFailed, match=r"at step 7 on rank 0, in the batch of shard/6-0, .*Lower the learning rate"
+    ):
+        run(tmp_path / "a", data=Data(bad_step=6))
+    assert Checkpoints(tmp_path / "a", 2).steps() == [4]
+
+
+def test_another_number_of_workers_or_another_seed_is_refused_with_what_to_do(tmp_path):
+    run(tmp_path / "a", stop_after=4)
+    path = tmp_path / "a" / "step-00000004" / "state.json"
+    state = json.loads(path.read_text())
+    path.write_text(json.dumps({**state, "world": 2}))
+    with pytest.raises(TrainingFailed, match=r"written by 2 workers, and there are 1 now\. Resume with 2 workers, or"):
+        run(tmp_path / "a")
+    path.write_text(json.dumps(state))
+    with pytest.raises(TrainingFailed, match="seed=7, and it is 8 now"):
+        run(tmp_path / "a", seed=8)
+
+
+def test_a_checkpoint_that_holds_code_is_not_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "owned"), "w"))
+
+    run(tmp_path / "a", stop_after=4, adversarial=False)
+    folder = tmp_path / "a" / "step-00000004"
+    victim = next(folder.rglob("*model_states.pt"))
+    torch.save({"module": Evil()}, victim)
+    state = json.loads((folder / "state.json").read_text())
+    import hashlib
+
+    name = victim.relative_to(folder).as_posix()
+    state["files"][name] = [victim.stat().st_size, hashlib.sha256(victim.read_bytes()).hexdigest()]
+    (folder / "state.json").write_text(json.dumps(state))
+    with pytest.raises(ValueError, match="holds more than tensors and plain values"):
+        run(tmp_path / "a", adversarial=False)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_accumulated_micro_batches_are_the_whole_batch(tmp_path):
+    class Plain(Net):
+        def forward(self, batch, progress, critic):
+            loss = (self.down(torch.relu(self.up(batch["x"]))) - batch["x"]).square().mean()
+            return loss, {}, None
+
+    def weights(parts: int):
+        job = Job(False)
+        job.module = Plain()
+        torch.manual_seed(0)
+        job.module.apply(lambda m: m.reset_parameters() if hasattr(m, "reset_parameters") else None)
+        options = TrainingOptions(
+            steps=3, batch=8, accumulate=parts, precision="fp32", ema=0.0, optimizer=OptimizerOptions(lr=1e-2)
+        )
+        train(job, Data(), options, 0, tmp_path / str(parts), Place(), Hooks())
+        return job.module.up.weight.detach()
+
+    torch.testing.assert_close(weights(1), weights(4), atol=1e-5, rtol=1e-4)
+
+
+def test_figures_tell_loss_rate_time_left_and_utilisation(tmp_path):
+    log = []
+    run(tmp_path / "a", log=log)
+    assert [step for step, _ in log] == list(range(1, 13))
+    figures = log[-1][1]
+    assert {"loss", "error", "critic", "samples_per_second", "seconds_left", "flops_utilisation"} <= set(figures)
+    assert figures["seconds_left"] == 0 and 0 < figures["flops_utilisation"] < 1
+
+
+def test_the_average_starts_at_the_weights_and_follows_them():
+    net = nn.Linear(2, 1, bias=False)
+    average = WeightAverage(net, 0.9)
+    start = net.weight.detach().clone()
+    with torch.no_grad():
+        net.weight += 1
+    average.update(0)
+    torch.testing.assert_close(average.values["weight"], start + 0.9)  # decay 0.1 at the first step
+    with average.applied():
+        torch.testing.assert_close(net.weight, start + 0.9)
+    torch.testing.assert_close(net.weight, start + 1)
+
+
+def test_the_learning_rate_warms_up_and_falls_as_a_cosine():
+    options = OptimizerOptions(warmup=0.1, final_lr=0.1)
+    rates = [learning_rate(step, 100, options) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and rates[9] == pytest.approx(1.0) and max(rates) == pytest.approx(1.0)
+    assert rates[54] == pytest.approx(0.55 + 0.45 * 0.0174, abs=0.02) and rates[-1] == pytest.approx(0.1, abs=0.01)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_muon_gets_the_hidden_matrices_and_adamw_the_rest():
+    matrices, others = split_parameters(Net())
+    assert sorted(p.shape for p in matrices) == [(8, 16), (16, 8)]
+    assert all(p.ndim == 1 for p in others) and len(others) == 4
+    with pytest.raises(ValueError, match="muon needs whole matrices"):
+        TrainingOptions(zero_stage=3, optimizer=OptimizerOptions(kind="muon"))
