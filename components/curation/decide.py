@@ -89,7 +89,7 @@ def decide(columns: dict[str, list[Any]], rules: CurationRules) -> list[Decision
             continue
         for reason, name, bad, asked in checked:
             value = columns[name][row]
-            if bad(value):
+            if value is None or bad(value):  # no model measures a sample without picture or caption
                 decisions[row] = Decision("dropped", reason, f"{name} {_short(value)}, asked for {asked}")
                 break
     left = [row for row in range(count) if decisions[row] is None]

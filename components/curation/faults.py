@@ -16,6 +16,7 @@ FAULTS = tuple(f.name for f in fields(FaultOptions))
 DUPLICATES = ("duplicate_image", "near_duplicate_image")
 # The reasons by which a fault is meant to be found. A wrong caption has none: it takes a model to see it.
 REASONS: dict[str, tuple[str, ...]] = {
+    "wrong_caption": ("low_similarity",),
     "short_caption": ("caption_too_short", "no_caption"),
     "foreign_caption": ("caption_language", "caption_language_unsure"),
     "spam_caption": (
@@ -143,7 +144,8 @@ def score_faults(
         rows = [i for i, p in enumerate(planted) if fault in p.get("faults", ())]
         if not rows:
             continue
-        if fault not in REASONS:
+        # Only a model sees that a caption is of another picture.
+        if fault == "wrong_caption" and not any(d.reason in REASONS[fault] for d in decisions):
             scores[fault] = {"planted": len(rows), "absent": "needs a model that compares images with captions"}
             continue
         if fault in DUPLICATES:

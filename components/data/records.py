@@ -133,6 +133,8 @@ def _is_shard_metadata(name: str) -> bool:
 
 def _printable(text: str) -> str:
     """Broken utf-8 and control characters as backslash escapes; other text unchanged."""
+    if text.isprintable():
+        return text
     return "".join(c.encode("unicode_escape").decode("ascii") if _is_control(c) else c for c in text)
 
 

@@ -16,7 +16,7 @@ CELL = 96  # pixels; pictures with a longer side below this are enlarged
 GAP = 4  # pixels between pictures
 PAPER = (236, 236, 236)  # so that white pictures show
 INK = (20, 20, 20)
-# Told apart by the colour-blind too (Okabe & Ito 2008), darkest first.
+# Told apart by the colour-blind too (Okabe & Ito 2008).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "os^Dv<>"
 

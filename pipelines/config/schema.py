@@ -69,6 +69,7 @@ class MeasureSection(Section):
     """What measuring may spend on one image."""
 
     limits: ImageLimits
+    image_text: str | None  # folder of an image-text model, as train_encoder makes it; null: no image_text_similarity
 
 
 class EditsSection(Section):

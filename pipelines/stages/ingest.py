@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from pipelines.config.schema import Config, ScenesSource, UrlsSource, WebDatasetSource
+from pipelines.external import files_digest
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
 from pipelines.store import Store
 
@@ -85,8 +86,6 @@ def _list_tasks(
 
 def source_digests(config: Config, store: Store) -> dict[str, str]:
     """Return the content digest of what the source reads from outside the store; {} for scenes."""
-    from components.data.digest import digest_files
-
     source = config.source
     if isinstance(source, ScenesSource):
         return {}
@@ -104,10 +103,7 @@ def source_digests(config: Config, store: Store) -> dict[str, str]:
         paths = list_files_of(source.path, source.files)
         if not paths:
             raise ValueError(f"source.path={source.path}: no pictures are there")
-    # Only a memory of what was hashed: it lies beside a local store, else in the user's cache.
-    cache = (store.local("cache") if store.is_local else Path.home() / ".cache" / "pixsem") / "source_digests.json"
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    return {"source files": digest_files(paths, cache)}
+    return {"source files": files_digest(paths, store)}
 
 
 def download(context: ShardContext) -> ShardResult:

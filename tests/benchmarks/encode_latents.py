@@ -1,0 +1,87 @@
+"""encode_latents, one worker from tar to Arrow shard, against the bare encoder forward on tensors in memory.
+
+    python -m tests.benchmarks.encode_latents
+
+Both encode the same scenes with the demo's PS-VAE (random weights) in this process, in turns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from components.curation.images import encode_png
+from components.data.records import Record, write_records
+from components.scenes.options import SceneOptions
+from components.scenes.render import render
+from components.scenes.scene import sample_scene
+from components.tokenizer.image_text import small_encoder
+from components.tokenizer.vae import PixelSemanticVAE
+from pipelines.config.compose import compose_config
+from pipelines.stage import ShardContext, ShardTask
+from pipelines.stages import encode_latents
+from pipelines.store import Store
+
+SAMPLES, ROUNDS = 1000, 5
+
+
+def main() -> None:
+    """Run both in turns."""
+    config = compose_config([])
+    torch.manual_seed(0)
+    encoder = small_encoder(config.encoder.small, config.image_size)
+    settings = config.tokenizer
+    model = PixelSemanticVAE(
+        encoder.spec, config.image_size, settings.model.channels, dataclasses.asdict(settings.pixel_decoder),
+        settings.model.semantic_depth, linear_path=True,
+    ).eval()  # fmt: skip
+    pictures = [
+        render(sample_scene(SceneOptions(), np.random.default_rng(i)), config.image_size) for i in range(SAMPLES)
+    ]
+    records = [Record(f"{i:06d}", {"png": encode_png(p), "txt": b"a scene"}) for i, p in enumerate(pictures)]
+    memory = torch.from_numpy(np.stack(pictures).transpose(0, 3, 1, 2).copy())
+    encode = encode_latents.Encoder(model, torch.device("cpu"), config.latents.precision)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_records(folder / "shard.tar", iter(records))
+        encode_latents._LOADED["benchmark"] = model
+        args = {
+            "shard": "shard.tar", "kind": "captions", "tokenizer": {"digest": "benchmark"}, "batch": config.latents.batch,
+            "flip": False, "precision": config.latents.precision, "image_size": config.image_size,
+            "limits": dataclasses.asdict(config.measure.limits), "threads": torch.get_num_threads(),
+        }  # fmt: skip
+
+        def bare() -> float:
+            started = time.perf_counter()
+            for part in memory.split(config.latents.batch):
+                encode(part)
+            return time.perf_counter() - started
+
+        def whole(number: int) -> float:
+            out = folder / f"out{number}"
+            out.mkdir()
+            context = ShardContext(ShardTask("captions-shard", args), 0, out, Store(name), folder)
+            started = time.perf_counter()
+            result = encode_latents.encode_shard(context)
+            assert result.counts["kept"] == SAMPLES
+            return time.perf_counter() - started
+
+        bare(), whole(0)
+        pairs = [(bare(), whole(n + 1)) for n in range(ROUNDS)]
+    for plain, ours in pairs:
+        print(
+            f"bare {SAMPLES / plain:7.1f} pictures/s   stage {SAMPLES / ours:7.1f} pictures/s   ratio {plain / ours:.3f}"
+        )
+    print(
+        f"encode_latents against the bare forward: {statistics.median(a / b for a, b in pairs):.3f} (wanted: at least 0.85)"
+    )
+
+
+if __name__ == "__main__":
+    main()
