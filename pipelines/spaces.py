@@ -91,11 +91,12 @@ def fit_scaling(model: Any, batches: Iterable[Any]) -> None:
 
     count, total, squares = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     model.eval()
+    device = model.latent_mean.device
     with torch.no_grad():
         for images in batches:
-            pictures = to_pictures(images)
+            pictures = to_pictures(images.to(device))
             features = model.encoder(pictures) if hasattr(model, "features_of") else None
-            raw = model.moments(pictures, features)[0].double()
+            raw = model.moments(pictures, features)[0].double().cpu()
             count += raw.shape[0] * raw.shape[2] * raw.shape[3]
             total = total + raw.sum((0, 2, 3))
             squares = squares + raw.square().sum((0, 2, 3))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import shutil
+import tempfile
 import time
+from pathlib import Path
 
 from components.registry.tracking import Tracker, default_tracking_uri
-from pipelines.artifacts import Artifact, find_artifact
+from pipelines.artifacts import Artifact, Manifest, find_artifact
 from pipelines.config.compose import flatten, load_config, to_dict
 from pipelines.config.schema import Config
 from pipelines.errors import one_line
@@ -18,6 +21,9 @@ from pipelines.store import Store
 # Files of artifacts that people look at; they are copied into MLflow, the rest is named by its digest.
 PICTURES = ("*.png", "*.html")
 CURVE_SECONDS = 5.0  # between looks at what training tells
+JUDGED = {
+    "evaluate_tokenizer": ("train_tokenizer", "pixsem-tokenizer")
+}  # evaluation: (the stage it judges, model name)
 STATUS = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED", "completed": "FINISHED"}
 
 
@@ -95,6 +101,24 @@ class RunLog:
         end = milliseconds(run.finished) if self._start_ms is not None and run.finished else None
         self.tracker.finish(run.mlflow_run, STATUS[run.state], one_line(error) if error else None, end)
 
+    def _judge(self, mlflow_run: str, manifest: Manifest) -> None:
+        """Log an evaluation's figures on the model that was judged, with the held-out data it was judged on."""
+        maker, name = JUDGED[manifest.stage]
+        made = manifest.inputs[maker]
+        model = self.tracker.find_model("pixsem.digest", made["digest"])
+        if model is None:
+            artifact = find_artifact(self.store, maker, made["fingerprint"])
+            assert artifact is not None, "an evaluation's input is there"
+            tags = {"pixsem.digest": made["digest"], "pixsem.fingerprint": made["fingerprint"], "pixsem.stage": maker}
+            with tempfile.TemporaryDirectory() as folder:
+                for path in artifact.files("model/*"):
+                    target = Path(folder) / path.removeprefix(f"{artifact.path}/model/")
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with fetched(self.store, path) as local:
+                        shutil.copyfile(local, target)
+                model = self.tracker.log_model(mlflow_run, name, tags, folder)
+        self.tracker.log_model_metrics(mlflow_run, model, manifest.metrics, "index", manifest.inputs["index"]["digest"])
+
     def _start(self, run: Run, name: str) -> str:
         state = run.stages[name]
         tags = {"pixsem.run": run.id, "pixsem.stage": name, "pixsem.fingerprint": state.fingerprint}
@@ -111,6 +135,8 @@ class RunLog:
         if cached:
             return
         self.tracker.log_metrics(mlflow_run, {"counts": manifest.counts, **manifest.metrics})
+        if manifest.stage in JUDGED:
+            self._judge(mlflow_run, manifest)
         for path in artifact.files():
             if any(fnmatch.fnmatch(path, pattern) for pattern in PICTURES) and "/shards/" not in path:
                 with fetched(self.store, path) as local:

@@ -105,6 +105,7 @@ def _run_trainer(context: StageContext, builder: str, samples: int) -> None:
     per_worker: dict[str, float] = {"CPU": resources.cpus}
     if resources.gpus:
         per_worker["GPU"] = resources.gpus
+    check_workers(context.work, context.stage.name, resources.workers)
     context.progress("starting the training workers")
     for attempt in range(1, resources.retries + 2):
         with tempfile.TemporaryDirectory(dir=context.work.store.scratch()) as folder:
@@ -133,6 +134,21 @@ def _run_trainer(context: StageContext, builder: str, samples: int) -> None:
             raise Stopped("training stopped with a checkpoint; go on with: pixsem resume")
         context.log.warning("the workers were told to stop (attempt %d); going on from their checkpoint", attempt)
     raise UserError("the training workers were stopped again and again from outside; go on with: pixsem resume")
+
+
+def check_workers(work: Work, stage: str, workers: int) -> None:
+    """Refuse at once to go on from checkpoints of another number of workers, which each hold their part of the state."""
+    folder = f"{work.path}/checkpoints"
+    for name in reversed(work.store.folders(folder)):
+        if not work.store.exists(f"{folder}/{name}/state.json"):
+            continue
+        world = work.store.read_json(f"{folder}/{name}/state.json").get("world")
+        if world != workers:
+            raise UserError(
+                f"{stage} was stopped at a checkpoint of {world} workers ({work.store.path(folder)}/{name}), and now has "
+                f"{workers}. Go on with execution.training.{stage}.workers={world}, or start it anew with --force {stage}."
+            )
+        return
 
 
 def _failure(work: Work) -> str:

@@ -162,6 +162,38 @@ class Tracker:
             batch = metrics[first : first + METRIC_BATCH]
             self._try(lambda batch=batch: self._client.log_batch(run_id, metrics=batch))  # type: ignore[misc]
 
+    def find_model(self, tag: str, value: str) -> str | None:
+        """Return the id of the experiment's logged model with a tag of this value, or None."""
+        text = f"tags.`{tag}` = '{value}'"
+        found = self._try(
+            lambda: self._client.search_logged_models([self._experiment], filter_string=text, max_results=1)
+        )
+        return str(found[0].model_id) if found else None
+
+    def log_model(self, run_id: str, name: str, tags: Mapping[str, str], folder: str | Path) -> str:
+        """Log a folder of weights and configuration as a model that a run made; return its id."""
+        model = self._try(
+            lambda: self._client.create_logged_model(self._experiment, name, source_run_id=run_id, tags=dict(tags))
+        )
+        model_id = str(model.model_id)
+        self._try(lambda: self._client.log_model_artifacts(model_id, str(folder)))
+        self._try(lambda: self._client.finalize_logged_model(model_id, "READY"))
+        return model_id
+
+    def log_model_metrics(
+        self, run_id: str, model_id: str, values: Mapping[str, Any], dataset: str, digest: str
+    ) -> None:
+        """Log numbers of a nested dict to a model and the data set they were measured on (its digest as `log_dataset` keeps it)."""
+        from mlflow.entities import Metric
+
+        moment = int(time.time() * 1000)
+        metrics = [
+            Metric(name, float(value), moment, 0, model_id=model_id, dataset_name=dataset, dataset_digest=digest[:36])
+            for name, value in _flat(values)
+            if _is_number(value)
+        ]
+        self._try(lambda: self._client.log_batch(run_id, metrics=metrics))
+
     def log_dataset(
         self, run_id: str, name: str, digest: str, uri: str, context: str, profile: Mapping[str, Any]
     ) -> None:

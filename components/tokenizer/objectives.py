@@ -82,6 +82,9 @@ class TokenizerObjective(nn.Module):
         """Return the loss, its parts, and (real, decoded) pictures for the critic where it takes part."""
         weights, switches, model = self.weights, self.switches, self.model
         teacher, perceptual = self._still
+        for still in self._still:
+            if isinstance(still, nn.Module):
+                still.to(batch["images"].device)  # no part of the module, so it is not moved with it
         images = to_pictures(batch["images"])
         figures: dict[str, Tensor] = {}
         loss = images.new_zeros(())
@@ -89,7 +92,6 @@ class TokenizerObjective(nn.Module):
         features: Tensor | None = None
         if self.has_features:
             if teacher is not None:
-                teacher.to(images.device)
                 with torch.no_grad():
                     target = teacher(images)
             if switches.train_encoder:

@@ -15,9 +15,17 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from components.tokenizer.taesd import AutoencoderTaesd, load_taesd
 from components.tokenizer.vae import EXACT, PixelSemanticVAE
 
-KNOWN = ("AutoencoderKL", "AutoencoderTiny", "AutoencoderDC", "AutoencoderRAE", "AutoencoderKLFlux2")
+KNOWN = (
+    "AutoencoderKL",
+    "AutoencoderTiny",
+    "AutoencoderDC",
+    "AutoencoderRAE",
+    "AutoencoderKLFlux2",
+    "AutoencoderTaesd",
+)
 SPACE_FILE = "space.json"
 
 
@@ -103,15 +111,18 @@ class _LastLayer:
 
 
 def load_autoencoder(path: str) -> Any:
-    """Load a diffusers autoencoder from a hub id or a folder, safetensors only. ValueError where there is none."""
+    """Load a diffusers autoencoder from a hub id or a folder (safetensors), or TAESD's own pair of files. ValueError where there is none."""
     import diffusers
 
+    if Path(path).is_dir() and not (Path(path) / "config.json").exists():
+        return load_taesd(path)
     try:
         config = diffusers.AutoencoderKL.load_config(path)
         kind = config.get("_class_name", "")
         if kind not in KNOWN:
             raise ValueError(f"{path} is a {kind or 'model of unknown class'}. Supported: {', '.join(KNOWN)}.")
-        return getattr(diffusers, kind).from_pretrained(path, use_safetensors=True)
+        found = AutoencoderTaesd if kind == "AutoencoderTaesd" else getattr(diffusers, kind)
+        return found.from_pretrained(path, use_safetensors=True)
     except OSError as error:
         raise ValueError(f"no autoencoder can be loaded from {path!r}: {str(error).splitlines()[0]}") from error
 

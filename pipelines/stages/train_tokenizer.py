@@ -93,9 +93,9 @@ def first_pictures(pictures: Pictures, count: int = SCALING_PICTURES) -> Iterato
 
 def save_space(model: Any, pictures: Pictures, folder: Path, scale: bool = True) -> dict[str, Any]:
     """Measure the latent's statistics, write the model, and tell its size."""
-    model = model.cpu()
     if scale:
         fit_scaling(model, first_pictures(pictures))
+    model = model.cpu()
     model.save_pretrained(folder / "model")
     return {"parameters": sum(p.numel() for p in model.parameters())}
 

@@ -15,7 +15,7 @@ from components.tokenizer.image_text import ImageTextModel, Vocabulary, load_ima
 from components.tokenizer.losses import hinge_discriminator_loss, kl_loss, latent_noise, semantic_loss
 from components.tokenizer.objectives import SWITCHES, EncoderPerceptual, TokenizerObjective
 from components.tokenizer.options import LossOptions, SmallEncoderOptions
-from components.tokenizer.rivals import AutoencoderSpace, load_tokenizer
+from components.tokenizer.rivals import AutoencoderSpace, load_autoencoder, load_tokenizer
 from components.tokenizer.vae import PixelSemanticVAE
 from components.tokenizer.warm_start import principal, warm_start
 
@@ -264,3 +264,35 @@ def test_every_supported_family_is_named_in_transformers():
     import transformers
 
     assert all(hasattr(transformers, f.model) and hasattr(transformers, f.config) for f in FAMILIES.values())
+
+
+@torch.no_grad()
+def test_taef2_from_its_authors_files_reconstructs_a_photo(tmp_path):
+    import os
+    from pathlib import Path
+
+    import numpy as np
+    from PIL import Image
+
+    if "PIXSEM_ASSETS" not in os.environ:
+        pytest.skip("PIXSEM_ASSETS is not set: the weights are not part of the project")
+    assets = Path(os.environ["PIXSEM_ASSETS"])
+    photo = Image.open(sorted((assets / "photos" / "cid22").glob("*.png"))[0]).convert("RGB").resize((128, 128))
+    image = torch.from_numpy(np.asarray(photo).transpose(2, 0, 1).copy())[None].float() / 127.5 - 1
+    rival = AutoencoderSpace(load_autoencoder(str(assets / "weights" / "taef2")), 128, "pretrained")
+    latent = rival.encode(image).latent_dist.mode()
+    assert latent.shape == (1, 32, 16, 16)
+    error = ((rival.decode(latent).sample.clamp(-1, 1) - image) / 2).square().mean()
+    assert -10 * error.log10() > 24
+    rival.save_pretrained(tmp_path)
+    torch.testing.assert_close(load_tokenizer(tmp_path).encode(image).latent_dist.mode(), latent)
+
+
+def test_files_that_are_no_tiny_autoencoder_are_refused_in_words(tmp_path):
+    torch.save({"1.weight": torch.zeros(1)}, tmp_path / "x_encoder.pth")
+    torch.save({"1.weight": torch.zeros(1)}, tmp_path / "x_decoder.pth")
+    with pytest.raises(ValueError, match="no tiny autoencoder known here"):
+        load_autoencoder(str(tmp_path))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no pair of"):
+        load_autoencoder(str(tmp_path / "empty"))

@@ -201,6 +201,19 @@ def test_accumulated_micro_batches_are_the_whole_batch(tmp_path):
     torch.testing.assert_close(weights(1), weights(4), atol=1e-5, rtol=1e-4)
 
 
+def test_recomputed_activations_change_nothing(tmp_path):
+    def weights(again: bool):
+        job = Job(False)
+        job.blocks = (nn.LayerNorm, nn.Linear)
+        options = TrainingOptions(
+            steps=3, batch=8, precision="fp32", checkpoint_activations=again, optimizer=OptimizerOptions(lr=1e-2)
+        )
+        train(job, Data(), options, 0, tmp_path / str(again), Place(), Hooks())
+        return list(job.module.state_dict().items())
+
+    assert all(a == b and torch.equal(x, y) for (a, x), (b, y) in zip(weights(False), weights(True), strict=True))
+
+
 def test_figures_tell_loss_rate_time_left_and_utilisation(tmp_path):
     log = []
     run(tmp_path / "a", log=log)

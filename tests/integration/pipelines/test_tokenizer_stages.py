@@ -1,0 +1,114 @@
+"""The tokenizer's half of the pipeline, from curated data to evaluated latents, on real workers at the smallest size."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Pixsem
+
+from components.data.latent_reader import LatentDataset
+from components.tokenizer.rivals import load_tokenizer
+
+pytestmark = pytest.mark.integration
+
+DATA = ["preset=tiny", "source.count=80", "source.samples_per_shard=10"]
+
+
+@pytest.fixture(scope="module")
+def trained(finished, tmp_path_factory) -> Pixsem:
+    """A store in which the tokenizer was trained, its latents encoded and judged."""
+    folder = tmp_path_factory.mktemp("trained")
+    shutil.copytree(finished.store, folder / "store")
+    pixsem = Pixsem(folder)
+    pixsem("run", *DATA)
+    return pixsem
+
+
+def artifact(pixsem: Pixsem, stage: str) -> Path:
+    (path,) = pixsem.store.glob(f"artifacts/{stage}/*")
+    return path
+
+
+def test_the_report_tells_pixels_and_meaning_and_why_a_figure_is_absent(trained):
+    metrics = trained.json("report")["metrics"]
+    figures = metrics["tokenizer"]
+    assert {"psnr", "ssim", "noise_psnr", "feature_cosine", "retrieval", "retrieval_frozen", "probe"} <= set(figures)
+    assert "frechet_trained_encoder" in figures and "rfid" not in figures and "lpips" not in figures
+    assert "names no weights" in metrics["absent"]["tokenizer.rfid"] and "tokenizer.lpips" in metrics["absent"]
+    assert figures["psnr"] > 15 and figures["latent"]["dead_channels"] == 0
+    training = metrics["training"]["tokenizer"]
+    assert training["steps"] == 6 and training["samples_per_second"] > 0
+    index = metrics["index"]
+    assert index["held_out"] > 0 and index["train"] > index["held_out"]
+
+
+def test_figures_stand_in_mlflow_on_the_model_that_was_judged(trained):
+    from mlflow.tracking.client import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{trained.store}/mlflow.db")
+    (experiment,) = client.search_experiments(filter_string="name = 'pixsem'")
+    (model,) = client.search_logged_models([experiment.experiment_id])
+    digest = json.loads((artifact(trained, "train_tokenizer") / "manifest.json").read_text())["digest"]
+    assert model.name == "pixsem-tokenizer" and model.tags["pixsem.digest"] == digest
+    found = {m.key: m for m in model.metrics}
+    report = trained.json("report")["metrics"]["tokenizer"]
+    assert found["tokenizer.psnr"].value == pytest.approx(report["psnr"])
+    held = json.loads((artifact(trained, "index") / "manifest.json").read_text())["digest"]
+    assert (found["tokenizer.psnr"].dataset_name, found["tokenizer.psnr"].dataset_digest) == ("index", held[:36])
+    stage = client.search_runs([experiment.experiment_id], "tags.`pixsem.stage` = 'train_tokenizer'")[0]
+    curve = client.get_metric_history(stage.info.run_id, "train.loss")
+    assert [point.step for point in curve] == [2, 4, 6]
+
+
+def test_latents_are_standardised_readable_and_of_their_tokenizer(trained):
+    digest = json.loads((artifact(trained, "train_tokenizer") / "manifest.json").read_text())["digest"]
+    folder = artifact(trained, "encode_latents")
+    captions = LatentDataset(sorted(folder.glob("captions/*.arrow")), digest)
+    edits = LatentDataset(sorted(folder.glob("edits/*.arrow")), digest)
+    counts = trained.json("report")["metrics"]["latents"]
+    assert (len(captions), len(edits)) == (counts["captions"], counts["edits"])
+    assert [p.stem for p in sorted(folder.glob("captions/*.arrow"))] == [
+        p.stem for p in sorted(artifact(trained, "curate").glob("shards/*.tar"))
+    ]
+    latents = captions.batch(range(len(captions))).latents.float()
+    assert latents.shape[1:] == (16, 4, 4)
+    assert latents.std((0, 2, 3)).tolist() == pytest.approx([1.0] * 16, abs=0.25)
+    tokenizer = load_tokenizer(artifact(trained, "train_tokenizer") / "model")
+    with torch.no_grad():
+        assert tokenizer.decode(latents[:2]).sample.shape == (2, 3, 32, 32)
+    with pytest.raises(ValueError, match="another"):
+        LatentDataset(sorted(folder.glob("edits/*.arrow")), "another")
+
+
+def test_a_lost_latent_shard_alone_is_encoded_again_to_the_same_bytes(trained):
+    folder = artifact(trained, "encode_latents")
+    before = trained.digests()
+    whole = {p.name: p.stat().st_mtime_ns for p in folder.glob("captions/*.arrow")}
+    lost = sorted(folder.glob("captions/*.arrow"))[0]
+    lost.unlink()
+    trained("run", *DATA, "--until", "encode_latents")
+    assert trained.digests() == before
+    after = {p.name: p.stat().st_mtime_ns for p in folder.glob("captions/*.arrow")}
+    assert {name for name in whole if whole[name] != after[name]} == {lost.name}
+
+
+def test_one_line_swaps_the_space_for_a_pretrained_autoencoder(trained, tmp_path):
+    from diffusers import AutoencoderTiny
+
+    torch.manual_seed(0)
+    AutoencoderTiny(
+        encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8), num_encoder_blocks=(1, 1),
+        num_decoder_blocks=(1, 1), latent_channels=4,
+    ).save_pretrained(tmp_path / "vae")  # fmt: skip
+    swap = ["tokenizer.model.space=pretrained", f"tokenizer.model.pretrained={tmp_path / 'vae'}"]
+    planned = {r["stage"]: r["cached"] for r in trained.json("run", *DATA, *swap, "--dry-run")}
+    assert "train_semantic" not in planned and planned["train_encoder"] and not planned["train_tokenizer"]
+    trained("run", *DATA, *swap)
+    metrics = trained.json("report")["metrics"]
+    assert metrics["tokenizer"]["space"] == "pretrained" and "psnr" in metrics["tokenizer"]
+    assert "no encoder of features" in metrics["absent"]["tokenizer.retrieval"]
+    assert metrics["latents"]["shape"] == [4, 16, 16]

@@ -1,0 +1,205 @@
+"""From shards to training batches: the held-out split, pictures by number, pairs of captions, latents of one shard."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from components.curation.images import encode_png, square
+from components.curation.options import ImageLimits
+from components.data.latent_reader import LatentDataset
+from components.data.records import Record, write_records
+from components.tokenizer.image_text import ImageTextModel, Vocabulary, save_image_text, small_encoder
+from components.tokenizer.options import SmallEncoderOptions
+from components.tokenizer.vae import PixelSemanticVAE
+from pipelines.artifacts import Artifact, FileEntry, Manifest, Work
+from pipelines.errors import UserError
+from pipelines.pictures import CaptionSource, Pictures, PictureSource, caption_pairs
+from pipelines.stage import ShardContext, ShardTask
+from pipelines.stages import encode_latents
+from pipelines.stages.index import index_one, is_held_out
+from pipelines.stages.measure import ImageTextSimilarity
+from pipelines.store import Store
+from pipelines.training_stage import check_workers
+
+pytestmark = pytest.mark.unit
+
+LIMITS = ImageLimits()
+SMALL = SmallEncoderOptions(width=32, depth=1, heads=2, patch=8, text_depth=1, max_words=8)
+
+
+def picture(seed: int, side: int = 16) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+def records(count: int = 20, broken: int | None = None):
+    for i in range(count):
+        image = b"broken" if i == broken else encode_png(picture(i))
+        yield Record(f"k{i:03d}", {"png": image, "txt": f"caption {i}".encode(), "json": b"{}"})
+
+
+def pairs(count: int = 20):
+    for i in range(0, count, 2):  # every other sample was edited
+        about = {"source_key": f"k{i:03d}", "caption": f"caption {i}", "target_caption": f"edited {i}"}
+        parts = {"source.png": encode_png(picture(i)), "target.png": encode_png(picture(100 + i))}
+        yield Record(f"k{i:03d}_00", {**parts, "txt": b"do it", "json": json.dumps(about).encode()})
+
+
+@pytest.fixture
+def indexed(tmp_path) -> tuple[Store, Artifact]:
+    """A store with one curated shard, its pairs, and their index."""
+    store = Store(str(tmp_path / "store"))
+    store.prepare()
+    folder = Path(store.local("."))
+    write_records(folder / "curated.tar", records())
+    write_records(folder / "edits.tar", pairs())
+    out = folder / "artifacts" / "index" / "f"
+    out.mkdir(parents=True)
+    task = ShardTask("s", {"shard": "curated.tar", "edits": "edits.tar", "held_out": 0.3})
+    result = index_one(ShardContext(task, 0, out, store, tmp_path))
+    assert result.counts == {"input": 20, "kept": 20, "dropped": 0, "failed": 0}
+    files = [FileEntry("index/s.parquet", 1, "")]
+    manifest = Manifest("index", "1", "f", "", {}, {}, {}, files, {}, {}, {}, "", "", 0.0)
+    return store, Artifact(store, manifest)
+
+
+def open_pictures(indexed, tmp_path, held_out: bool = False, roles=("picture", "target"), **more) -> Pictures:
+    return Pictures(*indexed, tmp_path, roles, held_out, 16, LIMITS, **more)
+
+
+def test_a_sample_is_held_out_by_its_key_alone_with_everything_made_from_it(indexed, tmp_path):
+    train, held = (open_pictures(indexed, tmp_path, side, ("picture", "source", "target")) for side in (False, True))
+    assert len(train) + len(held) == 40 and len(held) > 0
+    assert not set(train.rows["group"]) & set(held.rows["group"])
+    assert all(is_held_out(group, 0.3) for group in held.rows["group"])
+    assert sum(is_held_out(f"key {i}", 0.1) for i in range(20_000)) == pytest.approx(2000, rel=0.1)
+    assert all(
+        is_held_out(f"{i}", 0.2) for i in range(500) if is_held_out(f"{i}", 0.1)
+    )  # a larger share holds the smaller
+
+
+@pytest.mark.parametrize("cache", [0, 2**20])
+def test_pictures_come_by_number_in_any_order_cached_or_not(indexed, tmp_path, cache):
+    pictures = open_pictures(indexed, tmp_path, cache_bytes=cache)
+    numbers = [len(pictures) - 1, 0, 3, 0, 1, 2, 4, 5]
+    for _ in range(2):
+        found = pictures.decoded(numbers)
+        assert found.shape == (8, 3, 16, 16) and found.dtype == np.uint8
+        for image, number in zip(found, numbers, strict=True):
+            i = int(pictures.rows["group"][number][1:])
+            wanted = picture(i if pictures.rows["role"][number] == "picture" else 100 + i)
+            assert np.array_equal(image.transpose(1, 2, 0), wanted)
+
+
+def test_a_picture_that_cannot_be_read_is_named(indexed, tmp_path):
+    store, _ = indexed
+    pictures = open_pictures(indexed, tmp_path)
+    data = bytearray(Path(store.local("curated.tar")).read_bytes())
+    offset = pictures.rows["offset"][0]
+    data[offset : offset + 8] = b"notapict"
+    Path(store.local("curated.tar")).write_bytes(bytes(data))
+    with pytest.raises(UserError, match=r"curated/k\d+ \(picture\) cannot be read"):
+        pictures.decoded([0])
+
+
+def test_batches_are_those_of_their_step_and_of_all_ranks_together(indexed, tmp_path):
+    pictures = open_pictures(indexed, tmp_path)
+    whole = PictureSource(pictures, 4, 5, 0, 1)
+    halves = [PictureSource(pictures, 4, 5, rank, 2) for rank in range(2)]
+    for step in (3, 0):
+        images, keys = whole.batch(step)
+        parts = [half.batch(step) for half in halves]
+        assert keys == parts[0][1] + parts[1][1]
+        assert torch.equal(images["images"], torch.cat([part[0]["images"] for part in parts]))
+
+
+def test_a_caption_batch_sets_each_sample_beside_its_edit(indexed, tmp_path):
+    pictures = open_pictures(indexed, tmp_path)
+    found = caption_pairs(pictures)
+    groups = [[pictures.rows["group"][n] for n in pair] for pair in found]
+    edited = [g for g in groups if g[0] == g[1]]
+    assert len(edited) == sum(r == "target" for r in pictures.rows["role"])
+    assert len({n for pair in found for n in pair}) == 2 * len(found)
+    vocabulary = Vocabulary.of(pictures.rows["caption"])
+    source = CaptionSource(pictures, lambda c: vocabulary.encode(c, 4), 8, 0, 0, 1)
+    batch, keys = source.batch(0)
+    assert batch["images"].shape == (8, 3, 16, 16) and batch["ids"].shape == (8, 4) and len(keys) == 8
+
+
+def test_a_picture_is_cropped_to_its_middle_square():
+    rgb = np.zeros((8, 24, 3), np.uint8)
+    rgb[:, 8:16] = 200
+    assert square(rgb, 8).shape == (8, 8, 3) and (square(rgb, 8)[:, 1:-1] == 200).all()
+    assert np.array_equal(square(picture(1, 16), 16), picture(1, 16))
+
+
+def encoded(tmp_path, flip: bool, items, kind: str):
+    torch.manual_seed(0)
+    encoder = small_encoder(SMALL, 16)
+    options = {"kind": "patch", "width": 32, "depth": 1, "heads": 2, "multiples": [1]}
+    model = PixelSemanticVAE(encoder.spec, 16, 6, options, semantic_depth=1).eval()
+    encode_latents._LOADED["d" * 64] = model
+    write_records(tmp_path / "s.tar", items)
+    args = {
+        "shard": "s.tar", "kind": kind, "tokenizer": {"digest": "d" * 64}, "batch": 8, "flip": flip, "precision": "fp32",
+        "image_size": 16, "limits": dataclasses.asdict(LIMITS), "threads": 1,
+    }  # fmt: skip
+    context = ShardContext(ShardTask(f"{kind}-s", args), 0, tmp_path, Store(str(tmp_path)), tmp_path)
+    return model, encode_latents.encode_shard(context), LatentDataset([tmp_path / kind / "s.arrow"], "d" * 64)
+
+
+def test_latents_are_the_tokenizers_own_and_failed_samples_have_their_reasons(tmp_path):
+    from components.data.tables import read_table
+
+    model, result, data = encoded(tmp_path, False, records(20, broken=4), "captions")
+    assert result.counts == {"input": 20, "kept": 19, "dropped": 0, "failed": 1}
+    failed = read_table(tmp_path / "failed" / "captions-s.parquet")
+    assert (failed["key"], failed["reason"]) == (["k004"], ["unknown_format"])
+    row = data.row(0)
+    images = torch.from_numpy(picture(0).transpose(2, 0, 1).copy())[None].float() / 127.5 - 1
+    with torch.no_grad():
+        wanted = model.encode(images).latent_dist.mode()[0].numpy()
+    assert (row.key, row.text) == ("k000", "caption 0") and np.allclose(row.latent, wanted, atol=2e-3)
+
+
+def test_pairs_are_encoded_on_both_sides_and_mirrored_where_no_side_is_named(tmp_path):
+    items = list(pairs(8))
+    items[1].parts["txt"] = b"move it to the LEFT"
+    model, result, data = encoded(tmp_path, True, iter(items), "edits")
+    assert result.counts["kept"] == 4 and result.metrics["flipped"] == 3 and len(data) == 7
+    flipped = [data.row(i) for i in range(7) if data.row(i).flipped]
+    assert items[1].key not in {row.key for row in flipped}
+    mirrored = torch.from_numpy(picture(0)[:, ::-1].transpose(2, 0, 1).copy())[None].float() / 127.5 - 1
+    with torch.no_grad():
+        wanted = model.encode(mirrored).latent_dist.mode()[0].numpy()
+    assert np.allclose(flipped[0].source, wanted, atol=2e-3)
+
+
+def test_similarity_is_the_cosine_in_the_model_and_null_where_there_is_nothing_to_compare(tmp_path):
+    torch.manual_seed(0)
+    vocabulary = Vocabulary.of(["caption one"])
+    save_image_text(ImageTextModel(small_encoder(SMALL, 16), len(vocabulary), SMALL), vocabulary, tmp_path)
+    signal = ImageTextSimilarity(str(tmp_path), LIMITS)
+    rows = [{"error": ""} for _ in range(3)]
+    signal.add(rows[0], encode_png(picture(0)), "caption one")
+    signal.add(rows[1], None, "caption one")
+    signal.add(rows[2], encode_png(picture(0, side=40)), "caption one")
+    signal.finish()
+    assert rows[1][signal.name] is None
+    assert -1 <= rows[0][signal.name] <= 1 and rows[0][signal.name] != rows[2][signal.name]
+
+
+def test_checkpoints_of_another_number_of_workers_are_refused_before_anything_starts(tmp_path):
+    work = Work(Store(str(tmp_path)), "train_encoder", "f", {})
+    check_workers(work, "train_encoder", 2)
+    work.store.write_json(f"{work.path}/checkpoints/step-00000004/state.json", {"world": 2})
+    check_workers(work, "train_encoder", 2)
+    with pytest.raises(
+        UserError, match=r"of 2 workers .* now has 1\. Go on with execution\.training\.train_encoder\.workers=2"
+    ):
+        check_workers(work, "train_encoder", 1)
