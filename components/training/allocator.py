@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-KEEP_PAGES = "dirty_decay_ms:-1,muzzy_decay_ms:-1"  # jemalloc: freed pages stay with the process
+# jemalloc: pages stay with the process while they are in use again within seconds; one arena, large extents used again.
+KEEP_PAGES = "dirty_decay_ms:10000,muzzy_decay_ms:-1,narenas:1,lg_extent_max_active_fit:20"
 
 
 def allocator_environment(library: Path | None) -> dict[str, str]:

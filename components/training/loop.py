@@ -29,7 +29,7 @@ from components.training.engine import (
     set_learning_rate,
     set_up_process_group,
 )
-from components.training.machine import choose_precision, matrix_rate
+from components.training.machine import attention_kernels, choose_precision, matrix_rate
 from components.training.optimizers import learning_rate
 from components.training.options import TrainingOptions
 
@@ -170,7 +170,7 @@ class _Run:
         pairs: list[tuple[Tensor, Tensor]] = []
         for part in _split(batch, options.accumulate):
             moved = {name: value.to(self.place.device, non_blocking=True) for name, value in part.items()}
-            with meter.counting():
+            with meter.counting(), attention_kernels(self.place.device):
                 loss, figures, pair = self.engine(moved, progress, self.critic.module if judging else None)
                 self._guard(loss, step, keys)
                 self.engine.backward(loss)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 def choose_precision(precision: str, device: torch.device) -> Literal["fp32", "bf16"]:
@@ -16,6 +18,11 @@ def choose_precision(precision: str, device: torch.device) -> Literal["fp32", "b
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return "bf16" if fast else "fp32"
+
+
+def attention_kernels(device: torch.device) -> AbstractContextManager[None]:
+    """On a CPU attention is plain products: there the fused kernel's backward is many times slower at a few dozen tokens."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 def matrix_rate(device: torch.device, precision: str, size: int = 1024, seconds: float = 0.15) -> float:
