@@ -22,6 +22,9 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.curation
 	$(BIN)/python -m tests.benchmarks.scaling
 	$(BIN)/python -m tests.benchmarks.no_op
+	$(BIN)/python -m tests.benchmarks.training_loop
+	$(BIN)/python -m tests.benchmarks.encode_latents
+	$(BIN)/python -m tests.benchmarks.latent_reader
 
 setup: $(STAMP)
 

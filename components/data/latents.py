@@ -218,8 +218,8 @@ def open_shard(path: str | Path) -> tuple[LatentSpec, int, list[pa.RecordBatch]]
         raise ValueError(f"{path} has format {found}; this version reads format {FORMAT}: encode the images again")
     spec, rows_per_batch = _read_metadata(path, metadata)
     if not schema.equals(latent_schema(spec)):
-        named = ", ".join(f"{field.name}: {field.type}" for field in schema)
-        raise ValueError(f"{path} is damaged or was not written by LatentWriter: its columns are {named}"[:600])
+        types = ", ".join(str(kind) for kind in schema.types)  # not the names: damaged ones may be no utf-8
+        raise ValueError(f"{path} is damaged or was not written by LatentWriter: its columns are of {types}"[:600])
     if metadata.get(_CHECK) == _UNSEALED:
         raise ValueError(f"{path} was left unfinished by its writer; encode the shard again")
     if _checksum(whole, batches, spec, metadata.get(_CHECK, b"")) != metadata.get(_CHECK):

@@ -8,7 +8,10 @@ import signal
 import pytest
 from conftest import kill, processes, wait_for
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.slow,
+]  # two minutes; the loop alone is killed in tests/integration/training
 
 DATA = ["preset=tiny", "source.count=80", "source.samples_per_shard=10"]
 LONG = [*DATA, "encoder.training.steps=400", "encoder.training.checkpoint_every=20", "encoder.training.log_every=20"]
@@ -21,7 +24,7 @@ def checkpoints(pixsem) -> list[str]:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("workers", [2, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_training_stopped_by_sigterm_and_killed_ends_as_training_that_was_not(copy, workers):
     settings = [*LONG, f"execution.training.train_encoder.workers={workers}", "--until", "train_encoder"]
     driver = copy.start("run", *settings)

@@ -148,6 +148,29 @@ def test_a_shard_that_is_cut_or_changed_is_refused_and_never_read_wrongly(tmp_pa
             read_spec(tmp_path / name)
 
 
+def test_a_flipped_bit_anywhere_but_in_the_latents_is_refused_with_the_name_of_the_file(tmp_path):
+    values, _ = write(tmp_path / "a.arrow")
+    data = (tmp_path / "a.arrow").read_bytes()
+    start, passed = 0, []
+    damaged = tmp_path / "damaged.arrow"
+    for place in range(len(data)):
+        changed = bytearray(data)
+        changed[place] ^= 0x80  # the top bit: also makes every name and number in the schema's text no utf-8
+        damaged.write_bytes(bytes(changed))
+        try:
+            read_spec(damaged)
+        except ValueError as error:
+            assert "damaged.arrow" in str(error)
+        else:
+            passed.append(place)
+    inside = []
+    for first in range(0, 10, 4):
+        part = values[first : first + 4].tobytes()
+        start = data.index(part, start)
+        inside += range(start, start + len(part))
+    assert passed == inside
+
+
 def test_values_that_are_no_numbers_are_refused_with_their_keys(tmp_path):
     bad = latents(2).astype(np.float32)
     bad[1, 0, 0, 0] = np.nan
