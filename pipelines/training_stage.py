@@ -27,7 +27,7 @@ from pipelines.errors import Stopped, UserError, one_line
 from pipelines.runs import stop_requested
 from pipelines.stage import StageContext, derive_seed, load_function, publish
 from pipelines.stage_task import ProgressWriter
-from pipelines.store import Store, json_bytes
+from pipelines.store import Store, json_bytes, sha256_file
 
 RECORD = "train"
 CURVE = "curve.jsonl"
@@ -238,6 +238,9 @@ def train_here(args: dict[str, Any], rank: int, world: int, device: Any) -> None
 
 def _publish(store: Store, work: Work, out: Path, samples: int, metrics: dict[str, Any]) -> None:
     files = [publish(work, path, path.relative_to(out).as_posix()) for path in sorted(out.rglob("*")) if path.is_file()]
+    if store.is_local:  # sample grids lie where they belong already
+        grids = sorted(store.local(f"{work.path}/samples").glob("*.png"))
+        files += [FileEntry(f"samples/{path.name}", path.stat().st_size, sha256_file(path)) for path in grids]
     counts = {"input": samples, "kept": samples, "dropped": 0, "failed": 0}
     record = ShardRecord(RECORD, files, counts, metrics)
     store.write_json(f"{work.path}/records/{RECORD}.json", dataclasses.asdict(record))

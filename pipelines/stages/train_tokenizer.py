@@ -49,12 +49,15 @@ class TokenizerTask:
         distance: Any,
         held_out: Pictures,
         with_critic: bool,
+        freeze_encoder: bool = False,
     ) -> None:
         from components.tokenizer.blocks import Block
         from components.tokenizer.discriminator import PatchCritic
         from components.tokenizer.objectives import SWITCHES, TokenizerObjective
 
         switches = SWITCHES[space]
+        if freeze_encoder:
+            switches = dataclasses.replace(switches, train_encoder=False)
         self.module: Any = TokenizerObjective(
             model, copy.deepcopy(teacher) if teacher is not None else None, switches, losses, noise, distance
         )
@@ -139,7 +142,7 @@ def build(context: BuildContext) -> Built:
         with_critic = settings.losses.gan > 0 and settings.losses.gan_start < 1
         task = TokenizerTask(
             model, encoder if space in SPACES_WITH_ENCODER else None, space, settings.losses, settings.model.latent_noise,
-            perceptual(config, encoder), tokenizer_pictures(context, held_out=True), with_critic,
+            perceptual(config, encoder), tokenizer_pictures(context, held_out=True), with_critic, settings.model.freeze_encoder,
         )  # fmt: skip
     source = PictureSource(pictures, options.batch, context.seed, context.rank, context.world)
     return Built(task, source, options, lambda folder: save_space(model, pictures, folder, settings.model.scaling))

@@ -15,7 +15,10 @@ from components.tokenizer.rivals import load_tokenizer
 
 pytestmark = pytest.mark.integration
 
-DATA = ["preset=tiny", "source.count=80", "source.samples_per_shard=10"]
+DATA = [
+    "preset=tiny", "source.count=80", "source.samples_per_shard=10", "tokenizer.training.sample_every=3",
+    "tokenizer.losses.gan=0.5", "tokenizer.losses.gan_start=0.5", "tokenizer.losses.perceptual=0.1",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,12 @@ def test_the_report_tells_pixels_and_meaning_and_why_a_figure_is_absent(trained)
     assert figures["psnr"] > 15 and figures["latent"]["dead_channels"] == 0
     training = metrics["training"]["tokenizer"]
     assert training["steps"] == 6 and training["samples_per_second"] > 0
+    curve = [
+        json.loads(line) for line in (artifact(trained, "train_tokenizer") / "curve.jsonl").read_text().splitlines()
+    ]
+    assert ["critic" in row for row in curve] == [False, True, True], "the critic joins at half of the steps"
+    samples = [p.name for p in sorted(artifact(trained, "train_tokenizer").glob("samples/*.png"))]
+    assert samples == ["step-00000003.png", "step-00000006.png"]
     index = metrics["index"]
     assert index["held_out"] > 0 and index["train"] > index["held_out"]
 
