@@ -28,11 +28,13 @@ class Switches:
     train_encoder: bool  # pixel gradients reach the encoder, and L_s holds its own features
     detach_pixels: bool  # the pixel decoder alone learns from pixels
     kl: bool
-    train_bottleneck: bool = True
+    train_bottleneck: bool = True  # E_s and D_s
 
 
 SWITCHES = {
     "s_vae": Switches(semantic=True, train_encoder=False, detach_pixels=True, kl=True),  # stage 1
+    # Stage 1 is done: only its pixel decoder goes on, so that it has had as many steps as the other spaces' decoders.
+    "s_vae_pixels": Switches(semantic=False, train_encoder=False, detach_pixels=True, kl=False, train_bottleneck=False),
     "ps_vae": Switches(semantic=True, train_encoder=True, detach_pixels=False, kl=True),  # stage 2
     "p_vae": Switches(semantic=False, train_encoder=True, detach_pixels=False, kl=True),
     "rae": Switches(semantic=False, train_encoder=False, detach_pixels=True, kl=False),
@@ -70,6 +72,9 @@ class TokenizerObjective(nn.Module):
         if self.has_features:
             if not switches.train_encoder:
                 model.encoder.requires_grad_(False)
+            if not switches.train_bottleneck:
+                model.semantic_encoder.requires_grad_(False)
+                model.semantic_decoder.requires_grad_(False)
             if not switches.semantic and model.bottleneck and model.reads == "latent":
                 model.semantic_decoder.requires_grad_(False)  # P-VAE: nothing asks for features
         for still in self._still:

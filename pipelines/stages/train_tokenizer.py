@@ -1,7 +1,7 @@
 """train_tokenizer: stage 2, or whatever the chosen space is trained for. Every later stage reads its artifact alone.
 
-`s_vae` is stage 1 as it is and `pretrained` a finished autoencoder: neither is trained, both get their latent statistics
-measured. Artifact: `model/`, `samples/`, `curve.jsonl`.
+Of `s_vae`, stage 1 is done and its pixel decoder alone goes on; `pretrained` is a finished autoencoder of which only the latent
+statistics are measured. Artifact: `model/`, `samples/`, `curve.jsonl`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.pictures import Pictures, PictureSource
-from pipelines.spaces import fit_scaling, fresh_space, load_image_text, load_space, perceptual, picture_limits
+from pipelines.spaces import (
+    WITH_ENCODER,
+    fit_scaling,
+    fresh_space,
+    load_image_text,
+    load_space,
+    perceptual,
+    picture_limits,
+)
 from pipelines.stage import StageContext
 from pipelines.training_stage import BuildContext, Built, train_in_workers, training_metrics
 
@@ -119,7 +127,6 @@ def build(context: BuildContext) -> Built:
     encoder: Any = image_text.encoder
     if space == "s_vae":
         model = load_space(context.store, context.inputs["train_semantic"], context.scratch)
-        options = dataclasses.replace(options, steps=0)
     elif space == "pretrained":
         model = _pretrained(config)
         options = dataclasses.replace(options, steps=0)
@@ -141,14 +148,11 @@ def build(context: BuildContext) -> Built:
     else:
         with_critic = settings.losses.gan > 0 and settings.losses.gan_start < 1
         task = TokenizerTask(
-            model, encoder if space in SPACES_WITH_ENCODER else None, space, settings.losses, settings.model.latent_noise,
+            model, encoder if space in WITH_ENCODER else None, "s_vae_pixels" if space == "s_vae" else space, settings.losses, settings.model.latent_noise,
             perceptual(config, encoder), tokenizer_pictures(context, held_out=True), with_critic, settings.model.freeze_encoder,
         )  # fmt: skip
     source = PictureSource(pictures, options.batch, context.seed, context.rank, context.world)
     return Built(task, source, options, lambda folder: save_space(model, pictures, folder, settings.model.scaling))
-
-
-SPACES_WITH_ENCODER = ("ps_vae", "s_vae", "p_vae", "rae", "rae_hd")
 
 
 def _pretrained(config: Any) -> Any:

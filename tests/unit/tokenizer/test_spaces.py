@@ -100,6 +100,7 @@ def gradients(name: str) -> dict[str, bool]:
 
 def test_each_space_trains_what_the_paper_says_and_nothing_else():
     assert gradients("s_vae") == {"encoder": False, "E_s": True, "D_s": True, "pixels": True}
+    assert gradients("s_vae_pixels") == {"encoder": False, "E_s": False, "D_s": False, "pixels": True}
     assert gradients("ps_vae") == {"encoder": True, "E_s": True, "D_s": True, "pixels": True}
     assert gradients("p_vae") == {"encoder": True, "E_s": True, "D_s": False, "pixels": True}
     assert gradients("rae") == {"encoder": False, "pixels": True}
