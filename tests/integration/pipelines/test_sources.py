@@ -77,7 +77,7 @@ def test_a_url_list_is_downloaded_curated_and_edited_with_every_row_accounted_fo
         writer.writerow(["url", "caption"])
         writer.writerows([f"{site}/{name}", CAPTIONS[i % 5]] for i, name in enumerate(names))
     settings = ["source=urls", "source.path=list.csv", "source.samples_per_shard=4", "source.download.retries=0"]
-    fresh("run", *settings, "source.download.allow_private_networks=true")
+    fresh("run", *settings, "source.download.allow_private_networks=true", "--until", "synthesize_edits")
     rows = rows_of(fresh, "ingest/*/rows")
     assert rows["status"] == ["success"] * 4 + ["failed"] * 3
     assert rows["reason"][4] == "http_404"
