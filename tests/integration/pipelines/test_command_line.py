@@ -137,8 +137,10 @@ def test_an_unknown_key_in_a_users_preset_is_traced_to_its_file(tmp_path, finish
 
 
 def test_stages_draws_the_graph_and_lists_it(finished):
-    assert "└─ synthesize_edits" in finished("stages").stdout
-    assert [s["name"] for s in finished.json("stages")] == ["ingest", "measure", "curate", "synthesize_edits"]
+    assert "└─ train_tokenizer" in finished("stages").stdout
+    names = [s["name"] for s in finished.json("stages")]
+    assert names[:5] == ["ingest", "measure", "curate", "synthesize_edits", "index"]
+    assert names[5:] == ["train_encoder", "train_semantic", "train_tokenizer", "encode_latents", "evaluate_tokenizer"]
 
 
 def test_conf_names_every_key_of_the_schema(finished):

@@ -32,7 +32,7 @@ def workers(pixsem: Pixsem, title: str) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("moment", ["first shard", "first artifact"])
+@pytest.mark.parametrize("moment", ["first shard", pytest.param("first artifact", marks=pytest.mark.slow)])
 def test_after_kill_9_of_everything_the_run_resumes_to_the_same_bytes(fresh, finished, moment):
     driver = fresh.start("run", *SMALL)
     if moment == "first shard":
@@ -61,7 +61,7 @@ def test_after_kill_9_of_everything_the_run_resumes_to_the_same_bytes(fresh, fin
     assert states == {"FINISHED"}
 
 
-@pytest.mark.parametrize("title", ["ray::make_shard", "ray::stage-"])
+@pytest.mark.parametrize("title", ["ray::make_shard", pytest.param("ray::stage-", marks=pytest.mark.slow)])
 def test_a_killed_worker_is_replaced_and_the_run_completes(fresh, finished, title):
     driver = fresh.start("run", *SMALL)
     wait_for(lambda: workers(fresh, title))
@@ -71,7 +71,7 @@ def test_a_killed_worker_is_replaced_and_the_run_completes(fresh, finished, titl
     assert fresh.digests() == finished.digests()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_stopped_run_says_so_and_resumes(fresh, finished, number):
     driver = fresh.start("run", *SMALL)
     wait_for(lambda: records(fresh) or fresh.digests())

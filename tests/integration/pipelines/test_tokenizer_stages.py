@@ -105,6 +105,7 @@ def test_a_lost_latent_shard_alone_is_encoded_again_to_the_same_bytes(trained):
     assert {name for name in whole if whole[name] != after[name]} == {lost.name}
 
 
+@pytest.mark.slow
 def test_one_line_swaps_the_space_for_a_pretrained_autoencoder(trained, tmp_path):
     from diffusers import AutoencoderTiny
 
