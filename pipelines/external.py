@@ -19,24 +19,31 @@ def files_digest(paths: Sequence[str | Path], store: Store) -> str:
     return digest_files(paths, cache)
 
 
-def _folder(path: str | None, store: Store) -> dict[str, str]:
-    """{} for nothing and for a hub id, whose name and revision stand in the configuration."""
-    if path is None or not Path(path).is_dir():
+def _content(path: str | None, store: Store) -> dict[str, str]:
+    """{} for nothing and for a hub id, whose name and revision stand in the configuration; else a folder's or a file's content."""
+    if path is None or not Path(path).exists():
         return {}
-    return {f"files of {path}": files_digest(sorted(p for p in Path(path).rglob("*") if p.is_file()), store)}
+    files = sorted(p for p in Path(path).rglob("*") if p.is_file()) if Path(path).is_dir() else [Path(path)]
+    return {f"files of {path}": files_digest(files, store)}
 
 
 def encoder_files(config: Config, store: Store) -> dict[str, str]:
     """The pretrained encoder's files, where it is a folder."""
-    return _folder(config.encoder.path, store)
+    return _content(config.encoder.path, store)
 
 
 def tokenizer_files(config: Config, store: Store) -> dict[str, str]:
     """The pretrained autoencoder's and LPIPS' files, where they are folders."""
     model = config.tokenizer.model
-    return _folder(model.pretrained, store) | _folder(model.lpips_weights, store)
+    return _content(model.pretrained, store) | _content(model.lpips_weights, store)
+
+
+def evaluation_files(config: Config, store: Store) -> dict[str, str]:
+    """LPIPS' and Inception's weights."""
+    settings = config.evaluate_tokenizer
+    return _content(settings.lpips_weights, store) | _content(settings.inception, store)
 
 
 def image_text_files(config: Config, store: Store) -> dict[str, str]:
     """The files of the model that compares images with captions."""
-    return _folder(config.measure.image_text, store)
+    return _content(config.measure.image_text, store)

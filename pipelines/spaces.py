@@ -11,17 +11,22 @@ from typing import TYPE_CHECKING, Any
 from pipelines.artifacts import Artifact
 from pipelines.config.schema import Config
 from pipelines.errors import UserError
+from pipelines.pictures import Pictures
 from pipelines.store import Store
+from pipelines.training_stage import BuildContext
 
 if TYPE_CHECKING:
-    from components.curation.options import ImageLimits
+    from components.tokenizer.options import LossOptions
 
 WITH_ENCODER = ("ps_vae", "s_vae", "p_vae", "rae", "rae_hd")
 
 
-def picture_limits(config: Config) -> ImageLimits:
-    """What decoding one picture may cost."""
-    return config.measure.limits
+def training_pictures(context: BuildContext, held_out: bool) -> Pictures:
+    """What models are trained on: curated pictures and the results of edits, from one side of the split."""
+    return Pictures(
+        context.store, context.inputs["index"], context.scratch, ("picture", "target"), held_out, context.config.image_size,
+        context.config.measure.limits, context.config.execution.cache_bytes, context.threads,
+    )  # fmt: skip
 
 
 def local_folder(store: Store, artifact: Artifact, prefix: str, scratch: Path) -> Path:
@@ -71,12 +76,12 @@ def fresh_space(config: Config, encoder: Any, space: str) -> Any:
     return model
 
 
-def perceptual(config: Config, encoder: Any) -> Any:
-    """Return the perceptual distance that the configuration names; None where its weight is 0."""
+def perceptual(config: Config, losses: LossOptions, encoder: Any) -> Any:
+    """Return the perceptual distance that the configuration names; None where its weight in `losses` is 0."""
     from components.tokenizer.lpips import Lpips
     from components.tokenizer.objectives import EncoderPerceptual
 
-    if not config.tokenizer.losses.perceptual:
+    if not losses.perceptual:
         return None
     if config.tokenizer.model.perceptual == "lpips":
         return Lpips.load(str(config.tokenizer.model.lpips_weights))

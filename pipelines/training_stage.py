@@ -23,7 +23,7 @@ from typing import Any
 
 from pipelines.artifacts import Artifact, FileEntry, Manifest, ShardRecord, Work
 from pipelines.config.schema import Config
-from pipelines.errors import Stopped, UserError, one_line
+from pipelines.errors import Stopped, StoreError, UserError, one_line
 from pipelines.runs import stop_requested
 from pipelines.stage import StageContext, derive_seed, load_function, publish
 from pipelines.stage_task import ProgressWriter
@@ -59,26 +59,24 @@ class BuildContext:
     threads: int
 
 
-def train_in_workers(context: StageContext, builder: str, samples: int) -> ShardRecord:
-    """Train with the stage's workers, unless an earlier attempt finished; add its files to the stage's output."""
+def train_in_workers(context: StageContext, builder: str, name: str) -> None:
+    """Train with the stage's workers, unless an earlier attempt finished; add the files, counts and `training.<name>` to the stage.
+
+    The last rates differ from attempt to attempt: they stand in the metrics and are no part of the artifact's files.
+    """
     record = context.work.records().get(RECORD)
     if record is None:
-        _run_trainer(context, builder, samples)
+        _run_trainer(context, builder, context.inputs["index"].manifest.metrics["index"]["train"])
         record = context.work.records()[RECORD]
     data = json_bytes(asdict(record))
     context.outputs += [*record.files, FileEntry(f"records/{RECORD}.json", len(data), hashlib.sha256(data).hexdigest())]
     context.counts.update(record.counts)
-    return record
-
-
-def training_metrics(context: StageContext, record: ShardRecord) -> dict[str, Any]:
-    """What the record tells, and the last rates, which differ from attempt to attempt and are no part of the artifact's files."""
     live = f"runs/{context.run_id}/curves/{context.stage.name}.jsonl"
     rates: dict[str, Any] = {}
     if context.work.store.exists(live):
         last = json.loads(context.work.store.read_bytes(live).decode().splitlines()[-1])
-        rates = {name: last[name] for name in ("samples_per_second", "flops_utilisation") if name in last}
-    return {**record.metrics, **rates}
+        rates = {rate: last[rate] for rate in ("samples_per_second", "flops_utilisation") if rate in last}
+    context.metrics["training"] = {name: {**record.metrics, **rates}}
 
 
 def _run_trainer(context: StageContext, builder: str, samples: int) -> None:
@@ -140,9 +138,10 @@ def check_workers(work: Work, stage: str, workers: int) -> None:
     """Refuse at once to go on from checkpoints of another number of workers, which each hold their part of the state."""
     folder = f"{work.path}/checkpoints"
     for name in reversed(work.store.folders(folder)):
-        if not work.store.exists(f"{folder}/{name}/state.json"):
-            continue
-        world = work.store.read_json(f"{folder}/{name}/state.json").get("world")
+        try:
+            world = work.store.read_json(f"{folder}/{name}/state.json")["world"]
+        except (StoreError, OSError, KeyError, TypeError):
+            continue  # not whole: the workers pass it over too, and their log says so
         if world != workers:
             raise UserError(
                 f"{stage} was stopped at a checkpoint of {world} workers ({work.store.path(folder)}/{name}), and now has "
@@ -213,15 +212,14 @@ def train_here(args: dict[str, Any], rank: int, world: int, device: Any) -> None
     with tempfile.TemporaryDirectory(dir=store.scratch()) as folder:
         context = BuildContext(config, inputs, args["seed"], store, Path(folder), rank, world, args["threads"])
         built: Built = load_function(args["builder"])(context)
-        checkpoints = CheckpointStore(store, f"{work.path}/checkpoints", Path(folder), rank)
+        checkpoints = CheckpointStore(store, f"{work.path}/checkpoints", Path(folder))
         curve = Curve(store, work, args, built.options.steps) if rank == 0 else None
         hooks = Hooks(should_stop=StopLook(store, args["run"]))
         if curve is not None:
             hooks.log = curve.log
             hooks.saved = checkpoints.saved
-            hooks.sample = lambda step: store.local(f"{work.path}/samples/step-{step:08d}.png")
-            if not store.is_local:
-                hooks.sample = lambda step: None
+            if store.is_local:
+                hooks.sample = lambda step: store.local(f"{work.path}/samples/step-{step:08d}.png")
         result = Result(0, True)  # a space that is only measured
         if built.task is not None:
             result = train(
@@ -271,8 +269,6 @@ class Curve:
         self._store, self._path, self._steps = store, f"{work.path}/{CURVE}", steps
         self._live = f"runs/{args['run']}/curves/{args['stage']}.jsonl"
         self._progress = ProgressWriter(store, args["run"], args["stage"])
-        self._started = time.monotonic()
-        self._first: int | None = None
         self._rows: dict[int, dict[str, float]] = {}
         if store.exists(self._path):
             for line in store.read_bytes(self._path).decode().splitlines():
@@ -298,8 +294,8 @@ class Curve:
 class CheckpointStore:
     """Checkpoints in the store: in place on a file system, else fetched before training and put back after each save."""
 
-    def __init__(self, store: Store, path: str, scratch: Path, rank: int) -> None:
-        self._store, self._path, self._rank = store, path, rank
+    def __init__(self, store: Store, path: str, scratch: Path) -> None:
+        self._store, self._path = store, path
         self._folder = store.local(path) if store.is_local else scratch / "checkpoints"
 
     def fetch(self) -> Path:

@@ -127,6 +127,7 @@ def _stages() -> list[Stage]:
             name="evaluate_tokenizer",
             version="1",
             function="pipelines.stages.evaluate_tokenizer:run",
+            external="pipelines.external:evaluation_files",
             config=(
                 "seed",
                 "measure.limits",

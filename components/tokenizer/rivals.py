@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
+from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from components.tokenizer.standardised import Scaling, StandardisedLatents
 from components.tokenizer.taesd import AutoencoderTaesd, load_taesd
 from components.tokenizer.vae import EXACT, PixelSemanticVAE
 
@@ -29,17 +30,15 @@ KNOWN = (
 SPACE_FILE = "space.json"
 
 
-class AutoencoderSpace(nn.Module):
+class AutoencoderSpace(StandardisedLatents, nn.Module):
     """A diffusers autoencoder with standardised latents: `encode(x).latent_dist`, `decode(z).sample`.
 
     Pictures are `[B, 3, S, S]` in -1..1 whatever the model itself takes; it has no features.
     """
 
     model: Any
-    latent_mean: Tensor
-    latent_std: Tensor
 
-    def __init__(self, model: Any, image_size: int, space: str, scaling: dict[str, list[float]] | None = None) -> None:
+    def __init__(self, model: Any, image_size: int, space: str, scaling: Scaling | None = None) -> None:
         super().__init__()
         kind = type(model).__name__
         if kind not in KNOWN:
@@ -50,11 +49,7 @@ class AutoencoderSpace(nn.Module):
         with torch.no_grad():
             shape = self.moments(torch.zeros(1, 3, image_size, image_size), None)[0].shape
         self.channels, self.grid = shape[1], shape[2]
-        self.register_buffer("latent_mean", torch.zeros(1, self.channels, 1, 1), persistent=False)
-        self.register_buffer("latent_std", torch.ones(1, self.channels, 1, 1), persistent=False)
-        if scaling:
-            self.latent_mean.copy_(torch.tensor(scaling["mean"]).view(1, -1, 1, 1))
-            self.latent_std.copy_(torch.tensor(scaling["std"]).view(1, -1, 1, 1))
+        self.register_statistics(self.channels, scaling)
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -68,11 +63,7 @@ class AutoencoderSpace(nn.Module):
 
     def set_scaling(self, mean: Tensor, std: Tensor) -> None:
         """Standardise latents by these statistics of the raw latent, `[C]` each."""
-        if not bool((std > 0).all()):
-            raise ValueError("a latent channel has no spread, so it cannot be standardised: a dead channel.")
-        self.scaling = {"mean": mean.double().tolist(), "std": std.double().tolist()}
-        self.latent_mean.copy_(mean.view(1, -1, 1, 1))
-        self.latent_std.copy_(std.view(1, -1, 1, 1))
+        self.scaling = self.keep_statistics(mean, std)
 
     def moments(self, images: Tensor, features: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the raw posterior's mean and log-variance; a point where the model's latent is one."""
@@ -90,13 +81,11 @@ class AutoencoderSpace(nn.Module):
 
     def encode(self, x: Tensor) -> AutoencoderKLOutput:
         """Return the posterior over the standardised latent of pictures."""
-        mean, log_variance = self.moments(x, None)
-        parameters = [(mean - self.latent_mean) / self.latent_std, log_variance - 2 * self.latent_std.log()]
-        return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(torch.cat(parameters, dim=1)))
+        return AutoencoderKLOutput(latent_dist=self.standardised(*self.moments(x, None)))
 
     def decode(self, z: Tensor) -> DecoderOutput:
         """Return pictures of standardised latents."""
-        return DecoderOutput(sample=self.pixels_of(z * self.latent_std + self.latent_mean))
+        return DecoderOutput(sample=self.pixels_of(self.raw(z)))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the model as diffusers does, in `model/`, and what is ours in `space.json`."""

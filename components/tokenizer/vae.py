@@ -19,6 +19,7 @@ from components.tokenizer.blocks import Block, Mlp, patchify, positions, to_map,
 from components.tokenizer.encoders import VisionEncoder
 from components.tokenizer.options import PixelDecoderOptions
 from components.tokenizer.pixel_decoders import build_pixel_decoder
+from components.tokenizer.standardised import Scaling, StandardisedLatents
 
 EXACT = -30.0  # log-variance of a posterior that is a point
 
@@ -67,7 +68,7 @@ class SemanticDecoder(nn.Module):
         return hidden
 
 
-class PixelSemanticVAE(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class PixelSemanticVAE(StandardisedLatents, ModelMixin, ConfigMixin):  # type: ignore[misc]
     """An encoder, a bottleneck `channels` wide (None: the features themselves), and a decoder for each of both worlds.
 
     `scaling` is {mean, std}, one number per latent channel; None until the latents have been measured. Pictures are
@@ -79,8 +80,6 @@ class PixelSemanticVAE(ModelMixin, ConfigMixin):  # type: ignore[misc]
     semantic_decoder: SemanticDecoder
     patch_skip: nn.Linear | None
     pixel_decoder: Any
-    latent_mean: Tensor
-    latent_std: Tensor
 
     @register_to_config
     def __init__(
@@ -94,7 +93,7 @@ class PixelSemanticVAE(ModelMixin, ConfigMixin):  # type: ignore[misc]
         pixel_source: str = "latent",
         linear_path: bool = False,
         space: str = "ps_vae",
-        scaling: dict[str, list[float]] | None = None,
+        scaling: Scaling | None = None,
     ) -> None:
         super().__init__()
         self.encoder = VisionEncoder.from_spec(encoder_spec)
@@ -110,9 +109,7 @@ class PixelSemanticVAE(ModelMixin, ConfigMixin):  # type: ignore[misc]
         read = width if pixel_source == "features" else self.channels
         options = PixelDecoderOptions(**{**pixel_options, "multiples": tuple(pixel_options["multiples"])})
         self.pixel_decoder = build_pixel_decoder(read, self.grid, image_size, options)
-        self.register_buffer("latent_mean", torch.zeros(1, self.channels, 1, 1), persistent=False)
-        self.register_buffer("latent_std", torch.ones(1, self.channels, 1, 1), persistent=False)
-        self._apply_scaling(scaling)
+        self.register_statistics(self.channels, scaling)
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -121,16 +118,7 @@ class PixelSemanticVAE(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def set_scaling(self, mean: Tensor, std: Tensor) -> None:
         """Standardise latents by these statistics of the raw latent, `[C]` each, from now on and in the saved config."""
-        if not bool((std > 0).all()):
-            raise ValueError("a latent channel has no spread, so it cannot be standardised: a dead channel.")
-        scaling = {"mean": mean.double().tolist(), "std": std.double().tolist()}
-        self.register_to_config(scaling=scaling)
-        self._apply_scaling(scaling)
-
-    def _apply_scaling(self, scaling: dict[str, list[float]] | None) -> None:
-        if scaling:
-            self.latent_mean.copy_(torch.tensor(scaling["mean"]).view(1, -1, 1, 1))
-            self.latent_std.copy_(torch.tensor(scaling["std"]).view(1, -1, 1, 1))
+        self.register_to_config(scaling=self.keep_statistics(mean, std))
 
     # Raw latents: for training the tokenizer itself.
 
@@ -148,10 +136,10 @@ class PixelSemanticVAE(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Return the features `[B, N, D]` that a raw latent holds."""
         return self.semantic_decoder(to_tokens(raw)) if self.bottleneck else to_tokens(raw)
 
-    def pixels_of(self, raw: Tensor, features: Tensor | None = None) -> Tensor:
+    def pixels_of(self, raw: Tensor) -> Tensor:
         """Return the picture of a raw latent."""
         if self.reads == "features":
-            raw = to_map(self.features_of(raw) if features is None else features, self.grid)
+            raw = to_map(self.features_of(raw), self.grid)
         return self.pixel_decoder(raw)
 
     # Standardised latents: for everyone else.
@@ -159,15 +147,12 @@ class PixelSemanticVAE(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def encode(self, x: Tensor, return_dict: bool = True) -> AutoencoderKLOutput | tuple[DiagonalGaussianDistribution]:
         """Return the posterior over the standardised latent of pictures."""
         mean, log_variance = self.moments(x, self.encoder(x))
-        parameters = torch.cat(
-            [(mean - self.latent_mean) / self.latent_std, log_variance - 2 * self.latent_std.log()], dim=1
-        )
-        posterior = DiagonalGaussianDistribution(parameters)
+        posterior = self.standardised(mean, log_variance)
         return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
 
     def decode(self, z: Tensor, return_dict: bool = True) -> DecoderOutput | tuple[Tensor]:
         """Return pictures of standardised latents."""
-        sample = self.pixels_of(z * self.latent_std + self.latent_mean)
+        sample = self.pixels_of(self.raw(z))
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
     def features(self, x: Tensor) -> Tensor:
@@ -176,7 +161,7 @@ class PixelSemanticVAE(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def decode_features(self, z: Tensor) -> Tensor:
         """Return the features `[B, N, D]` that standardised latents hold."""
-        return self.features_of(z * self.latent_std + self.latent_mean)
+        return self.features_of(self.raw(z))
 
     def forward(self, x: Tensor) -> DecoderOutput | tuple[Tensor]:
         """Reconstruct pictures from the mean of their latents."""

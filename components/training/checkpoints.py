@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +82,6 @@ def read_state(path: Path) -> dict[str, Any]:
     except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no whole checkpoint: {error!r}.") from error
     return dict(state)
-
-
-def write_aside(checkpoints: Checkpoints, step: int, write: Callable[[Path], None]) -> None:
-    """Let `write` fill the folder aside of a step."""
-    aside = checkpoints.aside(step)
-    aside.mkdir(parents=True, exist_ok=True)
-    write(aside)
 
 
 def _sha256(path: Path) -> str:

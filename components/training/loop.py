@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from components.training.checkpoints import Checkpoints, read_state
+from components.training.checkpoints import Checkpoints
 from components.training.ema import WeightAverage
 from components.training.engine import (
     build_engine,
@@ -284,12 +284,6 @@ def check_resumable(state: dict[str, Any], now: dict[str, Any], path: Path) -> N
         raise TrainingFailed(
             f"{path} was written with {name}={state.get(name)}, and it is {value} now: start the stage anew with --force."
         )
-
-
-def resumable_step(folder: Path) -> int:
-    """Step of the newest whole checkpoint of a run, 0 where there is none."""
-    found = Checkpoints(folder, 1).latest()
-    return int(read_state(found[0])["step"]) if found else 0
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:

@@ -224,6 +224,23 @@ class Config(Section):
                     f"encoder.small.patch is {patch}: it must divide the encoder's pictures ({side} pixels), and its grid "
                     f"image_size ({self.image_size})."
                 )
+        model = self.tokenizer.model
+        if model.pixel_channels and model.space in ("ps_vae", "p_vae"):
+            wanted = (self.tokenizer.pixel_decoder.kind, model.semantic_kind, model.pixel_source)
+            if wanted != ("patch", "transformer", "latent"):
+                raise ValueError(
+                    f"tokenizer.model.pixel_channels is {model.pixel_channels}: the start from patch PCA needs pixel_decoder.kind=patch, "
+                    f"semantic_kind=transformer and pixel_source=latent, not {', '.join(wanted)}. Set pixel_channels to 0 for the others."
+                )
+        for name, training, losses in (
+            ("semantic", self.tokenizer.semantic, self.tokenizer.semantic_losses),
+            ("training", self.tokenizer.training, self.tokenizer.losses),
+        ):
+            if training.zero_stage == 3 and losses.gan > 0 and losses.gan_start < 1:
+                raise ValueError(
+                    f"tokenizer.{name}.zero_stage is 3, which splits the layer at which the GAN's weight is measured. "
+                    "Use zero_stage 0 to 2, or set its gan to 0."
+                )
         if self.cluster.address and self.cluster.num_cpus:
             raise ValueError(
                 "cluster.num_cpus is for a local Ray only, and cluster.address names a running cluster. Set one of them to null."

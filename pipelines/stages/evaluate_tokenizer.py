@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.pictures import Pictures
-from pipelines.spaces import WITH_ENCODER, load_image_text, load_space, picture_limits
+from pipelines.spaces import WITH_ENCODER, load_image_text, load_space
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
 
 GRID = 8  # pictures on the grid
@@ -46,7 +46,7 @@ def evaluate(context: ShardContext) -> ShardResult:
     pictures = {
         held_out: Pictures(
             context.store, inputs["index"], context.scratch, ("picture", "target"), held_out, config.image_size,
-            picture_limits(config),
+            config.measure.limits,
         )
         for held_out in (True, False)
     }  # fmt: skip
@@ -263,8 +263,9 @@ class Judge:
             latent = self.tokenizer.encode(pictures).latent_dist.mode()
             noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(self.seed % 2**63))
             sigma = self.settings.noise
+            deviation = latent.std((0, 2, 3), keepdim=True)
             rows = [("original", pictures)]
-            for label, z in (("decoded", latent), (f"noise {sigma:g}", latent + sigma * noise)):
+            for label, z in (("decoded", latent), (f"noise {sigma:g}", latent + sigma * deviation * noise)):
                 rows.append((label, self.tokenizer.decode(z).sample.float().clamp(-1, 1)))
         reconstruction_grid([(label, (p + 1) / 2) for label, p in rows]).save(path)
 

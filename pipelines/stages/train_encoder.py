@@ -9,16 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipelines.pictures import CaptionSource, Pictures
+from pipelines.pictures import CaptionSource
+from pipelines.spaces import training_pictures
 from pipelines.stage import StageContext
-from pipelines.training_stage import BuildContext, Built, train_in_workers, training_metrics
+from pipelines.training_stage import BuildContext, Built, train_in_workers
 
 
 def run(context: StageContext) -> None:
     """Train, and report how long and how fast."""
-    samples = context.inputs["index"].manifest.metrics["index"]["train"]
-    record = train_in_workers(context, "pipelines.stages.train_encoder:build", samples)
-    context.metrics["training"] = {"encoder": training_metrics(context, record)}
+    train_in_workers(context, "pipelines.stages.train_encoder:build", "encoder")
 
 
 class EncoderTask:
@@ -55,20 +54,15 @@ def build(context: BuildContext) -> Built:
     from components.tokenizer.blocks import Block
     from components.tokenizer.encoders import VisionEncoder
     from components.tokenizer.image_text import ImageTextModel, Vocabulary, save_image_text, small_encoder
-    from pipelines.spaces import picture_limits
 
     settings = context.config.encoder
-    side = context.config.image_size
-    pictures = Pictures(
-        context.store, context.inputs["index"], context.scratch, ("picture", "target"), False, side,
-        picture_limits(context.config), context.config.execution.cache_bytes, context.threads,
-    )  # fmt: skip
+    pictures = training_pictures(context, held_out=False)
     vocabulary = Vocabulary.of(caption for caption in pictures.rows["caption"] if caption)
     torch.manual_seed(context.seed % 2**63)
     if settings.path:
         encoder = VisionEncoder.load(settings.path, settings.size, settings.revision).requires_grad_(False)
     else:
-        encoder = small_encoder(settings.small, settings.size or side)
+        encoder = small_encoder(settings.small, settings.size or context.config.image_size)
     model = ImageTextModel(encoder, len(vocabulary), settings.small)
     options = settings.training
     length = settings.small.max_words

@@ -5,17 +5,15 @@ Artifact: `model/` (a diffusers folder), `samples/`, `curve.jsonl`.
 
 from __future__ import annotations
 
-from pipelines.spaces import fresh_space, load_image_text, perceptual
+from pipelines.spaces import fresh_space, load_image_text, perceptual, training_pictures
 from pipelines.stage import StageContext
-from pipelines.stages.train_tokenizer import TokenizerTask, save_space, tokenizer_pictures
-from pipelines.training_stage import BuildContext, Built, train_in_workers, training_metrics
+from pipelines.stages.train_tokenizer import TokenizerTask, save_space
+from pipelines.training_stage import BuildContext, Built, train_in_workers
 
 
 def run(context: StageContext) -> None:
     """Train stage 1."""
-    samples = context.inputs["index"].manifest.metrics["index"]["train"]
-    record = train_in_workers(context, "pipelines.stages.train_semantic:build", samples)
-    context.metrics["training"] = {"semantic": training_metrics(context, record)}
+    train_in_workers(context, "pipelines.stages.train_semantic:build", "semantic")
 
 
 def build(context: BuildContext) -> Built:
@@ -27,13 +25,12 @@ def build(context: BuildContext) -> Built:
     image_text, _ = load_image_text(context.store, context.inputs["train_encoder"], context.scratch)
     torch.manual_seed(context.seed % 2**63)
     model = fresh_space(context.config, image_text.encoder, "s_vae")
-    pictures = tokenizer_pictures(context, held_out=False)
-    options = context.config.tokenizer.semantic
-    # The decoder here only shows what the semantic latent holds: no perceptual loss, no noise, no GAN.
+    pictures = training_pictures(context, held_out=False)
+    options, losses = context.config.tokenizer.semantic, context.config.tokenizer.semantic_losses
+    # The decoder here shows what the semantic latent holds; noise on the latent is stage 2's.
     task = TokenizerTask(
-        model, image_text.encoder, "s_vae", context.config.tokenizer.semantic_losses, 0.0,
-        perceptual(context.config, image_text.encoder) if context.config.tokenizer.semantic_losses.perceptual else None,
-        tokenizer_pictures(context, held_out=True), with_critic=False,
+        model, image_text.encoder, "s_vae", losses, 0.0, perceptual(context.config, losses, image_text.encoder),
+        training_pictures(context, held_out=True),
     )  # fmt: skip
     source = PictureSource(pictures, options.batch, context.seed, context.rank, context.world)
-    return Built(task, source, options, lambda folder: save_space(model, pictures, folder))
+    return Built(task, source, options, lambda folder: save_space(model, pictures, folder, scale=False))

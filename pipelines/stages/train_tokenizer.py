@@ -20,10 +20,10 @@ from pipelines.spaces import (
     load_image_text,
     load_space,
     perceptual,
-    picture_limits,
+    training_pictures,
 )
 from pipelines.stage import StageContext
-from pipelines.training_stage import BuildContext, Built, train_in_workers, training_metrics
+from pipelines.training_stage import BuildContext, Built, train_in_workers
 
 SCALING_PICTURES = 2048  # pictures from which latent statistics and the warm start are measured
 SAMPLE_PICTURES = 8
@@ -31,17 +31,7 @@ SAMPLE_PICTURES = 8
 
 def run(context: StageContext) -> None:
     """Train the chosen space."""
-    samples = context.inputs["index"].manifest.metrics["index"]["train"]
-    record = train_in_workers(context, "pipelines.stages.train_tokenizer:build", samples)
-    context.metrics["training"] = {"tokenizer": training_metrics(context, record)}
-
-
-def tokenizer_pictures(context: BuildContext, held_out: bool) -> Pictures:
-    """The pictures a tokenizer sees: curated ones and the results of edits, from one side of the split."""
-    return Pictures(
-        context.store, context.inputs["index"], context.scratch, ("picture", "target"), held_out,
-        context.config.image_size, picture_limits(context.config), context.config.execution.cache_bytes, context.threads,
-    )  # fmt: skip
+    train_in_workers(context, "pipelines.stages.train_tokenizer:build", "tokenizer")
 
 
 class TokenizerTask:
@@ -56,7 +46,6 @@ class TokenizerTask:
         noise: float,
         distance: Any,
         held_out: Pictures,
-        with_critic: bool,
         freeze_encoder: bool = False,
     ) -> None:
         from components.tokenizer.blocks import Block
@@ -69,7 +58,7 @@ class TokenizerTask:
         self.module: Any = TokenizerObjective(
             model, copy.deepcopy(teacher) if teacher is not None else None, switches, losses, noise, distance
         )
-        self.critic: Any = PatchCritic() if with_critic else None
+        self.critic: Any = PatchCritic() if losses.gan > 0 and losses.gan_start < 1 else None
         self.critic_from = losses.gan_start
         self.blocks = (Block,)
         self._model, self._held_out = model, held_out
@@ -120,7 +109,7 @@ def build(context: BuildContext) -> Built:
 
     config, settings = context.config, context.config.tokenizer
     space = settings.model.space
-    pictures = tokenizer_pictures(context, held_out=False)
+    pictures = training_pictures(context, held_out=False)
     image_text, _ = load_image_text(context.store, context.inputs["train_encoder"], context.scratch)
     torch.manual_seed(context.seed % 2**63)
     options = settings.training
@@ -146,10 +135,10 @@ def build(context: BuildContext) -> Built:
     if options.steps == 0:
         task: Any = None
     else:
-        with_critic = settings.losses.gan > 0 and settings.losses.gan_start < 1
         task = TokenizerTask(
-            model, encoder if space in WITH_ENCODER else None, "s_vae_pixels" if space == "s_vae" else space, settings.losses, settings.model.latent_noise,
-            perceptual(config, encoder), tokenizer_pictures(context, held_out=True), with_critic, settings.model.freeze_encoder,
+            model, encoder if space in WITH_ENCODER else None, "s_vae_pixels" if space == "s_vae" else space,
+            settings.losses, settings.model.latent_noise, perceptual(config, settings.losses, encoder),
+            training_pictures(context, held_out=True), settings.model.freeze_encoder,
         )  # fmt: skip
     source = PictureSource(pictures, options.batch, context.seed, context.rank, context.world)
     return Built(task, source, options, lambda folder: save_space(model, pictures, folder, settings.model.scaling))

@@ -22,12 +22,11 @@ from components.data.records import Record, write_records
 from components.scenes.options import SceneOptions
 from components.scenes.render import render
 from components.scenes.scene import sample_scene
-from components.tokenizer.image_text import small_encoder
-from components.tokenizer.vae import PixelSemanticVAE
 from pipelines.config.compose import compose_config
 from pipelines.stage import ShardContext, ShardTask
 from pipelines.stages import encode_latents
 from pipelines.store import Store
+from tests.benchmarks.demo_space import demo_space
 
 DINOV2_S = [
     "image_size=224", "encoder.small.width=384", "encoder.small.depth=12", "encoder.small.heads=6", "encoder.small.patch=14",
@@ -44,13 +43,7 @@ def main() -> None:
 def compare(name: str, overrides: list[str], samples: int, rounds: int) -> None:
     """Run both in turns."""
     config = compose_config(overrides)
-    torch.manual_seed(0)
-    encoder = small_encoder(config.encoder.small, config.image_size)
-    settings = config.tokenizer
-    model = PixelSemanticVAE(
-        encoder.spec, config.image_size, settings.model.channels, dataclasses.asdict(settings.pixel_decoder),
-        settings.model.semantic_depth, linear_path=True,
-    ).eval()  # fmt: skip
+    model = demo_space(config)[1].eval()
     pictures = [
         render(sample_scene(SceneOptions(size=config.image_size), np.random.default_rng(i)), config.image_size)
         for i in range(samples)

@@ -60,6 +60,16 @@ def test_the_preset_says_only_what_differs():
         (["source=urls"], "source.path: must be given"),
         (["curate.min_words=5", "curate.max_words=2"], "every caption would be dropped"),
         (["source.kind=movies"], "source"),
+        (["tokenizer.pixel_decoder.kind=conv"], "the start from patch PCA needs pixel_decoder.kind=patch"),
+        (
+            [
+                "tokenizer.training.zero_stage=3",
+                "tokenizer.training.optimizer.kind=adamw",
+                "tokenizer.losses.gan=1",
+                "tokenizer.losses.gan_start=0.5",
+            ],
+            "tokenizer.training.zero_stage is 3, which splits",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_key_and_origin(overrides, words):
