@@ -68,6 +68,7 @@ def train_in_workers(context: StageContext, builder: str, name: str) -> None:
     if record is None:
         _run_trainer(context, builder, context.inputs["index"].manifest.metrics["index"]["train"])
         record = context.work.records()[RECORD]
+    context.work.store.remove_tree(f"{context.work.path}/checkpoints")  # of use only until the result is whole
     data = json_bytes(asdict(record))
     context.outputs += [*record.files, FileEntry(f"records/{RECORD}.json", len(data), hashlib.sha256(data).hexdigest())]
     context.counts.update(record.counts)

@@ -82,6 +82,19 @@ def processes(needle: str) -> list[int]:
     return found
 
 
+def workers(pixsem: Pixsem, title: str) -> list[int]:
+    """Return the Ray workers of a run that do what their title says."""
+    found = []
+    for pid in processes(str(pixsem.folder)):
+        try:
+            doing = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if doing.startswith(title.encode()):
+            found.append(pid)
+    return found
+
+
 def kill(pids: list[int]) -> None:
     """Kill processes with no chance to tidy up."""
     for pid in pids:

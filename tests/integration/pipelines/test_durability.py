@@ -7,29 +7,15 @@ import os
 import shutil
 import signal
 import sqlite3
-from pathlib import Path
 
 import pytest
-from conftest import SMALL, Pixsem, kill, processes, wait_for
+from conftest import SMALL, Pixsem, kill, processes, wait_for, workers
 
 pytestmark = pytest.mark.integration
 
 
 def records(pixsem: Pixsem) -> list:
     return list(pixsem.store.glob("work/*/*/records/*.json"))
-
-
-def workers(pixsem: Pixsem, title: str) -> list[int]:
-    """Return the Ray workers of a run that do what their title says."""
-    found = []
-    for pid in processes(str(pixsem.folder)):
-        try:
-            doing = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if doing.startswith(title.encode()):
-            found.append(pid)
-    return found
 
 
 @pytest.mark.parametrize("moment", ["first shard", pytest.param("first artifact", marks=pytest.mark.slow)])

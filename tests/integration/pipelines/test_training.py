@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 
 import pytest
-from conftest import kill, processes, wait_for
+from conftest import kill, processes, wait_for, workers
 
 pytestmark = [
     pytest.mark.integration,
@@ -52,3 +53,23 @@ def test_training_stopped_by_sigterm_and_killed_ends_as_training_that_was_not(co
     curve = next(copy.store.glob("artifacts/train_encoder/*/curve.jsonl")).read_text().splitlines()
     assert [json.loads(line)["step"] for line in curve] == list(range(20, 401, 20))
     assert not list(copy.store.glob("artifacts/train_encoder/*/checkpoints"))
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_lost_or_preempted_training_worker_is_replaced_and_nothing_differs(copy, number):
+    settings = [*LONG, "--until", "train_encoder"]
+    driver = copy.start("run", *settings)
+    wait_for(lambda: checkpoints(copy))
+    hit = workers(copy, "ray::RayTrainWorker")
+    assert hit
+    for pid in hit:
+        os.kill(pid, number)
+    said = driver.communicate(timeout=300)
+    assert driver.returncode == 0, said
+    log = next(copy.store.glob("runs/*/logs/train_encoder.log")).read_text()
+    assert ("told to stop" in log) == (number == signal.SIGTERM), log
+    (interrupted,) = [d for name, d in copy.digests().items() if name.startswith("train_encoder/")]
+    copy("run", *settings, "--force", "train_encoder")
+    (whole,) = [d for name, d in copy.digests().items() if name.startswith("train_encoder/")]
+    assert interrupted == whole
