@@ -47,3 +47,8 @@ def evaluation_files(config: Config, store: Store) -> dict[str, str]:
 def image_text_files(config: Config, store: Store) -> dict[str, str]:
     """The files of the model that compares images with captions."""
     return _content(config.measure.image_text, store)
+
+
+def backbone_files(config: Config, store: Store) -> dict[str, str]:
+    """The pretrained decoder's files, where it is a folder."""
+    return _content(config.generator.backbone, store)

@@ -25,13 +25,14 @@ from pipelines.artifacts import Artifact, FileEntry, Manifest, ShardRecord, Work
 from pipelines.config.schema import Config
 from pipelines.errors import Stopped, StoreError, UserError, one_line
 from pipelines.runs import stop_requested
-from pipelines.stage import StageContext, derive_seed, load_function, publish
+from pipelines.stage import StageContext, derive_seed, fetched, load_function, publish
 from pipelines.stage_task import ProgressWriter
 from pipelines.store import Store, json_bytes, sha256_file
 
 RECORD = "train"
 CURVE = "curve.jsonl"
 FAILURE = "failure.json"  # of the attempt that goes on: what a worker says of its own error
+LOOKS = ("samples", "snapshots")  # folders of what a task writes as training goes on
 STOP_POLL = 0.5  # seconds between looks for a stop
 
 
@@ -43,6 +44,7 @@ class Built:
     source: Any
     options: Any  # TrainingOptions
     save: Callable[[Path], dict[str, Any]]  # writes the result's files into a folder; returns metrics
+    samples: int | None = None  # that there are to train on; None: the index's
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def train_in_workers(context: StageContext, builder: str, name: str) -> None:
     rates: dict[str, Any] = {}
     if context.work.store.exists(live):
         last = json.loads(context.work.store.read_bytes(live).decode().splitlines()[-1])
-        rates = {rate: last[rate] for rate in ("samples_per_second", "flops_utilisation") if rate in last}
+        rates = {rate: last[rate] for rate in ("samples_per_second", "flops_utilisation", "data_wait") if rate in last}
     context.metrics["training"] = {name: {**record.metrics, **rates}}
 
 
@@ -219,8 +221,8 @@ def train_here(args: dict[str, Any], rank: int, world: int, device: Any) -> None
         if curve is not None:
             hooks.log = curve.log
             hooks.saved = checkpoints.saved
-            if store.is_local:
-                hooks.sample = lambda step: store.local(f"{work.path}/samples/step-{step:08d}.png")
+            hooks.look = lambda step: Path(tempfile.mkdtemp(dir=folder))
+            hooks.looked = lambda made: publish_tree(work, made)
         result = Result(0, True)  # a space that is only measured
         if built.task is not None:
             result = train(
@@ -232,17 +234,26 @@ def train_here(args: dict[str, Any], rank: int, world: int, device: Any) -> None
             out.mkdir()
             metrics = built.save(out)
             (out / CURVE).write_bytes(curve.text())
-            _publish(store, work, out, args["samples"], {**metrics, "steps": result.step})
+            samples = args["samples"] if built.samples is None else built.samples
+            _publish(store, work, out, samples, {**metrics, "steps": result.step})
 
 
 def _publish(store: Store, work: Work, out: Path, samples: int, metrics: dict[str, Any]) -> None:
-    files = [publish(work, path, path.relative_to(out).as_posix()) for path in sorted(out.rglob("*")) if path.is_file()]
-    if store.is_local:  # sample grids lie where they belong already
-        grids = sorted(store.local(f"{work.path}/samples").glob("*.png"))
-        files += [FileEntry(f"samples/{path.name}", path.stat().st_size, sha256_file(path)) for path in grids]
+    files = publish_tree(work, out)
+    for kind in LOOKS:  # they lie where they belong already
+        for name in sorted(store.files(f"{work.path}/{kind}")):
+            with fetched(store, f"{work.path}/{kind}/{name}") as path:
+                files.append(FileEntry(f"{kind}/{name}", path.stat().st_size, sha256_file(path)))
     counts = {"input": samples, "kept": samples, "dropped": 0, "failed": 0}
     record = ShardRecord(RECORD, files, counts, metrics)
     store.write_json(f"{work.path}/records/{RECORD}.json", dataclasses.asdict(record))
+
+
+def publish_tree(work: Work, folder: Path) -> list[FileEntry]:
+    """Put every file of a local folder into the stage's work, in its place there, and return their entries."""
+    return [
+        publish(work, path, path.relative_to(folder).as_posix()) for path in sorted(folder.rglob("*")) if path.is_file()
+    ]
 
 
 class StopLook:
@@ -264,7 +275,7 @@ class StopLook:
 class Curve:
     """The run's figures by step. What depends on the data alone goes into the artifact, rates go to the run and to the eye."""
 
-    RATES = ("samples_per_second", "seconds_left", "flops_utilisation")  # of this machine at this moment
+    RATES = ("samples_per_second", "seconds_left", "flops_utilisation", "data_wait")  # of this machine at this moment
 
     def __init__(self, store: Store, work: Work, args: dict[str, Any], steps: int) -> None:
         self._store, self._path, self._steps = store, f"{work.path}/{CURVE}", steps

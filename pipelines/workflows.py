@@ -7,6 +7,13 @@ import dataclasses
 from pipelines.errors import UserError, nearest
 from pipelines.stage import Stage
 
+TRAINS_GENERATOR = (
+    "generator.flow",
+    "generator.max_text_tokens",
+    "generator.validation_samples",
+    "generator.snapshots",
+)
+
 
 def build_workflow(space: str = "ps_vae") -> list[Stage]:
     """Return the stages that a latent space asks for, each after its inputs."""
@@ -122,6 +129,33 @@ def _stages() -> list[Stage]:
             config=("measure.limits", "image_size", "latents"),
             inputs=("curate", "synthesize_edits", "train_tokenizer"),
             summary="every sample and edit pair as latents in Arrow shards",
+        ),
+        Stage(
+            name="train_generator",
+            version="1",
+            function="pipelines.stages.train_generator:run",
+            external="pipelines.external:backbone_files",
+            config=(
+                "seed",
+                "generator.backbone",
+                "generator.revision",
+                "generator.small",
+                "generator.model",
+                *TRAINS_GENERATOR,
+                "generator.training",
+            ),
+            inputs=("index", "train_tokenizer", "encode_latents"),
+            trains=True,
+            summary="text-to-image by flow matching, from latents alone",
+        ),
+        Stage(
+            name="train_editor",
+            version="1",
+            function="pipelines.stages.train_editor:run",
+            config=("seed", *TRAINS_GENERATOR, "generator.editing", "generator.edit_share"),
+            inputs=("index", "train_tokenizer", "encode_latents", "train_generator"),
+            trains=True,
+            summary="the mixture with edit pairs, from the former's weights",
         ),
         Stage(
             name="evaluate_tokenizer",

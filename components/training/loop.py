@@ -9,8 +9,9 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,8 +47,8 @@ class Task(Protocol):
     critic_from: float  # share of the steps after which the critic takes part
     blocks: tuple[type[nn.Module], ...]  # classes that activation checkpointing recomputes
 
-    def sample(self, path: Path) -> None:
-        """Write a picture of how far the model is."""
+    def look(self, step: int, folder: Path) -> dict[str, float]:
+        """Write pictures of how far the averaged weights are, below `folder`; return figures on held-out samples."""
 
 
 class Source(Protocol):
@@ -75,7 +76,8 @@ class Hooks:
     """What hears of a run."""
 
     log: Callable[[int, dict[str, float]], None] = lambda step, figures: None
-    sample: Callable[[int], Path | None] = lambda step: None
+    look: Callable[[int], Path | None] = lambda step: None  # the folder that the task's look may write into
+    looked: Callable[[Path], object] = lambda folder: None
     should_stop: Callable[[], bool] = lambda: False
     saved: Callable[[Path], None] = lambda path: None
 
@@ -139,15 +141,18 @@ class _Run:
             waiting = ahead.submit(source.batch, first) if first < options.steps else None
             for step in range(first, options.steps):
                 assert waiting is not None
-                batch, keys = waiting.result()
+                with meter.waiting():
+                    batch, keys = waiting.result()
                 if step + 1 < options.steps:
                     waiting = ahead.submit(source.batch, step + 1)  # while this one is worked on
                 figures = self._step(step, batch, keys, meter)
                 done = step + 1
-                if self.place.rank == 0 and (done % options.log_every == 0 or done == options.steps):
-                    self.hooks.log(done, meter.figures(done, figures))
-                if options.sample_every and done % options.sample_every == 0:
-                    self._sample(done)
+                looked: dict[str, float] = {}
+                if options.sample_every and (done % options.sample_every == 0 or done == options.steps):
+                    with meter.paused():
+                        looked = self._look(done)
+                if self.place.rank == 0 and (done % options.log_every == 0 or done == options.steps or looked):
+                    self.hooks.log(done, meter.figures(done, figures) | looked)
                 stop = self._agree(self.hooks.should_stop())
                 if stop or done % options.checkpoint_every == 0 or done == options.steps:
                     self.save(done)
@@ -217,14 +222,19 @@ class _Run:
         torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
         return bool(flag.item())
 
-    def _sample(self, step: int) -> None:
-        path = self.hooks.sample(step) if self.average is not None else None
-        if path is None or self.average is None or self.options.zero_stage == 3:
-            return
+    def _look(self, step: int) -> dict[str, float]:
+        """The task's own look at the averaged weights. ZeRO 3 splits the weights, so there is none."""
+        if self.average is None or self.options.zero_stage == 3:
+            return {}
+        folder = self.hooks.look(step)
+        if folder is None:
+            return {}
         self.task.module.eval()
-        with self.average.applied(), torch.no_grad(), torch.random.fork_rng():
-            self.task.sample(path)
+        with self.average.applied(), torch.no_grad(), torch.random.fork_rng(), attention_kernels(self.place.device):
+            figures = self.task.look(step, folder)
         self.task.module.train()
+        self.hooks.looked(folder)
+        return figures
 
     def save(self, step: int) -> None:
         """Write a checkpoint; every rank calls it."""
@@ -312,13 +322,12 @@ class Meter:
         self._flops: float | None = None
         self._started: float | None = None
         self._samples = 0
+        self._waited = 0.0
         self._counter: Any = None
         self._peak = matrix_rate(place.device, choose_precision(options.precision, place.device))
 
     def counting(self) -> Any:
         """Count the FLOPs of the first step's passes, forward and backward."""
-        from contextlib import nullcontext
-
         from torch.utils.flop_counter import FlopCounterMode
 
         if self._flops is not None:
@@ -327,21 +336,40 @@ class Meter:
         self._flops = 0.0
         return self._counter
 
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time of a block as spent waiting for data."""
+        started = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - started
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time of a block out of the rates."""
+        started = time.perf_counter()
+        yield
+        if self._started is not None:
+            self._started += time.perf_counter() - started
+
     def add(self, samples: int) -> None:
         """Hear that a step is done; the first one, with its set-up, sets no rate."""
         if self._started is None:
             if self._counter is not None:
                 self._flops = float(self._counter.get_total_flops()) * self._options.accumulate
             self._started = time.perf_counter()
+            self._waited = 0.0
         else:
             self._samples += samples
 
     def figures(self, done: int, figures: dict[str, Tensor]) -> dict[str, float]:
         """Return a step's figures as numbers, with the rates since the first step of this process."""
         values = {name: float(value) for name, value in figures.items()}
+        values["samples"] = done * self._options.batch
         if self._started is None or not self._samples:
             return values
-        rate = self._samples / (time.perf_counter() - self._started)
+        passed = time.perf_counter() - self._started
+        rate = self._samples / passed
+        values["data_wait"] = self._waited / passed
         values["samples_per_second"] = rate
         values["seconds_left"] = (self._options.steps - done) * self._options.batch / rate
         if self._flops:

@@ -22,8 +22,12 @@ def learning_rate(step: int, steps: int, options: OptimizerOptions) -> float:
 
 
 def is_matrix(name: str, parameter: nn.Parameter, module: nn.Module | None) -> bool:
-    """True for hidden matrices, which Muon updates; embeddings, convolutions, norms and biases are AdamW's."""
-    return parameter.ndim == 2 and isinstance(module, nn.Linear) and name.endswith("weight")
+    """True for hidden matrices, which Muon updates; embeddings, convolutions, norms and biases are AdamW's.
+
+    So are the layers that a module marks with `outer = True`: first, last and zero-initialised ones, which Muon's steps of one size move too slowly.
+    """
+    hidden = isinstance(module, nn.Linear) and not getattr(module, "outer", False)
+    return parameter.ndim == 2 and hidden and name.endswith("weight")
 
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

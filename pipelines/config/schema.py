@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from components.curation.editing.options import EditOptions
 from components.curation.options import CurationRules, FaultOptions, ImageLimits
 from components.data.options import DownloadOptions, FolderOptions, ShardLimits, UrlListOptions
+from components.generator.options import FlowOptions, FusionOptions, SmallBackboneOptions
 from components.scenes.options import SceneOptions
 from components.tokenizer.options import LossOptions, PixelDecoderOptions, SmallEncoderOptions, TokenizerOptions
 from components.training.options import TrainingOptions
@@ -121,6 +122,26 @@ class EvaluateTokenizerSection(Section):
     inception: str | None  # TorchScript file of Inception's 2015 weights; only then there is an rfid
 
 
+class GeneratorSection(Section):
+    """The deep-fusion transformer: what it is made of, how it is trained, how it samples."""
+
+    backbone: str | None  # hub id or folder of a Qwen2 or Qwen3 decoder; null: a small random one
+    revision: str | None  # of a hub id
+    small: SmallBackboneOptions
+    model: FusionOptions
+    flow: FlowOptions
+    max_text_tokens: Annotated[int, Field(ge=1)]  # longer texts are cut
+    training: TrainingOptions  # text-to-image
+    editing: TrainingOptions  # the mixture with edits, from the former's weights
+    edit_share: Annotated[float, Field(ge=0, le=1)]  # of the mixture
+    validation_samples: Annotated[int, Field(ge=1)]  # held-out latents in the validation loss
+    snapshots: Annotated[int, Field(ge=0)]  # kept weights of each training, for convergence
+    guidance_scale: Annotated[float, Field(ge=0)]
+    image_guidance_scale: Annotated[float, Field(ge=0)]
+    sampling_steps: Annotated[int, Field(ge=1)]
+    sampling_shift: Annotated[float, Field(gt=0)]
+
+
 class Resources(Section):
     """What one shard task of a stage asks Ray for."""
 
@@ -146,6 +167,8 @@ class TrainingStages(Section):
     train_encoder: TrainingResources
     train_semantic: TrainingResources
     train_tokenizer: TrainingResources
+    train_generator: TrainingResources
+    train_editor: TrainingResources
 
 
 class StageResources(Section):
@@ -204,6 +227,7 @@ class Config(Section):
     encoder: EncoderSection
     tokenizer: TokenizerSection
     latents: LatentsSection
+    generator: GeneratorSection
     evaluate_tokenizer: EvaluateTokenizerSection
     execution: ExecutionSection
     cluster: ClusterSection

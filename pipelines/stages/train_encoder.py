@@ -43,8 +43,9 @@ class EncoderTask:
         self.module: Any = Objective()
         self.blocks = blocks
 
-    def sample(self, path: Path) -> None:
-        """There is no picture of an encoder."""
+    def look(self, step: int, folder: Path) -> dict[str, float]:
+        """Nothing to see."""
+        return {}
 
 
 def build(context: BuildContext) -> Built:

@@ -63,7 +63,7 @@ class TokenizerTask:
         self.blocks = (Block,)
         self._model, self._held_out = model, held_out
 
-    def sample(self, path: Path) -> None:
+    def look(self, step: int, folder: Path) -> dict[str, float]:
         """Write originals above their reconstructions."""
         import torch
 
@@ -76,9 +76,11 @@ class TokenizerTask:
         model = self._model
         features = model.encoder(pictures) if hasattr(model, "features_of") else None
         decoded = model.pixels_of(model.moments(pictures, features)[0]).float().clamp(-1, 1)
+        path = folder / "samples" / f"step-{step:08d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = [("original", (pictures.cpu() + 1) / 2), ("decoded", (decoded.cpu() + 1) / 2)]
         reconstruction_grid(rows).save(path)
+        return {}
 
 
 def first_pictures(pictures: Pictures, count: int = SCALING_PICTURES) -> Iterator[Any]:

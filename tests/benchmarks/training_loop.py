@@ -50,8 +50,9 @@ class Job:
         losses = dataclasses.replace(settings.losses, perceptual=0.0)
         self.module = TokenizerObjective(model, encoder, SWITCHES["ps_vae"], losses, settings.model.latent_noise, None)
 
-    def sample(self, path: Path) -> None:
-        """Nothing is sampled here."""
+    def look(self, step: int, folder: Path) -> dict[str, float]:
+        """Nothing to see."""
+        return {}
 
 
 def bare(config, source: Memory, options) -> float:

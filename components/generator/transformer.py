@@ -1,0 +1,287 @@
+"""The deep-fusion transformer: text and image latents in one sequence through a Qwen decoder (paper section 3).
+
+A diffusers model. `forward` is one pass over everything; `read` and `denoise` are the same in two parts, so that a sampler reads text and source once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel
+
+from components.generator.flow import velocity_of
+from components.generator.layers import FusionLayer, HeadLayer, KeyValue, TimeEmbedding, rms_norm
+from components.generator.options import FusionOptions, HeadOptions, SmallBackboneOptions
+from components.generator.sequence import Layout, attention_mask, lay_out
+
+KNOWN = ("qwen2", "qwen3")
+
+
+@dataclass
+class Condition:
+    """A batch's text and source as the noisy image will see them: keys and values per layer, and what of them is there."""
+
+    cache: list[KeyValue]
+    layout: Layout
+    source: Tensor | None  # [B, C, H, W], zero where there is none
+    has_source: Tensor | None  # bool [B]
+
+
+class DdtHead(nn.Module):
+    """The wide head: a fresh embedding of the noisy latent, conditioned per token on the backbone's output and the time (RAE)."""
+
+    positions: Tensor
+
+    def __init__(self, options: HeadOptions, channels: int, width: int, grid: int) -> None:
+        super().__init__()
+        self.embed = nn.Linear(channels, options.width)
+        self.condition = nn.Linear(width, options.width)
+        self.layers = nn.ModuleList([HeadLayer(options.width, options.heads) for _ in range(options.depth)])
+        self.norm = nn.RMSNorm(options.width, eps=1e-6)
+        self.modulation = nn.Linear(options.width, 2 * options.width)
+        self.out = nn.Linear(options.width, channels)
+        self.register_buffer("positions", grid_positions(grid, options.width), persistent=False)
+        for layer in (self.modulation, self.out):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        for layer in (self.modulation, self.out, self.embed):
+            layer.outer = True  # type: ignore[assignment]
+
+    def forward(self, noisy: Tensor, seen: Tensor, time: Tensor) -> Tensor:
+        """Noisy tokens `[B, N, C]`, what the backbone made of them and the time's embedding `[B, width]` to `[B, N, C]`."""
+        condition = self.condition(nn.functional.silu(seen + time[:, None]))
+        hidden = self.embed(noisy) + self.positions.to(noisy.dtype)
+        for layer in self.layers:
+            hidden = layer(hidden, condition)
+        shift, scale = self.modulation(nn.functional.silu(condition)).chunk(2, dim=-1)
+        return self.out(self.norm(hidden) * (1 + scale) + shift)
+
+
+class DeepFusionTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Predicts the velocity of noisy latents `[B, C, H, W]` from times, text and, for an edit, the source's latents.
+
+    Raises ValueError for a backbone other than Qwen2 or Qwen3.
+    """
+
+    _supports_gradient_checkpointing = False
+
+    @register_to_config
+    def __init__(self, backbone: dict[str, Any], channels: int, grid: int, options: dict[str, Any]) -> None:
+        super().__init__()
+        self.options = fusion_options(options)
+        model = AutoModel.from_config(backbone_config(backbone))
+        width = model.config.hidden_size
+        self.channels, self.grid = channels, grid
+        patch = self.options.patch
+        if grid % patch:
+            raise ValueError(f"generator.model.patch is {patch}: it must divide the latent's grid of {grid}")
+        self.side = grid // patch
+        cells = channels * patch**2
+        adaln = self.options.time == "adaln"
+        self.embed_tokens, self.norm, self.rotary = model.embed_tokens, model.norm, model.rotary_emb
+        separate = self.options.image_weights == "separate"
+        self.layers = nn.ModuleList([FusionLayer(layer, separate, width, adaln) for layer in model.layers])
+        self.start, self.end = (nn.Parameter(torch.randn(width) * 0.02) for _ in range(2))
+        self.embed_latent = nn.Linear(cells, width)
+        self.embed_source = nn.Linear(cells, width) if self.options.source == "added" else None
+        self.embed_time = TimeEmbedding(width)
+        self.register_buffer("positions", grid_positions(self.side, width), persistent=False)
+        self.head = DdtHead(self.options.head, cells, width, self.side) if self.options.head.depth else None
+        self.out = nn.Linear(width, cells) if self.head is None else None
+        self.out_modulation = nn.Linear(width, 2 * width) if adaln and self.head is None else None
+        for layer in (self.out, self.out_modulation):
+            if layer is not None:
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
+        for layer in (self.out, self.out_modulation, self.embed_latent, self.embed_source):
+            if layer is not None:
+                layer.outer = True  # type: ignore[assignment]
+
+    @classmethod
+    def from_backbone(
+        cls, path: str, revision: str | None, channels: int, grid: int, options: FusionOptions
+    ) -> DeepFusionTransformer:
+        """Return a new model around a pretrained decoder, a hub id or a folder of safetensors. ValueError where there is none."""
+        try:
+            loaded = AutoModel.from_pretrained(path, revision=revision, use_safetensors=True, dtype=torch.float32)
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(f"no decoder can be loaded from {path!r}: {str(error).splitlines()[0]}") from error
+        model = cls(loaded.config.to_dict(), channels, grid, asdict(options))
+        model.embed_tokens.load_state_dict(loaded.embed_tokens.state_dict())
+        model.norm.load_state_dict(loaded.norm.state_dict())
+        for mine, theirs in zip(model.layers, loaded.layers, strict=True):
+            mine.shared.load_state_dict(theirs.state_dict())
+            if mine.image is not None:
+                mine.image.load_state_dict(theirs.state_dict())
+        return model
+
+    @classmethod
+    def fresh(
+        cls, small: SmallBackboneOptions, words: int, channels: int, grid: int, options: FusionOptions
+    ) -> DeepFusionTransformer:
+        """Return a new small model, random from torch's global generator, each layer the identity at first."""
+        backbone = {
+            "model_type": "qwen3", "vocab_size": words, "hidden_size": small.width, "num_hidden_layers": small.depth,
+            "num_attention_heads": small.heads, "num_key_value_heads": small.kv_heads, "head_dim": small.width // small.heads,
+            "intermediate_size": small.hidden, "hidden_act": small.activation, "max_position_embeddings": 4096,
+            "tie_word_embeddings": False, "initializer_range": small.width**-0.5,
+        }  # fmt: skip
+        model = cls(backbone, channels, grid, asdict(options))
+        for layer in model.layers:
+            for part in (layer.shared, layer.image):
+                if part is not None:
+                    nn.init.zeros_(part.self_attn.o_proj.weight)
+                    nn.init.zeros_(part.mlp.down_proj.weight)
+        return model
+
+    def forward(
+        self,
+        noisy: Tensor,
+        times: Tensor,
+        ids: Tensor,
+        text: Tensor,
+        source: Tensor | None = None,
+        has_source: Tensor | None = None,
+    ) -> Tensor:
+        """Return the velocity `[B, C, H, W]` at times `[B]` in 0..1. `ids` `[B, L]` are words, there where `text` is true; `source`
+        `[B, C, H, W]` counts where `has_source` `[B]` is true. The whole sequence in one pass, as in training.
+        """
+        layout = self._lay_out(text, source, has_source)
+        time = self.embed_time(times)
+        tokens = working(
+            torch.cat([self._prefix(ids, source, layout), self._noisy(noisy, time, source, has_source)], 1)
+        )
+        mask, rotary = attention_mask(layout), self._rotary(layout.position, tokens)
+        last = len(self.layers) - 1
+        for number, layer in enumerate(self.layers):
+            only = layout.noisy if number == last else None  # nothing reads what the last layer makes of the rest
+            tokens, _ = layer(tokens, rotary, mask, layout.text, layout.noisy, time, only=only)
+        return self._velocity(tokens, noisy, times, time, source, has_source)
+
+    def read(
+        self, ids: Tensor, text: Tensor, source: Tensor | None = None, has_source: Tensor | None = None
+    ) -> Condition:
+        """Read text and source once, for `denoise` at every step. Arguments as of `forward`."""
+        layout = self._lay_out(text, source, has_source)
+        tokens = working(self._prefix(ids, source, layout))
+        before = layout.prefix
+        mask = attention_mask(layout)[:, :, :before, :before]
+        rotary = self._rotary(layout.position[:, :before], tokens)
+        cache = []
+        for layer in self.layers:
+            tokens, own = layer(tokens, rotary, mask, layout.text, 0, None)
+            cache.append(own)
+        return Condition(cache, layout, source, has_source)
+
+    def denoise(self, noisy: Tensor, times: Tensor, condition: Condition) -> Tensor:
+        """Return what `forward` returns, given what `read` made of the rest."""
+        layout = condition.layout
+        time = self.embed_time(times)
+        tokens = working(self._noisy(noisy, time, condition.source, condition.has_source))
+        mask = attention_mask(layout)[:, :, layout.prefix :]
+        rotary = self._rotary(layout.position[:, layout.prefix :], tokens)
+        for layer, kept in zip(self.layers, condition.cache, strict=True):
+            tokens, _ = layer(tokens, rotary, mask, slice(0, 0), layout.noisy, time, cache=kept)
+        return self._velocity(tokens, noisy, times, time, condition.source, condition.has_source)
+
+    def _lay_out(self, text: Tensor, source: Tensor | None, has_source: Tensor | None) -> Layout:
+        slots = has_source if source is not None and self.options.source == "sequence" else None
+        return lay_out(text, slots, self.side**2)
+
+    def _prefix(self, ids: Tensor, source: Tensor | None, layout: Layout) -> Tensor:
+        """Embed everything before the noisy latents."""
+        words = self.embed_tokens(ids)
+        start = self.start.to(words.dtype).expand(ids.shape[0], 1, -1)
+        parts = [words, start]
+        if layout.text.start:
+            assert source is not None
+            seen = self.embed_latent(self._tokens(source)) + self.positions.to(words.dtype)
+            parts = [start, seen.to(words.dtype), self.end.to(words.dtype).expand_as(start), *parts]
+        return torch.cat(parts, 1)
+
+    def _noisy(self, noisy: Tensor, time: Tensor, source: Tensor | None, has_source: Tensor | None) -> Tensor:
+        tokens = self.embed_latent(self._tokens(noisy)) + self.positions.to(noisy.dtype)
+        if self.options.time == "token":
+            tokens = tokens + time[:, None]
+        if self.embed_source is not None and source is not None:
+            assert has_source is not None
+            tokens = tokens + self.embed_source(self._tokens(source)) * has_source[:, None, None]
+        return tokens
+
+    def _velocity(
+        self,
+        tokens: Tensor,
+        noisy: Tensor,
+        times: Tensor,
+        time: Tensor,
+        source: Tensor | None,
+        has_source: Tensor | None,
+    ) -> Tensor:
+        """Read the last layer's noisy tokens out."""
+        tokens = rms_norm(tokens, self.norm)
+        if self.head is not None:
+            out = self.head(self._tokens(noisy), tokens, time)
+        else:
+            if self.out_modulation is not None:
+                shift, scale = self.out_modulation(nn.functional.silu(time))[:, None].chunk(2, dim=-1)
+                tokens = tokens * (1 + scale) + shift
+            assert self.out is not None
+            out = self.out(tokens)
+        made = self._latent(out.float())
+        if self.options.prediction == "velocity":
+            return made
+        if source is not None:
+            assert has_source is not None
+            made = made + source * has_source[:, None, None, None]  # an edit keeps most of its source
+        return velocity_of(made, noisy.float(), times)
+
+    def _tokens(self, latent: Tensor) -> Tensor:
+        """`[B, C, H, W]` to `[B, N, C P^2]`."""
+        return nn.functional.unfold(latent, self.options.patch, stride=self.options.patch).transpose(1, 2)
+
+    def _latent(self, tokens: Tensor) -> Tensor:
+        """The inverse of `_tokens`."""
+        size, patch = (self.grid, self.grid), self.options.patch
+        return nn.functional.fold(tokens.transpose(1, 2), size, patch, stride=patch)
+
+    def _rotary(self, position: Tensor, like: Tensor) -> KeyValue:
+        cos, sin = self.rotary(like, position)
+        return cos[:, None], sin[:, None]
+
+
+def working(tokens: Tensor) -> Tensor:
+    """Return tokens in the precision that products are computed in: under autocast the stream between layers is in it, too."""
+    kind = tokens.device.type
+    return tokens.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else tokens
+
+
+def fusion_options(values: dict[str, Any]) -> FusionOptions:
+    """Return the options that a model's configuration holds."""
+    return FusionOptions(**{**values, "head": HeadOptions(**values["head"])})
+
+
+def backbone_config(values: dict[str, Any]) -> Any:
+    """Return transformers' configuration of a decoder. ValueError for one that is not Qwen2 or Qwen3, or slides its window."""
+    kind = values.get("model_type")
+    if kind not in KNOWN:
+        raise ValueError(f"the backbone is a {kind or 'model of unknown kind'}. Supported: {', '.join(KNOWN)}.")
+    rest = {name: value for name, value in values.items() if name not in ("model_type", "transformers_version")}
+    config = AutoConfig.for_model(kind, **rest)
+    if "sliding_attention" in (config.layer_types or ()):
+        raise ValueError("the backbone attends in sliding windows, and an image must see its whole text")
+    return config
+
+
+def grid_positions(grid: int, width: int) -> Tensor:
+    """Frozen 2-D sine-cosine positions `[1, grid * grid, width]`: rows in the first half of the channels, columns in the second."""
+    quarter = width // 4
+    rates = 1.0 / 10_000 ** (torch.arange(quarter, dtype=torch.float64) / quarter)
+    angles = torch.arange(grid, dtype=torch.float64)[:, None] * rates[None]
+    line = torch.cat([angles.sin(), angles.cos()], 1)
+    both = [line[:, None].expand(grid, grid, -1), line[None].expand(grid, grid, -1)]
+    return torch.cat(both, 2).reshape(1, grid * grid, width).float()

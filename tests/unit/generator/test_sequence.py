@@ -1,0 +1,56 @@
+"""Who sees whom."""
+
+import pytest
+import torch
+
+from components.generator.sequence import attention_mask, lay_out
+from tests.unit.generator.worlds import VARIANTS, inputs, transformer
+
+pytestmark = pytest.mark.unit
+
+
+def test_the_attention_mask_is_causal_on_text_full_in_images_and_blind_to_what_is_absent():
+    # start s1 s2 end | w1 w2 start | n1 n2 : two source and two noisy tokens, two words
+    layout = lay_out(torch.tensor([[True, True], [True, False]]), torch.tensor([True, False]), 2)
+    whole, without = attention_mask(layout)[:, 0].int().tolist()
+    assert whole == [
+        [1, 0, 0, 0, 0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0, 0, 0, 0],
+        [1, 1, 1, 1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 1, 1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 1, 1, 1, 0, 0],
+        [1, 1, 1, 1, 1, 1, 1, 1, 1],
+        [1, 1, 1, 1, 1, 1, 1, 1, 1],
+    ]
+    assert without[4:] == [  # no source, one word: absent tokens see themselves alone
+        [0, 0, 0, 0, 1, 0, 0, 0, 0],
+        [0, 0, 0, 0, 1, 1, 0, 0, 0],
+        [0, 0, 0, 0, 1, 0, 1, 0, 0],
+        [0, 0, 0, 0, 1, 0, 1, 1, 1],
+        [0, 0, 0, 0, 1, 0, 1, 1, 1],
+    ]
+    assert layout.position.tolist() == [[0, 1, 1, 2, 3, 4, 5, 6, 6], [0, 0, 0, 0, 0, 0, 1, 2, 2]]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_prediction_for_a_sample_does_not_depend_on_its_neighbours_or_on_padding(name):
+    model, values = transformer(VARIANTS[name]), inputs()
+    together = model(**values)
+    for number in range(3):
+        alone = {key: value[number : number + 1] for key, value in values.items()}
+        words = alone["text"].sum()
+        alone["ids"], alone["text"] = alone["ids"][:, :words], alone["text"][:, :words]
+        if not alone["has_source"].any():
+            alone["source"] = alone["has_source"] = None
+        assert torch.allclose(model(**alone), together[number : number + 1], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_text_source_time_and_noise_all_reach_the_prediction(name):
+    model, values = transformer(VARIANTS[name]), inputs()
+    base = model(**values)
+    for key in ("ids", "times", "noisy", "source"):
+        changed = {**values, key: values[key].flip(-1) if key == "ids" else values[key] * 0.5}
+        assert (model(**changed)[0] - base[0]).abs().max() > 1e-4, key
