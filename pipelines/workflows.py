@@ -15,6 +15,15 @@ TRAINS_GENERATOR = (
 )
 
 
+SAMPLES = (
+    "generator.guidance_scale",
+    "generator.image_guidance_scale",
+    "generator.sampling_steps",
+    "generator.sampling_shift",
+)
+INPUTS_OF_EVALUATION = ("index", "train_encoder", "train_tokenizer", "train_generator", "train_editor")
+
+
 def build_workflow(space: str = "ps_vae") -> list[Stage]:
     """Return the stages that a latent space asks for, each after its inputs."""
     two_stages = space in ("ps_vae", "s_vae")  # the others know no S-VAE
@@ -172,6 +181,25 @@ def _stages() -> list[Stage]:
             ),
             inputs=("index", "train_encoder", "train_tokenizer"),
             summary="what the latent keeps of pixels and of meaning, held-out",
+        ),
+        Stage(
+            name="evaluate_generator",
+            version="1",
+            function="pipelines.stages.evaluate_generator:run",
+            config=(
+                "seed",
+                "source",
+                "image_size",
+                "measure.limits",
+                "synthesize_edits.scene_kinds",
+                "evaluate_generator",
+                "encoder.path",
+                "generator.training.batch",
+                "generator.max_text_tokens",
+                *SAMPLES,
+            ),
+            inputs=INPUTS_OF_EVALUATION,
+            summary="is the picture exactly what was asked, the edit exactly what was told",
         ),
     ]
 

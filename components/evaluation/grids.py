@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -52,6 +54,35 @@ def reconstruction_grid(rows: Sequence[tuple[str, Tensor]]) -> Image.Image:
         for column in range(count):
             picture = Image.fromarray(values[column]).resize(cell, Image.Resampling.NEAREST)
             grid.paste(picture, (margin + column * (cell[0] + GAP), top))
+    return grid
+
+
+def captioned_grid(cells: Sequence[tuple[str, Sequence[np.ndarray], bool]], columns: int) -> Image.Image:
+    """Return an RGB grid of (text, pictures side by side, right), each with its text below; what is not right has a red frame.
+
+    Pictures are uint8 [S, S, 3], as many in each cell. Small ones are enlarged by a whole factor. Raises ValueError.
+    """
+    if not cells or not cells[0][1]:
+        raise ValueError("the grid has no cells: give (text, pictures, right) for each")
+    side = len(cells[0][1][0])
+    factor = max(1, math.ceil(CELL / side))
+    width = len(cells[0][1]) * (side * factor + GAP) + GAP
+    font = ImageFont.load_default(11)
+    lines = [textwrap.wrap(text, max(12, width // 6)) for text, _, _ in cells]
+    height = side * factor + 14 * max(len(line) for line in lines) + 3 * GAP
+    rows = math.ceil(len(cells) / columns)
+    grid = Image.new("RGB", (columns * (width + GAP), rows * (height + GAP)), PAPER)
+    draw = ImageDraw.Draw(grid)
+    for number, ((_, pictures, right), text) in enumerate(zip(cells, lines, strict=True)):
+        left, top = number % columns * (width + GAP), number // columns * (height + GAP)
+        if not right:
+            draw.rectangle(
+                (left, top, left + width - 1, top + side * factor + 2 * GAP - 1), outline=(200, 0, 0), width=2
+            )
+        for place, picture in enumerate(pictures):
+            enlarged = Image.fromarray(picture).resize((side * factor,) * 2, Image.Resampling.NEAREST)
+            grid.paste(enlarged, (left + GAP + place * (side * factor + GAP), top + GAP))
+        draw.multiline_text((left + GAP, top + side * factor + 2 * GAP), "\n".join(text), fill=INK, font=font)
     return grid
 
 

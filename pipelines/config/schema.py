@@ -142,6 +142,19 @@ class GeneratorSection(Section):
     sampling_shift: Annotated[float, Field(gt=0)]
 
 
+class EvaluateGeneratorSection(Section):
+    """How much the generator is judged on."""
+
+    prompts: Annotated[int, Field(ge=1)]  # of each category
+    unseen_prompts: Annotated[int, Field(ge=1)]  # of each category, of combinations kept out of training
+    guidance_scales: tuple[float, ...]  # beside the generator's own
+    guidance_prompts: Annotated[int, Field(ge=1)]  # of each category, at each of them
+    checkpoint_prompts: Annotated[int, Field(ge=1)]  # of each category, at each snapshot
+    edits: Annotated[int, Field(ge=1)]  # of each kind
+    frechet_pictures: Annotated[int, Field(ge=2)]
+    batch: Annotated[int, Field(ge=1)]  # pictures made at once
+
+
 class Resources(Section):
     """What one shard task of a stage asks Ray for."""
 
@@ -181,6 +194,7 @@ class StageResources(Section):
     index: Resources
     encode_latents: Resources
     evaluate_tokenizer: Resources
+    evaluate_generator: Resources
 
 
 class ExecutionSection(Section):
@@ -229,6 +243,7 @@ class Config(Section):
     latents: LatentsSection
     generator: GeneratorSection
     evaluate_tokenizer: EvaluateTokenizerSection
+    evaluate_generator: EvaluateGeneratorSection
     execution: ExecutionSection
     cluster: ClusterSection
     tracking: TrackingSection

@@ -1,0 +1,95 @@
+"""The judge, held to makers whose pictures are known: the truth, the source, somebody else's."""
+
+import json
+
+import numpy as np
+import pytest
+
+from components.evaluation.editing import inside_residue, outside_psnr
+from components.scenes.edits import change_mask
+from components.scenes.render import render
+from components.scenes.scene import Scene
+from pipelines.config.compose import compose_config
+from pipelines.judging import SceneJudge, shares
+
+pytestmark = pytest.mark.unit
+CONFIG = compose_config(
+    ["preset=tiny", "image_size=64", "encoder.small.patch=16", "evaluate_generator.prompts=6", "evaluate_generator.edits=5", "source.scene.max_objects=2",
+     "source.scene.fills=[solid]", "source.scene.sizes=[large]", "source.scene.placement=grid", "source.scene.graded=0",
+     "source.scene.shapes=[circle,square,triangle]", "source.scene.colours=[red,green,blue]", "source.scene.backgrounds=[white,grey]",
+     "synthesize_edits.scene_kinds=[recolour,remove,add,background]"]
+)  # fmt: skip
+
+
+class Known:
+    """Stands for a generator: gives back the pictures it is told to."""
+
+    def __init__(self, pictures=None) -> None:
+        self.pictures, self.made = pictures, 0
+
+    def __call__(self, name, prompts, sources=None, guidance=None):
+        return sources if self.pictures is None else self.pictures[: len(prompts)]
+
+    def decoded(self, pictures):
+        return pictures
+
+
+def judge(maker) -> SceneJudge:
+    return SceneJudge(maker, CONFIG, 0, {})
+
+
+def test_true_pictures_are_right_in_every_category_and_each_judgement_is_kept():
+    maker = Known()
+    judged = judge(maker)
+    flat = [p for group in judged.prompts(6).values() for p in group]
+    maker.pictures = np.stack([render(p.scene, 64) for p in flat])
+    values, _ = judged.judge("held out prompts", judged.prompts(6))
+    assert set(values.values()) == {1.0}
+    assert [row["prompt"] for row in judged.rows] == [p.text for p in flat]
+    assert Scene.from_dict(json.loads(json.dumps(judged.rows[0]))["read"]).objects
+
+    maker.pictures = maker.pictures[::-1]
+    assert judged.judge("held out prompts", judged.prompts(6))[0]["overall"] < 0.3
+
+
+def test_a_copied_source_is_no_edit_and_the_truth_is_one():
+    maker = Known()
+    judged = judge(maker)
+    copied = judged.editing()
+    assert copied["success"] == copied["copy_source"] == 0
+    assert copied["preservation_psnr"] == 60 and copied["removal_ghosts"] == 1
+    cases = [case for kind in CONFIG.synthesize_edits.scene_kinds for case in judged._cases(kind)]
+    assert len(cases) == 20
+    maker.pictures = np.stack([case.target for case in cases])
+    done = judged.editing()
+    assert {done[k] for k in ("success", "recolour", "remove", "add", "background", "ceiling")} == {1.0}
+    assert done["removal_residue"] == 0 and done["removal_ghosts"] == 0
+
+
+def test_a_faint_ghost_of_a_removed_object_is_no_success():
+    maker = Known()
+    judged = judge(maker)
+    cases = [case for kind in CONFIG.synthesize_edits.scene_kinds for case in judged._cases(kind)]
+    blended = [0.85 * case.target + 0.15 * case.source for case in cases]
+    maker.pictures = np.stack(blended).round().astype(np.uint8)
+    assert judged.editing()["remove"] == 0
+
+
+def test_overall_is_the_mean_over_categories():
+    assert shares(["a", "a", "a", "b"], [True, True, False, False])["overall"] == pytest.approx(1 / 3)
+
+
+def test_figures_of_an_edit_are_of_the_right_side_of_its_mask():
+    judged = judge(Known())
+    case = judged._cases("remove")[0]
+    mask = change_mask(case.scene, case.edit.target, 64)
+    inside = case.source.copy()
+    inside[mask] = 0
+    assert outside_psnr(inside, case.source, mask) == 60
+    assert inside_residue(inside, inside, mask) == 0 < inside_residue(case.source, case.target, mask)
+    other = case.source.copy()
+    other[~mask] ^= 16
+    assert outside_psnr(other, case.source, mask) == pytest.approx(10 * np.log10(255**2 / 256), abs=0.01)
+    assert outside_psnr(other, case.source, np.ones_like(mask)) is None
+    with pytest.raises(ValueError, match="no pixel"):
+        inside_residue(other, other, np.zeros_like(mask))
