@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.cli_models import add_commands
+
 if TYPE_CHECKING:
     from pipelines.config.schema import Config
     from pipelines.runs import Run
@@ -125,7 +127,9 @@ def _finish(store: Store, run: Run, as_json: bool) -> None:
     show(
         report(store, run),
         as_json,
-        lambda: f"\n{report_text(store, run)}\n\nnext: pixsem report, pixsem status, pixsem ui",
+        lambda: (
+            f'\n{report_text(store, run)}\n\nnext: pixsem generate "a red circle on a white background", pixsem models, pixsem report, pixsem ui'
+        ),
     )
     if run.state != "completed":
         raise typer.Exit(1)
@@ -290,3 +294,6 @@ def ui(
     store = open_store(settings.store)
     settle_runs(store, open_tracker(settings, store, dict(os.environ)), None)
     raise typer.Exit(serve_ui(tracking_uri(settings, store, dict(os.environ)), artifact_root(store), host, port))
+
+
+add_commands(app)

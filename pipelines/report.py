@@ -6,6 +6,7 @@ from typing import Any
 
 from pipelines.artifacts import Artifact, find_artifact
 from pipelines.live import counts_text
+from pipelines.registering import registration_path
 from pipelines.runs import Run, clock
 from pipelines.store import Store
 
@@ -57,8 +58,15 @@ def report(store: Store, run: Run) -> dict[str, Any]:
         "seconds": round(run.seconds, 3),
         "stages": stages,
         "metrics": metrics,
-        "models": [],
+        "models": registered(store, run),
     }
+
+
+def registered(store: Store, run: Run) -> list[dict[str, Any]]:
+    """Return the versions that the run's models were registered as, with what their gates said; [] where none were."""
+    state = run.stages.get("register")
+    path = registration_path(state.fingerprint) if state is not None else ""
+    return list(store.read_json(path)["models"]) if path and store.exists(path) else []
 
 
 def report_text(store: Store, run: Run) -> str:
@@ -74,6 +82,12 @@ def report_text(store: Store, run: Run) -> str:
     if figures:
         width = max(len(name) for name, _ in figures)
         lines += ["", *(f"  {name:<{width}}  {text}" for name, text in figures)]
+    for model in value["models"]:
+        refused = f", refused: {model['refused']}" if model["refused"] else ""
+        lines += [
+            "",
+            f"  models:/{model['name']}/{model['version']}  {' '.join(model['aliases']) or 'no alias'}{refused}",
+        ]
     pictures = [
         store.path(p)
         for a in run_artifacts(store, run).values()

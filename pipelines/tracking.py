@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 import json
-import shutil
-import tempfile
 import time
-from pathlib import Path
 
 from components.registry.tracking import Tracker, default_tracking_uri
 from pipelines.artifacts import Artifact, Manifest, find_artifact
 from pipelines.config.compose import flatten, load_config, to_dict
 from pipelines.config.schema import Config
 from pipelines.errors import one_line
+from pipelines.registering import Registrar
 from pipelines.runs import Run, list_run_ids, milliseconds, read_run, save_run
 from pipelines.stage import fetched
 from pipelines.store import Store
@@ -21,9 +19,6 @@ from pipelines.store import Store
 # Files of artifacts that people look at; they are copied into MLflow, the rest is named by its digest.
 PICTURES = ("*.png", "*.html")
 CURVE_SECONDS = 5.0  # between looks at what training tells
-JUDGED = {
-    "evaluate_tokenizer": ("train_tokenizer", "pixsem-tokenizer")
-}  # evaluation: (the stage it judges, model name)
 STATUS = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED", "completed": "FINISHED"}
 
 
@@ -48,6 +43,7 @@ class RunLog:
     def __init__(self, tracker: Tracker, store: Store, config: Config, run: Run, past: bool = False) -> None:
         self.tracker = tracker
         self.store = store
+        self._config = config
         self._start_ms = milliseconds(run.created) if past else None
         self._looked = 0.0
         self._written: dict[str, int] = {}  # points of each stage's curve that are in MLflow
@@ -103,20 +99,8 @@ class RunLog:
 
     def _judge(self, mlflow_run: str, manifest: Manifest) -> None:
         """Log an evaluation's figures on the model that was judged, with the held-out data it was judged on."""
-        maker, name = JUDGED[manifest.stage]
-        made = manifest.inputs[maker]
-        model = self.tracker.find_model("pixsem.digest", made["digest"])
-        if model is None:
-            artifact = find_artifact(self.store, maker, made["fingerprint"])
-            assert artifact is not None, "an evaluation's input is there"
-            tags = {"pixsem.digest": made["digest"], "pixsem.fingerprint": made["fingerprint"], "pixsem.stage": maker}
-            with tempfile.TemporaryDirectory() as folder:
-                for path in artifact.files("model/*"):
-                    target = Path(folder) / path.removeprefix(f"{artifact.path}/model/")
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with fetched(self.store, path) as local:
-                        shutil.copyfile(local, target)
-                model = self.tracker.log_model(mlflow_run, name, tags, folder)
+        registrar = Registrar(self.tracker, self.store)
+        model = registrar.logged_tokenizer(mlflow_run, manifest.inputs["train_tokenizer"])
         self.tracker.log_model_metrics(mlflow_run, model, manifest.metrics, "index", manifest.inputs["index"]["digest"])
 
     def _start(self, run: Run, name: str) -> str:
@@ -127,6 +111,8 @@ class RunLog:
 
     def _log_artifact(self, mlflow_run: str, artifact: Artifact, cached: bool) -> None:
         manifest = artifact.manifest
+        if manifest.stage == "register":
+            Registrar(self.tracker, self.store).register(mlflow_run, artifact, self._config)
         for name, entry in manifest.inputs.items():
             uri = self.store.path(f"artifacts/{name}/{entry['fingerprint']}")
             self.tracker.log_dataset(mlflow_run, name, entry["digest"], uri, "input", {})
@@ -135,7 +121,7 @@ class RunLog:
         if cached:
             return
         self.tracker.log_metrics(mlflow_run, {"counts": manifest.counts, **manifest.metrics})
-        if manifest.stage in JUDGED:
+        if manifest.stage == "evaluate_tokenizer":
             self._judge(mlflow_run, manifest)
         for path in artifact.files():
             if any(fnmatch.fnmatch(path, pattern) for pattern in PICTURES) and "/shards/" not in path:

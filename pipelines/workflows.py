@@ -201,6 +201,14 @@ def _stages() -> list[Stage]:
             inputs=INPUTS_OF_EVALUATION,
             summary="is the picture exactly what was asked, the edit exactly what was told",
         ),
+        Stage(
+            name="register",
+            version="1",
+            function="pipelines.stages.register:run",
+            config=("seed", "register", "generator.max_text_tokens", *SAMPLES),
+            inputs=("train_tokenizer", "evaluate_tokenizer", "train_editor", "evaluate_generator"),
+            summary="versions in the registry, with lineage; gates decide the champion",
+        ),
     ]
 
 

@@ -74,6 +74,15 @@ class Tracker:
             self._try(self._knock)
         self._client = self._try(lambda: MlflowClient(self.uri))
 
+    @property
+    def client(self) -> Any:
+        """MLflow's client, for the registry beside it; requests go through `attempt`."""
+        return self._client
+
+    def attempt(self, action: Callable[[], Result]) -> Result:
+        """Run one request of the client's; errors come back as `TrackingError`."""
+        return self._try(action)
+
     def _knock(self) -> None:
         """Ask once whether the server is there: later calls try again for four minutes, too long to learn of a typo."""
         from mlflow.utils.credentials import get_default_host_creds

@@ -13,6 +13,7 @@ from components.curation.editing.options import EditOptions
 from components.curation.options import CurationRules, FaultOptions, ImageLimits
 from components.data.options import DownloadOptions, FolderOptions, ShardLimits, UrlListOptions
 from components.generator.options import FlowOptions, FusionOptions, SmallBackboneOptions
+from components.registry.gates import Gate
 from components.scenes.options import SceneOptions
 from components.tokenizer.options import LossOptions, PixelDecoderOptions, SmallEncoderOptions, TokenizerOptions
 from components.training.options import TrainingOptions
@@ -155,6 +156,14 @@ class EvaluateGeneratorSection(Section):
     batch: Annotated[int, Field(ge=1)]  # pictures made at once
 
 
+class RegisterSection(Section):
+    """What a trained model must be to become the champion."""
+
+    alias: Literal["champion", "candidate"]  # of a version that passes its gates
+    tokenizer: tuple[Gate, ...]
+    generator: tuple[Gate, ...]
+
+
 class Resources(Section):
     """What one shard task of a stage asks Ray for."""
 
@@ -195,6 +204,7 @@ class StageResources(Section):
     encode_latents: Resources
     evaluate_tokenizer: Resources
     evaluate_generator: Resources
+    register: Resources
 
 
 class ExecutionSection(Section):
@@ -244,6 +254,7 @@ class Config(Section):
     generator: GeneratorSection
     evaluate_tokenizer: EvaluateTokenizerSection
     evaluate_generator: EvaluateGeneratorSection
+    register: RegisterSection
     execution: ExecutionSection
     cluster: ClusterSection
     tracking: TrackingSection

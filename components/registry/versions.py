@@ -1,0 +1,206 @@
+"""Registered versions: pyfunc models from code, their aliases, and the champions' history."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from components.registry.errors import TrackingError
+from components.registry.gates import Verdict
+from components.registry.tracking import Tracker
+
+CODE = Path(__file__).with_name("served_model.py")
+HISTORY = "pixsem.champions"  # tag of a registered model: its champions in order, as JSON
+REFUSED = "pixsem.refused"
+DIGEST = "pixsem.digest"
+CHAMPION = "champion"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version."""
+
+    name: str
+    version: str
+    aliases: tuple[str, ...]
+    tags: dict[str, str] = field(default_factory=dict)
+    source: str = ""
+    created: int = 0  # milliseconds since 1970
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The figures it was judged by."""
+        return dict(json.loads(self.tags.get("pixsem.figures", "{}")))
+
+
+class Registry:
+    """The registered models of a tracker. Every method may raise `TrackingError`, and ValueError for what does not exist."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker, self._client = tracker, tracker.client
+
+    def log_model(
+        self,
+        run_id: str,
+        name: str,
+        tags: Mapping[str, str],
+        folder: str | Path,
+        loader: str,
+        columns: Mapping[str, Sequence[str]],
+    ) -> str:
+        """Log a folder of weights as a pyfunc model from code; return the logged model's id. `columns` are those `in` (a `?` marks one
+        that may be left out; a type may follow a colon) and `out`.
+        """
+        from mlflow.models import ModelSignature
+        from mlflow.pyfunc import save_model
+        from mlflow.types import ColSpec, Schema
+
+        def schema(names: Sequence[str]) -> Schema:
+            specs: list[Any] = []
+            for text in names:
+                column, _, kind = text.rstrip("?").partition(":")
+                specs.append(ColSpec(kind or "string", column, required=not text.endswith("?")))
+            return Schema(specs)
+
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "model"
+            save_model(
+                str(path), python_model=str(CODE), artifacts={"model": str(folder)}, model_config={"loader": loader},
+                signature=ModelSignature(schema(columns["in"]), schema(columns["out"])), pip_requirements=["pixsem"],
+            )  # fmt: skip
+            return self._tracker.log_model(run_id, name, tags, path)
+
+    def register(self, name: str, model_id: str, run_id: str, tags: Mapping[str, str]) -> Version:
+        """Return the version of a logged model, by its digest: the one there is, else a new one."""
+        for version in self.versions(name):
+            if version.tags.get(DIGEST) == tags[DIGEST]:
+                return version
+        if not self._known(name):
+            self._tracker.attempt(lambda: self._client.create_registered_model(name))
+        # Where the client is the server, MLflow would look models:/ up in the process's own tracking store, whatever this one's is.
+        remote = self._tracker.uri.startswith(("http://", "https://"))
+        logged = self._tracker.attempt(lambda: self._client.get_logged_model(model_id))
+        source = f"models:/{model_id}" if remote else logged.artifact_location
+        made = self._tracker.attempt(
+            lambda: self._client.create_model_version(name, source, run_id, tags=dict(tags), model_id=model_id)
+        )
+        return self.version(name, str(made.version))
+
+    def settle(self, version: Version, verdicts: Sequence[Verdict], alias: str) -> str | None:
+        """Give a version its alias where it passed every gate, else mark it refused; return the refusal's words."""
+        failed = [verdict.words for verdict in verdicts if not verdict.passed]
+        if failed:
+            self._tag(version, REFUSED, "; ".join(failed))
+            return "; ".join(failed)
+        self.give(version, alias)
+        return None
+
+    def give(self, version: Version, alias: str) -> None:
+        """Give a version an alias; champions are remembered in order."""
+        if alias == CHAMPION:
+            history = [v for v in self._history(version.name) if v != version.version]
+            self._write_history(version.name, [*history, version.version])
+        self._tracker.attempt(lambda: self._client.set_registered_model_alias(version.name, alias, version.version))
+
+    def rollback(self, name: str) -> Version:
+        """Make the champion before this one the champion again; return it. ValueError where there is none."""
+        history = self._history(self._checked(name))
+        if len(history) < 2:
+            raise ValueError(
+                f"{name} has no champion before {'version ' + history[-1] if history else 'any'}: nothing to roll back to"
+            )
+        self._write_history(name, history[:-1])
+        self._tracker.attempt(lambda: self._client.set_registered_model_alias(name, CHAMPION, history[-2]))
+        return self.version(name, history[-2])
+
+    def champion(self, name: str) -> Version | None:
+        """Return the current champion."""
+        return next((v for v in self.versions(name) if CHAMPION in v.aliases), None)
+
+    def names(self) -> list[str]:
+        """Return the registered models."""
+        found = self._tracker.attempt(lambda: self._client.search_registered_models())
+        return sorted(str(model.name) for model in found)
+
+    def versions(self, name: str) -> list[Version]:
+        """Return a model's versions, oldest first; none where it is not registered."""
+        if not self._known(name):
+            return []
+        aliases = self._tracker.attempt(lambda: self._client.get_registered_model(name)).aliases
+        found = self._tracker.attempt(lambda: self._client.search_model_versions(f"name='{name}'"))
+        made = [
+            Version(
+                name, str(v.version), tuple(sorted(a for a, n in aliases.items() if str(n) == str(v.version))), dict(v.tags),
+                str(v.source), int(v.creation_timestamp),
+            )
+            for v in found
+        ]  # fmt: skip
+        return sorted(made, key=lambda v: int(v.version))
+
+    def version(self, name: str, version: str) -> Version:
+        """Return one version. ValueError where there is none."""
+        found = {v.version: v for v in self.versions(self._checked(name))}
+        if version not in found:
+            raise ValueError(f"{name} has no version {version}; it has {', '.join(found) or 'none'}")
+        return found[version]
+
+    def find(self, uri: str) -> Version:
+        """Return the version that `models:/NAME/VERSION` or `models:/NAME@ALIAS` names. ValueError where there is none."""
+        rest = uri.removeprefix("models:/")
+        name, _, alias = rest.partition("@")
+        if alias:
+            for version in self.versions(self._checked(name)):
+                if alias in version.aliases:
+                    return version
+            raise ValueError(f"no version of {name} is its {alias} yet. See what there is with: pixsem models")
+        name, _, number = rest.partition("/")
+        if not number:
+            raise ValueError(f"{uri} names no version: write models:/{name}@{CHAMPION} or models:/{name}/1")
+        return self.version(name, number)
+
+    def download(self, version: Version, folder: str | Path) -> Path:
+        """Return a local folder with a version's weights."""
+        from mlflow.artifacts import download_artifacts
+
+        got = self._tracker.attempt(
+            lambda: download_artifacts(
+                artifact_uri=version.source, dst_path=str(folder), tracking_uri=self._tracker.uri
+            )
+        )
+        return next(Path(got).glob("artifacts/*"))
+
+    def _tag(self, version: Version, name: str, value: str) -> None:
+        self._tracker.attempt(
+            lambda: self._client.set_model_version_tag(version.name, version.version, name, value[:4000])
+        )
+
+    def _known(self, name: str) -> bool:
+        return name in self.names()
+
+    def _checked(self, name: str) -> str:
+        known = self.names()
+        if name not in known:
+            import difflib
+
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = (
+                f"did you mean {near[0]}?"
+                if near
+                else f"registered are: {', '.join(known) or 'none yet; make one with pixsem run'}"
+            )
+            raise ValueError(f"no model {name!r} is registered; {hint}")
+        return name
+
+    def _history(self, name: str) -> list[str]:
+        model = self._tracker.attempt(lambda: self._client.get_registered_model(name))
+        return list(json.loads(model.tags.get(HISTORY, "[]")))
+
+    def _write_history(self, name: str, versions: list[str]) -> None:
+        self._tracker.attempt(lambda: self._client.set_registered_model_tag(name, HISTORY, json.dumps(versions)))
+
+
+__all__ = ["Registry", "TrackingError", "Version"]

@@ -1,0 +1,127 @@
+"""What registered models answer with: rows of texts and PNG pictures in, rows of PNG pictures out. MLflow's copies name these functions."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from collections.abc import Callable
+from typing import Any
+
+Rows = list[dict[str, Any]]
+GENERATOR_COLUMNS = {
+    "in": ["prompt", "image?", "seed:long?", "num_inference_steps:long?", "guidance_scale:double?", "image_guidance_scale:double?"],
+    "out": ["image"],
+}  # fmt: skip
+TOKENIZER_COLUMNS = {"in": ["image"], "out": ["image", "latent_shape"]}
+MOST_STEPS = 1000
+
+
+def load_generator(folder: str) -> Callable[[Rows], Rows]:
+    """Open a pipeline's folder; answer rows with `prompt`, and optionally `image` (PNG in base64), `seed`, `num_inference_steps`,
+    `guidance_scale`, `image_guidance_scale`, by rows with `image`.
+    """
+    pipe = open_pipeline(folder)
+
+    def answer(rows: Rows) -> Rows:
+        return [{"image": encode_png(make_picture(pipe, row, number))} for number, row in enumerate(rows)]
+
+    return answer
+
+
+def load_tokenizer(folder: str) -> Callable[[Rows], Rows]:
+    """Open a tokenizer's folder; answer rows with `image` by rows with the picture through the latent and back, and the latent's shape."""
+    import numpy as np
+    import torch
+
+    from components.curation.images import square
+    from components.tokenizer.objectives import to_pictures
+    from components.tokenizer.rivals import load_tokenizer as load
+
+    model = load(folder)
+
+    def answer(rows: Rows) -> Rows:
+        from PIL import Image
+
+        found = []
+        for number, row in enumerate(rows):
+            picture = square(np.asarray(decode_picture(row.get("image"), number)), model.image_size)
+            images = to_pictures(torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None])
+            with torch.inference_mode():
+                latent = model.encode(images).latent_dist.mode()
+                back = model.decode(latent).sample.float().clamp(-1, 1)[0]
+            pixels = ((back + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+            found.append(
+                {"image": encode_png(Image.fromarray(pixels)), "latent_shape": "x".join(map(str, latent.shape[1:]))}
+            )
+        return found
+
+    return answer
+
+
+def open_pipeline(folder: str) -> Any:
+    """Open a pipeline's folder. ValueError where it holds none."""
+    from pathlib import Path
+
+    from components.generator.pipeline import PixelSemanticPipeline
+
+    if not (Path(folder) / "model_index.json").exists():
+        raise ValueError(
+            f"{folder} holds no pipeline: there is no model_index.json. The stage register makes one, as does save_pretrained."
+        )
+    try:
+        pipe = PixelSemanticPipeline.from_pretrained(folder, low_cpu_mem_usage=False)
+    except (OSError, KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"the pipeline in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def make_picture(pipe: Any, row: dict[str, Any], number: int = 0) -> Any:
+    """Return the PIL picture that a row asks for. ValueError for a row that asks for none."""
+    import torch
+
+    prompt = row.get("prompt")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise ValueError(f"row {number} has no prompt: give a text")
+    steps = row.get("num_inference_steps")
+    if steps is not None and not 1 <= int(steps) <= MOST_STEPS:
+        raise ValueError(f"num_inference_steps of row {number} is {steps}; it is 1 to {MOST_STEPS}")
+    image = decode_picture(row["image"], number) if row.get("image") else None
+    made = pipe(
+        prompt, image=image, generator=torch.Generator().manual_seed(int(row.get("seed", 0)) % 2**63),
+        num_inference_steps=None if steps is None else int(steps), guidance_scale=row.get("guidance_scale"),
+        image_guidance_scale=row.get("image_guidance_scale"),
+    )  # fmt: skip
+    return made.images[0]
+
+
+def decode_picture(text: Any, number: int) -> Any:
+    """Return the PIL picture of a PNG, JPEG or WebP in base64. ValueError for anything else, and for one past the limits on size."""
+    if not isinstance(text, str):
+        raise ValueError(f"row {number} has no image: give a PNG in base64")
+    try:
+        data = base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"the image of row {number} is no base64: {error}") from None
+    return read_picture(data, f"the image of row {number}")
+
+
+def read_picture(data: bytes, name: str) -> Any:
+    """Return the PIL picture in a file's bytes. ValueError for what is none, or too large."""
+    from PIL import Image
+
+    from components.curation.images import ImageError, decode_image
+    from components.curation.options import ImageLimits
+
+    try:
+        return Image.fromarray(decode_image(data, ImageLimits()).rgb)
+    except ImageError as error:
+        raise ValueError(f"{name} cannot be read: {error.reason}, {error.detail}") from None
+
+
+def encode_png(picture: Any) -> str:
+    """Return a PIL picture as a PNG in base64."""
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()
