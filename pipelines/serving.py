@@ -63,6 +63,7 @@ def open_pipeline(folder: str) -> Any:
     """Open a pipeline's folder. ValueError where it holds none."""
     from pathlib import Path
 
+    import components.tokenizer.rivals  # noqa: F401  (diffusers loads only classes whose module is imported)
     from components.generator.pipeline import PixelSemanticPipeline
 
     if not (Path(folder) / "model_index.json").exists():

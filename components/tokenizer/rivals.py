@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
+from diffusers.models.modeling_utils import ModelMixin
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.tokenizer.standardised import Scaling, StandardisedLatents
 from components.tokenizer.taesd import AutoencoderTaesd, load_taesd
@@ -27,29 +29,37 @@ KNOWN = (
     "AutoencoderKLFlux2",
     "AutoencoderTaesd",
 )
-SPACE_FILE = "space.json"
 
 
-class AutoencoderSpace(StandardisedLatents, nn.Module):
+class AutoencoderSpace(StandardisedLatents, ModelMixin, ConfigMixin):  # type: ignore[misc]
     """A diffusers autoencoder with standardised latents: `encode(x).latent_dist`, `decode(z).sample`.
 
-    Pictures are `[B, 3, S, S]` in -1..1 whatever the model itself takes; it has no features.
+    Pictures are `[B, 3, S, S]` in -1..1 whatever the model itself takes; it has no features. Made around a model by `of`; its class and
+    configuration are kept, so that the whole is saved and loaded as any model of diffusers.
     """
 
     model: Any
 
-    def __init__(self, model: Any, image_size: int, space: str, scaling: Scaling | None = None) -> None:
+    @register_to_config
+    def __init__(
+        self, kind: str, settings: dict[str, Any], image_size: int, space: str, scaling: Scaling | None = None
+    ) -> None:
         super().__init__()
-        kind = type(model).__name__
-        if kind not in KNOWN:
-            raise ValueError(f"{kind} is not supported as a latent space. Supported: {', '.join(KNOWN)}.")
-        self.model, self.image_size, self.space, self.scaling = model, image_size, space, scaling
+        self.model = autoencoder_class(kind).from_config(settings)
+        self.image_size, self.space = image_size, space
         # AutoencoderRAE alone takes and gives pictures in 0..1.
         self.unit_range = kind == "AutoencoderRAE"
         with torch.no_grad():
             shape = self.moments(torch.zeros(1, 3, image_size, image_size), None)[0].shape
         self.channels, self.grid = shape[1], shape[2]
         self.register_statistics(self.channels, scaling)
+
+    @classmethod
+    def of(cls, model: Any, image_size: int, space: str) -> AutoencoderSpace:
+        """Return the space of a model, with its weights. ValueError for a class that is not supported."""
+        made = cls(type(model).__name__, dict(model.config), image_size, space)
+        made.model.load_state_dict(model.state_dict())
+        return made
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -63,7 +73,7 @@ class AutoencoderSpace(StandardisedLatents, nn.Module):
 
     def set_scaling(self, mean: Tensor, std: Tensor) -> None:
         """Standardise latents by these statistics of the raw latent, `[C]` each."""
-        self.scaling = self.keep_statistics(mean, std)
+        self.register_to_config(scaling=self.keep_statistics(mean, std))
 
     def moments(self, images: Tensor, features: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the raw posterior's mean and log-variance; a point where the model's latent is one."""
@@ -87,16 +97,21 @@ class AutoencoderSpace(StandardisedLatents, nn.Module):
         """Return pictures of standardised latents."""
         return DecoderOutput(sample=self.pixels_of(self.raw(z)))
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write the model as diffusers does, in `model/`, and what is ours in `space.json`."""
-        self.model.save_pretrained(Path(folder) / "model", safe_serialization=True)
-        about = {"space": self.space, "image_size": self.image_size, "scaling": self.scaling}
-        (Path(folder) / SPACE_FILE).write_text(json.dumps(about, sort_keys=True), "utf-8")
-
 
 class _LastLayer:
     def __init__(self, weight: Tensor) -> None:
         self.last_layer = weight
+
+
+def autoencoder_class(kind: str) -> Any:
+    """Return the class of that name. ValueError for one that is not supported."""
+    import diffusers
+
+    if kind not in KNOWN:
+        raise ValueError(
+            f"{kind or 'a model of unknown class'} is not supported as a latent space. Supported: {', '.join(KNOWN)}."
+        )
+    return AutoencoderTaesd if kind == "AutoencoderTaesd" else getattr(diffusers, kind)
 
 
 def load_autoencoder(path: str) -> Any:
@@ -107,11 +122,7 @@ def load_autoencoder(path: str) -> Any:
         return load_taesd(path)
     try:
         config = diffusers.AutoencoderKL.load_config(path)
-        kind = config.get("_class_name", "")
-        if kind not in KNOWN:
-            raise ValueError(f"{path} is a {kind or 'model of unknown class'}. Supported: {', '.join(KNOWN)}.")
-        found = AutoencoderTaesd if kind == "AutoencoderTaesd" else getattr(diffusers, kind)
-        return found.from_pretrained(path, use_safetensors=True)
+        return autoencoder_class(config.get("_class_name", "")).from_pretrained(path, use_safetensors=True)
     except OSError as error:
         raise ValueError(f"no autoencoder can be loaded from {path!r}: {str(error).splitlines()[0]}") from error
 
@@ -140,17 +151,11 @@ def fresh_kl_vae(channels: int, image_size: int, grid: int, width: int, depth: i
 def load_tokenizer(folder: str | Path) -> Any:
     """Open a tokenizer's folder: a `PixelSemanticVAE`, or an `AutoencoderSpace`. ValueError where it holds neither."""
     folder = Path(folder)
-    if (folder / SPACE_FILE).exists():
-        try:
-            about = json.loads((folder / SPACE_FILE).read_text("utf-8"))
-            return AutoencoderSpace(
-                load_autoencoder(str(folder / "model")), about["image_size"], about["space"], about["scaling"]
-            ).eval()
-        except (KeyError, json.JSONDecodeError) as error:
-            raise ValueError(f"{folder / SPACE_FILE} is damaged: {error!r}") from error
     if not (folder / "config.json").exists():
-        raise ValueError(f"{folder} holds no tokenizer: there is neither config.json nor {SPACE_FILE}.")
+        raise ValueError(f"{folder} holds no tokenizer: there is no config.json.")
     try:
-        return PixelSemanticVAE.from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False).eval()
-    except (OSError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        kind = json.loads((folder / "config.json").read_text("utf-8")).get("_class_name")
+        found: Any = AutoencoderSpace if kind == "AutoencoderSpace" else PixelSemanticVAE
+        return found.from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False).eval()
+    except (OSError, KeyError, TypeError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(f"the tokenizer in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error

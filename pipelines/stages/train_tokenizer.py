@@ -150,14 +150,14 @@ def _pretrained(config: Any) -> Any:
     from components.tokenizer.rivals import AutoencoderSpace, load_autoencoder
 
     model = load_autoencoder(str(config.tokenizer.model.pretrained))
-    return AutoencoderSpace(model, config.image_size, "pretrained")
+    return AutoencoderSpace.of(model, config.image_size, "pretrained")
 
 
 def _fresh_kl_vae(config: Any, grid: int) -> Any:
     from components.tokenizer.rivals import AutoencoderSpace, fresh_kl_vae
 
     decoder = config.tokenizer.pixel_decoder
-    return AutoencoderSpace(
+    return AutoencoderSpace.of(
         fresh_kl_vae(config.tokenizer.model.channels, config.image_size, grid, decoder.width, decoder.depth),
         config.image_size,
         "kl_vae",

@@ -27,7 +27,7 @@ from components.tokenizer.rivals import AutoencoderSpace, load_autoencoder
 
 def taef2(assets: Path, count: int) -> None:
     """Reconstruct the first `count` photos of cid22."""
-    space = AutoencoderSpace(load_autoencoder(str(assets / "weights" / "taef2")), 512, "pretrained").eval()
+    space = AutoencoderSpace.of(load_autoencoder(str(assets / "weights" / "taef2")), 512, "pretrained").eval()
     meter = ReconstructionMeter()
     photos = sorted(
         p for p in (assets / "photos" / "cid22").rglob("*") if p.suffix.lower() in (".png", ".jpg", ".webp")

@@ -217,7 +217,7 @@ def test_a_diffusers_autoencoder_is_a_space_as_it_is(kind, tmp_path):
             num_decoder_blocks=(1, 1), latent_channels=4,
         ).eval()  # fmt: skip
         wanted = model.encode(IMAGES).latents
-    rival = AutoencoderSpace(model, 32, "pretrained")
+    rival = AutoencoderSpace.of(model, 32, "pretrained")
     torch.testing.assert_close(rival.encode(IMAGES).latent_dist.mode(), wanted)
     torch.testing.assert_close(rival.decode(wanted).sample, model.decode(wanted).sample)
     rival.set_scaling(wanted.mean((0, 2, 3)), wanted.std((0, 2, 3)))
@@ -280,7 +280,7 @@ def test_taef2_from_its_authors_files_reconstructs_a_photo(tmp_path):
     assets = Path(os.environ["PIXSEM_ASSETS"])
     photo = Image.open(sorted((assets / "photos" / "cid22").glob("*.png"))[0]).convert("RGB").resize((128, 128))
     image = torch.from_numpy(np.asarray(photo).transpose(2, 0, 1).copy())[None].float() / 127.5 - 1
-    rival = AutoencoderSpace(load_autoencoder(str(assets / "weights" / "taef2")), 128, "pretrained")
+    rival = AutoencoderSpace.of(load_autoencoder(str(assets / "weights" / "taef2")), 128, "pretrained")
     latent = rival.encode(image).latent_dist.mode()
     assert latent.shape == (1, 32, 16, 16)
     error = ((rival.decode(latent).sample.clamp(-1, 1) - image) / 2).square().mean()
