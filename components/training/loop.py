@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -175,7 +175,10 @@ class _Run:
         pairs: list[tuple[Tensor, Tensor]] = []
         for part in _split(batch, options.accumulate):
             moved = {name: value.to(self.place.device, non_blocking=True) for name, value in part.items()}
-            with meter.counting(), attention_kernels(self.place.device):
+            with attention_kernels(self.place.device):
+                if meter.flops is None and options.zero_stage < 3:
+                    self._count(meter, moved, progress)
+                    torch.manual_seed(step_seed(self.seed, step, self.place.rank))
                 loss, figures, pair = self.engine(moved, progress, self.critic.module if judging else None)
                 self._guard(loss, step, keys)
                 self.engine.backward(loss)
@@ -191,6 +194,20 @@ class _Run:
                 self.average.update(step)
         meter.add(options.batch)
         return totals
+
+    def _count(self, meter: Meter, batch: Batch, progress: float) -> None:
+        """Count the FLOPs of a pass, forward and backward, on the side: under the counter kernels are others, and their last bits too."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        trained = [p for p in self.engine.module.parameters() if p.requires_grad]
+        bf16 = choose_precision(self.options.precision, self.place.device) == "bf16"
+        with (
+            FlopCounterMode(display=False) as counter,
+            torch.autocast(self.place.device.type, torch.bfloat16, enabled=bf16),
+        ):
+            loss, _, _ = self.engine.module(batch, progress, None)
+            torch.autograd.grad(loss, trained, allow_unused=True)
+        meter.flops = float(counter.get_total_flops()) * self.options.accumulate
 
     def _critic_step(
         self, pairs: list[tuple[Tensor, Tensor]], share: float, step: int, keys: list[str]
@@ -319,22 +336,11 @@ class Meter:
 
     def __init__(self, place: Place, options: TrainingOptions) -> None:
         self._options, self._place = options, place
-        self._flops: float | None = None
+        self.flops: float | None = None  # of a step of this rank
         self._started: float | None = None
         self._samples = 0
         self._waited = 0.0
-        self._counter: Any = None
         self._peak = matrix_rate(place.device, choose_precision(options.precision, place.device))
-
-    def counting(self) -> Any:
-        """Count the FLOPs of the first step's passes, forward and backward."""
-        from torch.utils.flop_counter import FlopCounterMode
-
-        if self._flops is not None:
-            return nullcontext()
-        self._counter = FlopCounterMode(display=False)
-        self._flops = 0.0
-        return self._counter
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -354,8 +360,6 @@ class Meter:
     def add(self, samples: int) -> None:
         """Hear that a step is done; the first one, with its set-up, sets no rate."""
         if self._started is None:
-            if self._counter is not None:
-                self._flops = float(self._counter.get_total_flops()) * self._options.accumulate
             self._started = time.perf_counter()
             self._waited = 0.0
         else:
@@ -372,7 +376,7 @@ class Meter:
         values["data_wait"] = self._waited / passed
         values["samples_per_second"] = rate
         values["seconds_left"] = (self._options.steps - done) * self._options.batch / rate
-        if self._flops:
-            per_sample = self._flops * self._place.world / self._options.batch
+        if self.flops:
+            per_sample = self.flops * self._place.world / self._options.batch
             values["flops_utilisation"] = per_sample * rate / (self._peak * self._place.world)
         return values

@@ -129,3 +129,27 @@ def fresh(finished, tmp_path) -> Pixsem:
     (tmp_path / "store").mkdir()
     shutil.copy(finished.store / "mlflow.db", tmp_path / "store" / "mlflow.db")
     return Pixsem(tmp_path)
+
+
+TRAINED = [
+    "preset=tiny", "source.count=80", "source.samples_per_shard=10", "tokenizer.training.sample_every=3",
+    "tokenizer.losses.gan=0.5", "tokenizer.losses.gan_start=0.5", "tokenizer.losses.perceptual=0.1",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def trained(finished, tmp_path_factory) -> Pixsem:
+    """A store in which the whole pipeline ran to registered versions, its data half taken from `finished`."""
+    import shutil
+
+    folder = tmp_path_factory.mktemp("trained")
+    shutil.copytree(finished.store, folder / "store")
+    pixsem = Pixsem(folder)
+    pixsem("run", *TRAINED)
+    return pixsem
+
+
+def artifact(pixsem: Pixsem, stage: str) -> Path:
+    """The folder of a stage's only artifact."""
+    (path,) = pixsem.store.glob(f"artifacts/{stage}/*")
+    return path

@@ -98,6 +98,7 @@ def test_a_deleted_artifact_is_made_again_and_nothing_else(copy, finished):
     assert copy.digests() == finished.digests()
 
 
+@pytest.mark.slow
 def test_a_failed_stage_says_what_and_where_and_the_next_run_goes_on(copy):
     # A full disk for one stage: its work folder is a file.
     shutil.rmtree(copy.store / "work" / "curate", ignore_errors=True)
@@ -115,6 +116,7 @@ def test_a_failed_stage_says_what_and_where_and_the_next_run_goes_on(copy):
     assert copy.json("status")["state"] == "completed"
 
 
+@pytest.mark.slow
 def test_two_drivers_on_one_store_share_the_work(fresh, finished):
     drivers = [fresh.start("run", *SMALL) for _ in range(2)]
     for driver in drivers:

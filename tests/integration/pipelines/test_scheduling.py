@@ -27,6 +27,7 @@ def times(fresh, stage: str) -> list[float]:
     return [float(v) for v in next(fresh.store.glob(f"artifacts/{stage}/*/times.txt")).read_text().split()]
 
 
+@pytest.mark.slow
 def test_independent_stages_run_at_the_same_time(fresh):
     report = run_toy(fresh, "slow")
     assert [s["state"] for s in report["stages"]] == ["done"] * 4
@@ -48,6 +49,7 @@ def test_a_failed_stage_stops_only_what_depends_on_it_and_names_its_shard_and_lo
     assert list(fresh.store.glob("work/measure/*/records/good.json"))
 
 
+@pytest.mark.slow
 def test_a_stage_that_loses_a_sample_is_not_committed(fresh):
     report = run_toy(fresh, "losing")
     stages = {s["name"]: s for s in report["stages"]}

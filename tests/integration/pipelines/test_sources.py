@@ -91,6 +91,7 @@ def test_a_url_list_is_downloaded_curated_and_edited_with_every_row_accounted_fo
     assert set(rows_of(fresh, "ingest/*/rows")["reason"]) >= {"private_address"}
 
 
+@pytest.mark.slow
 def test_a_changed_list_is_noticed_and_an_unchanged_one_is_cached(fresh, site):
     path = fresh.folder / "list.tsv"
     path.write_text(f"url\tcaption\n{site}/0.jpg\t{CAPTIONS[0]}\n")

@@ -3,37 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
-from pathlib import Path
 
 import pytest
 import torch
-from conftest import Pixsem
+from conftest import TRAINED as DATA
+from conftest import artifact
 
 from components.data.latent_reader import LatentDataset
 from components.tokenizer.rivals import load_tokenizer
 
 pytestmark = pytest.mark.integration
-
-DATA = [
-    "preset=tiny", "source.count=80", "source.samples_per_shard=10", "tokenizer.training.sample_every=3",
-    "tokenizer.losses.gan=0.5", "tokenizer.losses.gan_start=0.5", "tokenizer.losses.perceptual=0.1",
-]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def trained(finished, tmp_path_factory) -> Pixsem:
-    """A store in which the tokenizer was trained, its latents encoded and judged."""
-    folder = tmp_path_factory.mktemp("trained")
-    shutil.copytree(finished.store, folder / "store")
-    pixsem = Pixsem(folder)
-    pixsem("run", *DATA)
-    return pixsem
-
-
-def artifact(pixsem: Pixsem, stage: str) -> Path:
-    (path,) = pixsem.store.glob(f"artifacts/{stage}/*")
-    return path
 
 
 def test_the_report_tells_pixels_and_meaning_and_why_a_figure_is_absent(trained):
@@ -60,7 +39,7 @@ def test_figures_stand_in_mlflow_on_the_model_that_was_judged(trained):
 
     client = MlflowClient(f"sqlite:///{trained.store}/mlflow.db")
     (experiment,) = client.search_experiments(filter_string="name = 'pixsem'")
-    (model,) = client.search_logged_models([experiment.experiment_id])
+    (model,) = client.search_logged_models([experiment.experiment_id], "name = 'pixsem-tokenizer'")
     digest = json.loads((artifact(trained, "train_tokenizer") / "manifest.json").read_text())["digest"]
     assert model.name == "pixsem-tokenizer" and model.tags["pixsem.digest"] == digest
     found = {m.key: m for m in model.metrics}

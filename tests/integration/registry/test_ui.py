@@ -36,7 +36,7 @@ def get(url: str, data: dict | None = None) -> bytes:
 
 
 # Ctrl-C and kill, and a terminal that is closed.
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 def test_the_page_answers_lists_the_runs_and_leaves_no_processes(tmp_path, number, capsys):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     tracker = Tracker(uri, str(tmp_path / "artifacts"), "pixsem")

@@ -1,0 +1,123 @@
+"""The generator's half of the pipeline, on real workers at the smallest size: trained, judged, registered, used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from conftest import TRAINED, artifact
+from PIL import Image
+
+pytestmark = pytest.mark.integration
+
+
+def test_the_report_names_every_figure_beside_its_chance_and_ceiling(trained):
+    value = trained.json("report")
+    metrics = value["metrics"]
+    categories = {"single_object", "two_objects", "counting", "colours", "position", "attribute_binding", "overall"}
+    figures = metrics["text_to_image"]
+    assert categories <= set(figures) and categories <= set(figures["chance"]) and categories <= set(figures["ceiling"])
+    assert categories <= set(figures["unseen"])
+    assert {"frechet_trained_encoder", "frechet_trained_encoder_of_reconstructions", "seconds_per_image"} <= set(
+        figures
+    )
+    assert list(figures["checkpoints"]) == ["3", "6"]
+    editing = metrics["editing"]
+    assert {"success", "copy_source", "chance", "ceiling", "preservation_psnr", "recolour", "removal_residue"} <= set(
+        editing
+    )
+    assert editing["copy_source"] == 0 and 0 <= editing["success"] <= 1
+    assert {row["name"] for row in value["stages"]} >= {
+        "train_generator",
+        "train_editor",
+        "evaluate_generator",
+        "register",
+    }
+    judged = (artifact(trained, "evaluate_generator") / "judgements.jsonl").read_text().splitlines()
+    right = [row["right"] for row in map(json.loads, judged) if row["split"] == "edits"]
+    assert len(right) == 10 and sum(right) / 10 == pytest.approx(editing["success"])
+
+
+def test_training_logs_validation_losses_against_samples_seen_and_keeps_snapshots(trained):
+    for stage, losses in (
+        ("train_generator", {"validation_loss"}),
+        ("train_editor", {"validation_loss", "validation_loss_edits"}),
+    ):
+        folder = artifact(trained, stage)
+        rows = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+        seen = {row["step"]: {key for key in row if key.startswith("validation")} for row in rows}
+        assert seen[3] == seen[6] == losses
+        assert [row["samples"] for row in rows] == [row["step"] * 16 for row in rows]
+        assert sorted(p.name for p in folder.glob("snapshots/*")) == ["step-00000003", "step-00000006"]
+        assert len(list(folder.glob("samples/*.png"))) == 2
+
+
+def test_versions_are_registered_once_with_their_gates_verdicts(trained):
+    models = {row["name"]: row for row in trained.json("models")}
+    told = {row["name"]: row for row in trained.json("report")["models"]}
+    assert set(models) == set(told) == {"pixsem-tokenizer", "pixsem-generator"}
+    generator = models["pixsem-generator"]
+    assert generator["tokenizer_version"] == models["pixsem-tokenizer"]["version"] == "1"
+    assert "text_to_image.overall is" in generator["refused"] and "below the limit 0.3" in generator["refused"]
+    assert told["pixsem-generator"]["refused"] == generator["refused"] and generator["aliases"] == []
+    asked = trained("generate", "a red circle", code=2)
+    assert "no version of pixsem-generator is its champion yet" in asked.stderr
+
+
+def test_lineage_leads_from_a_version_to_the_hashes_of_its_input_shards(trained):
+    found = trained.json("lineage", "models:/pixsem-generator/1")
+    assert next(row["stage"] for row in found["stages"]) == "register"
+    assert {"ingest", "curate", "train_encoder", "train_tokenizer", "encode_latents", "train_generator"} <= {
+        row["stage"] for row in found["stages"]
+    }
+    assert not any(row["missing"] for row in found["stages"])
+    shards = sorted(artifact(trained, "ingest").glob("shards/*.tar"))
+    assert {row["sha256"] for row in found["shards"]} == {hashlib.sha256(p.read_bytes()).hexdigest() for p in shards}
+    assert found["tags"]["tokenizer_version"] == "1"
+
+
+def test_a_refused_version_is_promoted_only_by_force_and_makes_pictures_like_its_folder(trained, tmp_path):
+    refused = trained("promote", "models:/pixsem-generator/1", code=2)
+    assert "was refused by its gates" in refused.stderr and "--force" in refused.stderr
+    trained("promote", "models:/pixsem-generator/1", "--force")
+    folder = artifact(trained, "register") / "pipeline"
+    paths = {name: tmp_path / f"{name}.png" for name in ("registry", "folder", "edited", "again")}
+    trained("generate", "a red circle on a white background", "--seed", "3", "--out", str(paths["registry"]))
+    trained(
+        "generate",
+        "a red circle on a white background",
+        "--seed",
+        "3",
+        "--model",
+        str(folder),
+        "--out",
+        str(paths["folder"]),
+    )
+    assert paths["registry"].read_bytes() == paths["folder"].read_bytes()
+    trained("edit", str(paths["folder"]), "make the circle blue", "--model", str(folder), "--out", str(paths["edited"]))
+    assert Image.open(paths["edited"]).size == (32, 32)
+    assert not np.array_equal(np.asarray(Image.open(paths["edited"])), np.asarray(Image.open(paths["folder"])))
+    assert "nothing to roll back to" in trained("rollback", "pixsem-generator", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("generate", "a", "--model", "here"), "neither a folder nor models:/"),
+        (("generate", "a", "--model", "models:/pixsem-generater@champion"), "did you mean pixsem-generator?"),
+        (("generate", "a", "--model", "."), "holds no pipeline"),
+        (("edit", "nothing.png", "a"), "there is no picture at nothing.png"),
+        (("lineage", "models:/pixsem-generator/7"), "has no version 7"),
+    ],
+)
+def test_mistakes_with_models_are_answered_in_one_message(trained, command, words):
+    done = trained(*command, code=2)
+    assert words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_second_run_is_cached_whole_and_guidance_changes_only_what_depends_on_it(trained):
+    assert all(row["cached"] for row in trained.json("run", *TRAINED, "--dry-run"))
+    rows = trained.json("run", *TRAINED, "generator.guidance_scale=1.5", "--dry-run")
+    assert [row["stage"] for row in rows if not row["cached"]] == ["evaluate_generator", "register"]

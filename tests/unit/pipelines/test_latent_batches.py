@@ -1,0 +1,117 @@
+"""Batches of latents, and training on them: complete, the same for any rank count, and exact after an interruption."""
+
+import numpy as np
+import pytest
+import torch
+
+from components.data.latent_reader import LatentDataset
+from components.data.latents import LatentSpec, LatentWriter
+from components.generator.options import FlowOptions
+from components.generator.text import train_tokenizer
+from components.training.loop import Hooks, Place, train
+from components.training.options import OptimizerOptions, TrainingOptions
+from pipelines.errors import UserError
+from pipelines.generators import GeneratorTask, spread_snapshots
+from pipelines.latent_batches import WINDOW, LatentSource, Rows, Samples
+from tests.unit.generator.worlds import CHANNELS, GRID, VARIANTS, space, transformer
+
+pytestmark = pytest.mark.unit
+TEXTS = [f"a {'very ' * (n % 5)}{colour} {shape}" for n, (colour, shape) in enumerate(
+    (c, s) for c in ("red", "blue", "green", "pink", "grey") for s in ("circle", "square", "line", "dot"))]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory) -> Samples:
+    folder = tmp_path_factory.mktemp("latents")
+    values = np.random.default_rng(0).standard_normal((2, len(TEXTS), CHANNELS, GRID, GRID)).astype(np.float16)
+    for kind in ("captions", "edits"):
+        spec = LatentSpec(CHANNELS, GRID, GRID, "t", (0.0,) * CHANNELS, (1.0,) * CHANNELS, kind)
+        with LatentWriter(folder / f"{kind}.arrow", spec) as writer:
+            keys = [f"{kind}{n}" for n in range(len(TEXTS))]
+            writer.add(keys, TEXTS, values[0], values[1] if kind == "edits" else None, [False] * len(TEXTS))
+    dataset = LatentDataset([folder / "captions.arrow", folder / "edits.arrow"], "t")
+    count = len(TEXTS)
+    return Samples(Rows(dataset, list(range(count)), TEXTS), Rows(dataset, list(range(count, 2 * count)), TEXTS))
+
+
+def source(samples: Samples, batch: int = 10, share: float = 0.5, rank: int = 0, world: int = 1) -> LatentSource:
+    return LatentSource(samples, train_tokenizer(TEXTS), 16, batch, share, 0, 7, rank, world)
+
+
+def test_every_sample_comes_once_an_epoch_and_edits_at_their_share(samples):
+    made = source(samples, batch=10, share=0.5)
+    keys = [key for step in range(WINDOW) for key in made.batch(step)[1]]
+    assert len(keys) == 80 and sum(key.startswith("edits") for key in keys) == 40
+    assert sorted(keys) == sorted(f"{kind}{n}" for kind in ("captions", "edits") for n in range(20) for _ in range(2))
+
+
+def test_a_batch_holds_the_texts_and_sources_of_its_own_samples(samples):
+    made = source(samples)
+    batch, keys = made.batch(3)
+    words = train_tokenizer(TEXTS)
+    for row, key in enumerate(keys):
+        number = int(key.removeprefix("edits").removeprefix("captions"))
+        assert words.decode(batch["ids"][row][batch["text"][row]]) == TEXTS[number]
+        stored = samples.captions.dataset.row(number + (20 if key.startswith("edits") else 0))
+        assert np.array_equal(batch["latents"][row].numpy(), stored.latent)
+        assert bool(batch["has_source"][row]) == key.startswith("edits")
+        expected = np.zeros_like(stored.latent) if stored.source is None else stored.source
+        assert np.array_equal(batch["sources"][row].numpy(), expected)
+    assert "sources" not in source(samples, share=0.0).batch(0)[0]
+
+
+def test_ranks_share_each_step_and_any_step_stands_alone(samples):
+    whole = source(samples)
+    parts = [source(samples, rank=rank, world=2) for rank in (0, 1)]
+    for step in (9, 0, 4):
+        keys = [part.batch(step)[1] for part in parts]
+        assert sorted(keys[0] + keys[1]) == sorted(whole.batch(step)[1])
+
+
+def test_texts_of_like_length_come_together(samples):
+    made = source(samples)
+    padded = sum(int((~made.batch(step)[0]["text"]).sum()) for step in range(WINDOW))
+    words = sum(int(made.batch(step)[0]["text"].sum()) for step in range(WINDOW))
+    assert padded < 0.15 * words
+
+
+def test_edits_that_are_not_there_are_missed_in_words(samples):
+    with pytest.raises(UserError, match=r"set generator\.edit_share=0"):
+        source(Samples(samples.captions, Rows(samples.captions.dataset)))
+
+
+def test_snapshots_are_spread_over_the_looks_and_end_with_the_last():
+    assert spread_snapshots([100, 200, 300, 400], 2) == {200, 400}
+    assert spread_snapshots([100, 200], 5) == {100, 200}
+    assert spread_snapshots([], 3) == spread_snapshots([100], 0) == set()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_interrupted_training_of_the_generator_ends_bit_for_bit_as_uninterrupted(samples, tmp_path, share):
+    options = TrainingOptions(
+        steps=12, batch=10, optimizer=OptimizerOptions(kind="muon"), ema=0.9, precision="fp32", log_every=4, sample_every=6, checkpoint_every=4
+    )  # fmt: skip
+    ends, curves = [], []
+    for name, stop_after in (("whole", None), ("stopped", 7)):
+        curve: dict[int, dict[str, float]] = {}
+        for attempt in range(1 if stop_after is None else 2):
+            made = source(samples, share=share)
+            model = transformer(VARIANTS["demo"]).train()
+            task = GeneratorTask(model, FlowOptions(), made, 8, {6, 12}, space)
+            steps = iter(range(1000))
+            looks = tmp_path / name / "looks"
+            hooks = Hooks(
+                log=lambda step, figures, curve=curve: curve.update({step: figures}),
+                look=lambda step, looks=looks: looks,
+                should_stop=lambda a=attempt, s=stop_after, steps=steps: (
+                    s is not None and a == 0 and next(steps) == s - 1
+                ),
+            )
+            result = train(task, made, options, 5, tmp_path / name / "checkpoints", Place(), hooks)
+        assert result.finished
+        ends.append({k: v.clone() for k, v in model.state_dict().items()})
+        curves.append({step: {k: v for k, v in row.items() if "loss" in k} for step, row in curve.items()})
+        assert (looks / "samples" / "step-00000012.png").exists() and (looks / "snapshots" / "step-00000006").is_dir()
+    assert [key for key in ends[0] if not torch.equal(ends[0][key], ends[1][key])] == []
+    assert curves[0][12] == curves[1][12] and "validation_loss" in curves[0][6]
+    assert ("validation_loss_edits" in curves[0][12]) == bool(share)
