@@ -25,7 +25,7 @@ from pipelines.generators import snapshots
 from pipelines.stage import derive_seed
 
 GRID = 8  # pictures of each category, and edits of each kind, on the grids
-GHOST = 2.0  # times the tokenizer's own residue (95th percentile): more is a ghost of the removed object
+GHOST = 0.05  # share of a removed object's own difference from what is behind it: more is a ghost, beside what the tokenizer leaves
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,8 @@ class SceneJudge:
     def editing(self) -> dict[str, Any]:
         """Return by kind the share of edits whose result holds exactly the edited scene, and what became of the rest of the picture.
 
-        A removal is no success where more of the object is left than twice what the tokenizer leaves (95th percentile): a ghost.
+        A removal is no success where more is left of the object, whatever the inspector reads, than `GHOST` of its own difference from what
+        is behind it, and than twice what the tokenizer leaves (95th percentile): a ghost.
         """
         kinds = self.config.synthesize_edits.scene_kinds
         cases = [case for kind in kinds for case in self._cases(kind)]
@@ -153,12 +154,16 @@ class SceneJudge:
         if removed:
             residue = [inside_residue(made[i], cases[i].target, cases[i].mask) for i in removed]
             floor = [inside_residue(kept[i], cases[i].target, cases[i].mask) for i in removed]
-            limit = GHOST * float(np.percentile(floor, 95))
-            for i, left in zip(removed, residue, strict=True):
-                exact[i] = exact[i] and left <= limit
+            whole = [inside_residue(cases[i].source, cases[i].target, cases[i].mask) for i in removed]
+            limits = [max(2 * float(np.percentile(floor, 95)), GHOST * object_itself) for object_itself in whole]
+            ghosts = [left > limit for left, limit in zip(residue, limits, strict=True)]
+            values["remove_by_the_inspector_alone"] = float(np.mean([exact[i] for i in removed]))
+            for i, ghost in zip(removed, ghosts, strict=True):
+                exact[i] = exact[i] and not ghost
             values["removal_residue"] = float(np.mean(residue))
             values["removal_residue_of_reconstructions"] = float(np.mean(floor))
-            values["removal_ghosts"] = float(np.mean([left > limit for left in residue]))
+            values["removal_residue_of_source"] = float(np.mean(whole))
+            values["removal_ghosts"] = float(np.mean(ghosts))
         by_kind = shares([case.edit.kind for case in cases], exact)
         values["success"] = by_kind.pop("overall")
         values |= by_kind

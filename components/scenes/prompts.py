@@ -107,8 +107,8 @@ def _single(scene: Scene, rng: np.random.Generator) -> Prompt:
 
 def _colours(scene: Scene, rng: np.random.Generator) -> Prompt:
     (item,) = scene.objects
-    text = f"a picture of {_noun(item)} {_ground(scene, rng)}"
-    return Prompt(text, "colours", scene, (Claim(item.colour, item.shape),), scene.background)
+    text = f"a picture of {_noun(item)} {place(item)} of the picture"
+    return Prompt(text, "colours", scene, (Claim(item.colour, item.shape, place(item)),))
 
 
 def _counting(scene: Scene, rng: np.random.Generator) -> Prompt:
