@@ -25,6 +25,7 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.training_loop
 	$(BIN)/python -m tests.benchmarks.encode_latents
 	$(BIN)/python -m tests.benchmarks.latent_reader
+	$(BIN)/python -m tests.benchmarks.generator
 
 setup: $(STAMP)
 
