@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,8 @@ class Maker:
         )
         self._pipe = self._quiet(self._load(inputs["train_editor"], None))
         self._seed, self._batch = seed, config.evaluate_generator.batch
-        self.made, self._seconds, self._timed = 0, 0.0, 0
+        self.made = 0
+        self._seconds: list[float] = []  # of each whole batch of text-to-image
 
     def use(self, artifact: Artifact, snapshot: str | None) -> None:
         """Go on with the weights of a snapshot of an artifact."""
@@ -43,21 +46,28 @@ class Maker:
     def __call__(
         self, name: str, prompts: Sequence[str], sources: np.ndarray | None = None, guidance: float | None = None
     ) -> np.ndarray:
-        """Return pictures uint8 [N, S, S, 3] for prompts, from sources uint8 [N, S, S, 3] where given; noise follows from `name`."""
+        """Return pictures uint8 [N, S, S, 3] for prompts, from sources uint8 [N, S, S, 3] where given.
+
+        Each has noise of its own, which follows from `name`, the prompt, and how often it has come before, and from nothing else.
+        """
         import torch
 
         found = []
+        before: Counter[str] = Counter()
+        seeds = []
+        for prompt in prompts:
+            seeds.append(derive_seed(self._seed, name, prompt, before[prompt]) % 2**63)
+            before[prompt] += 1
         for first in range(0, len(prompts), self._batch):
             part = slice(first, first + self._batch)
             image = None if sources is None else torch.from_numpy(sources[part]).permute(0, 3, 1, 2).float() / 255
-            generator = torch.Generator().manual_seed(derive_seed(self._seed, name, first) % 2**63)
+            generator = [torch.Generator().manual_seed(seed) for seed in seeds[part]]
             started = time.perf_counter()
             pictures = self._pipe(
                 list(prompts[part]), image=image, guidance_scale=guidance, generator=generator, output_type="np"
             ).images
-            if sources is None and guidance is None:
-                self._seconds += time.perf_counter() - started
-                self._timed += len(pictures)
+            if sources is None and guidance is None and len(pictures) == self._batch:
+                self._seconds.append(time.perf_counter() - started)
             found.append((pictures * 255).round().astype(np.uint8))
         self.made += len(prompts)
         return np.concatenate(found)
@@ -76,10 +86,14 @@ class Maker:
         return np.concatenate(found)
 
     def timing(self) -> dict[str, float]:
-        """Return seconds per picture of text-to-image, all steps and the decoder, and the batch it was measured at."""
-        if not self._timed:
+        """Return seconds per picture of text-to-image, all steps and the decoder, and the batch it was measured at; {} without a whole batch."""
+        if not self._seconds:
             return {}
-        return {"seconds_per_image": self._seconds / self._timed, "seconds_per_image_batch": self._batch}
+        # The median passes over the first batch, which warms up.
+        return {
+            "seconds_per_image": statistics.median(self._seconds) / self._batch,
+            "seconds_per_image_batch": self._batch,
+        }
 
 
 def generated_distances(
@@ -101,8 +115,11 @@ def generated_distances(
     numbers = [n for n in range(len(held_out)) if held_out.rows["caption"][n]]
     count = min(len(numbers), config.evaluate_generator.frechet_pictures)
     numbers = [numbers[i * len(numbers) // count] for i in range(count)]
+    path = config.encoder.path or "trained encoder"
+    name = frechet_name("".join(c if c.isalnum() else "_" for c in path.rsplit("/", 1)[-1].lower()))
     if count < 2:
-        absent["text_to_image.frechet"] = "fewer than two held-out pictures have captions"
+        reason = "fewer than two held-out pictures have captions"
+        absent |= dict.fromkeys((f"text_to_image.{name}", "text_to_image.retrieval"), reason)
         return {}
     image_text, vocabulary = load_image_text(context.store, inputs["train_encoder"], context.scratch)
     captions = [held_out.rows["caption"][n] for n in numbers]
@@ -123,8 +140,6 @@ def generated_distances(
             found.update(part.mean(1))
         return found
 
-    path = config.encoder.path or "trained encoder"
-    name = frechet_name("".join(c if c.isalnum() else "_" for c in path.rsplit("/", 1)[-1].lower()))
     truth, of_made = moments(features(real)), features(made)
     values: dict[str, Any] = {
         name: frechet_distance(truth, moments(of_made)),

@@ -54,8 +54,13 @@ class SceneJudge:
     def _rng(self, *what: object) -> np.random.Generator:
         return np.random.default_rng(derive_seed(self.seed, *what))
 
-    def _read(self, pictures: np.ndarray, tones: tuple[str, ...] = ("none",)) -> list[Scene]:
-        return [found.scene for found in self._pool.map(lambda p: inspect(p, self.options, tones), pictures)]
+    def _read(self, pictures: np.ndarray) -> list[Scene]:
+        return [found.scene for found in self._pool.map(lambda p: inspect(p, self.options), pictures)]
+
+    def _read_edits(self, pictures: np.ndarray, cases: list[EditCase]) -> list[Scene]:
+        """Read results of edits; tones are looked for only where the edit is one."""
+        tones = [tuple(TONES) if case.edit.kind == "tone" else ("none",) for case in cases]
+        return [found.scene for found in self._pool.map(lambda p, t: inspect(p, self.options, t), pictures, tones)]
 
     def prompts(self, count: int, held_out: bool = False) -> dict[str, list[Prompt]]:
         """Return `count` prompts of each category that the world has; of a held-out combination each, with `held_out`."""
@@ -65,17 +70,19 @@ class SceneJudge:
         return {name: prompts for name, prompts in made.items() if prompts}
 
     def judge(
-        self, split: str, prompts: dict[str, list[Prompt]], guidance: float | None = None, tell: bool = True
+        self, split: str, prompts: dict[str, list[Prompt]], guidance: float | None = None
     ) -> tuple[dict[str, float], list[Scene]]:
         """Make a picture for each prompt; return the shares that are exactly right, with `overall` their mean, and what was read."""
         flat = [prompt for group in prompts.values() for prompt in group]
-        pictures = self.maker(split, [prompt.text for prompt in flat], guidance=guidance)
+        # The same noise for the same prompt in every split, so that guidance scales and checkpoints differ by nothing else.
+        pictures = self.maker("prompts", [prompt.text for prompt in flat], guidance=guidance)
         scenes = self._read(pictures)
         right = [holds(prompt, scene) for prompt, scene in zip(flat, scenes, strict=True)]
         for prompt, scene, ok in zip(flat, scenes, right, strict=True):
             self.rows.append(
-                {"split": split, "category": prompt.category, "prompt": prompt.text, "guidance_scale": guidance, "right": ok,
-                 "read": scene.to_dict()}
+                {"split": split, "category": prompt.category, "prompt": prompt.text, "right": ok,
+                 "guidance_scale": self.config.generator.guidance_scale if guidance is None else guidance,
+                 "read": scene.to_dict(), "truth": prompt.scene.to_dict()}
             )  # fmt: skip
         if split == "held out prompts":
             self._shown = list(zip([prompt.text for prompt in flat], pictures, right, strict=True))
@@ -89,25 +96,29 @@ class SceneJudge:
         flat = [prompt for group in prompts.values() for prompt in group]
         found, scenes = self.judge("held out prompts", prompts)
         values: dict[str, Any] = dict(found)
+        right = [holds(prompt, scene) for prompt, scene in zip(flat, scenes, strict=True)]
         categories = [prompt.category for prompt in flat]
-        order = self._rng("chance").permutation(len(flat))
-        by_chance = [holds(prompt, scenes[i]) for prompt, i in zip(flat, order, strict=True)]
+        by_chance = [holds(flat[i], scenes[j]) for i, j in enumerate(others(len(flat), self._rng("chance")))]
         values["chance"] = shares(categories, by_chance)
         true = np.stack([render(prompt.scene, self.config.image_size) for prompt in flat])
-        kept = self._read(self.maker.decoded(true))
-        values["ceiling"] = shares(categories, [holds(prompt, scene) for prompt, scene in zip(flat, kept, strict=True)])
+        best = self._read(self.maker.decoded(true))
+        values["ceiling"] = shares(categories, [holds(prompt, scene) for prompt, scene in zip(flat, best, strict=True)])
         for name in CATEGORIES:
             if name not in prompts:
-                self.absent[f"text_to_image.{name}"] = "scenes of source.scene hold too few objects for it"
+                self.absent[f"text_to_image.{name}"] = "source.scene has no scenes of which a caption says such a thing"
         if self.options.held_out:
             values["unseen"] = self.judge("unseen combinations", self.prompts(self.settings.unseen_prompts, True))[0]
         else:
             self.absent["text_to_image.unseen"] = "source.scene.held_out keeps no combination out of training"
         few = {name: group[: self.settings.guidance_prompts] for name, group in prompts.items()}
-        values["by_guidance"] = {
-            f"{scale:g}".replace(".", "_"): self.judge(f"guidance {scale:g}", few, scale)[0]["overall"]
-            for scale in self.settings.guidance_scales
-        }
+        own = self.config.generator.guidance_scale
+        first = {id(prompt) for group in few.values() for prompt in group}
+        kept = [(prompt.category, ok) for prompt, ok in zip(flat, right, strict=True) if id(prompt) in first]
+        by_guidance = {own: shares(*zip(*kept, strict=True))["overall"]}
+        for scale in self.settings.guidance_scales:
+            if scale not in by_guidance:
+                by_guidance[scale] = self.judge(f"guidance {scale:g}", few, scale)[0]["overall"]
+        values["by_guidance"] = {f"{s:g}".replace(".", "_"): value for s, value in sorted(by_guidance.items())}
         return values
 
     def convergence(self, trained: Artifact, figure: Path) -> dict[str, Any]:
@@ -145,12 +156,12 @@ class SceneJudge:
             return {}
         sources, targets = (np.stack([getattr(case, name) for case in cases]) for name in ("source", "target"))
         made = self.maker("edits", [case.edit.instruction for case in cases], sources)
-        tones = tuple(TONES) if "tone" in made_kinds else ("none",)
-        scenes = self._read(made, tones)
+        scenes = self._read_edits(made, cases)
         exact = [same_scene(scene, case.edit.target) for scene, case in zip(scenes, cases, strict=True)]
         values: dict[str, Any] = {}
         kept = self.maker.decoded(targets)
         removed = [i for i, case in enumerate(cases) if case.edit.kind == "remove"]
+        residues: dict[int, float] = {}
         if removed:
             residue = [inside_residue(made[i], cases[i].target, cases[i].mask) for i in removed]
             floor = [inside_residue(kept[i], cases[i].target, cases[i].mask) for i in removed]
@@ -160,6 +171,7 @@ class SceneJudge:
             values["remove_by_the_inspector_alone"] = float(np.mean([exact[i] for i in removed]))
             for i, ghost in zip(removed, ghosts, strict=True):
                 exact[i] = exact[i] and not ghost
+            residues = dict(zip(removed, residue, strict=True))
             values["removal_residue"] = float(np.mean(residue))
             values["removal_residue_of_reconstructions"] = float(np.mean(floor))
             values["removal_residue_of_source"] = float(np.mean(whole))
@@ -168,18 +180,23 @@ class SceneJudge:
         values["success"] = by_kind.pop("overall")
         values |= by_kind
         values["copy_source"] = float(np.mean([same_scene(case.scene, case.edit.target) for case in cases]))
-        order = self._rng("edit chance").permutation(len(cases))
         values["chance"] = float(
-            np.mean([same_scene(scenes[i], case.edit.target) for i, case in zip(order, cases, strict=True)])
+            np.mean(
+                [
+                    same_scene(scenes[j], cases[i].edit.target)
+                    for i, j in enumerate(others(len(cases), self._rng("edit chance")))
+                ]
+            )
         )
-        ceiling = self._read(kept, tones)
+        ceiling = self._read_edits(kept, cases)
         values["ceiling"] = float(np.mean([same_scene(s, c.edit.target) for s, c in zip(ceiling, cases, strict=True)]))
         values["preservation_psnr"] = _mean_psnr(made, cases)
         values["preservation_psnr_of_reconstructions"] = _mean_psnr(self.maker.decoded(sources), cases)
-        for case, scene, ok in zip(cases, scenes, exact, strict=True):
+        for i, (case, scene, ok) in enumerate(zip(cases, scenes, exact, strict=True)):
             self.rows.append(
-                {"split": "edits", "category": case.edit.kind, "prompt": case.edit.instruction, "guidance_scale": None,
-                 "right": ok, "read": scene.to_dict(), "source": case.scene.to_dict()}
+                {"split": "edits", "category": case.edit.kind, "prompt": case.edit.instruction, "right": ok,
+                 "guidance_scale": self.config.generator.guidance_scale, "read": scene.to_dict(),
+                 "source": case.scene.to_dict(), "truth": case.edit.target.to_dict(), "residue": residues.get(i)}
             )  # fmt: skip
         self._edited = list(zip(cases, made, exact, strict=True))
         return {name: value for name, value in values.items() if value is not None}
@@ -211,6 +228,12 @@ class SceneJudge:
                 for case, picture, ok in self._edited[::each][: GRID * 2]
             ]
             captioned_grid(cells, 2).save(edits)
+
+
+def others(count: int, rng: np.random.Generator) -> list[int]:
+    """Return for each of `count` the number of another one, each taken once; itself only where it is alone."""
+    ring = rng.permutation(count)
+    return [int(i) for i in np.roll(ring, -1)[np.argsort(ring)]]
 
 
 def shares(groups: Sequence[str], right: Sequence[bool]) -> dict[str, float]:

@@ -184,7 +184,7 @@ def _stages() -> list[Stage]:
         ),
         Stage(
             name="evaluate_generator",
-            version="1",
+            version="2",
             function="pipelines.stages.evaluate_generator:run",
             config=(
                 "seed",

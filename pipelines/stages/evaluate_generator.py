@@ -27,6 +27,8 @@ def run(context: StageContext) -> None:
     timing = f"runs/{context.run_id}/{TIMING}"
     if context.work.store.exists(timing):  # of this machine at this moment: no part of the artifact's files
         context.metrics["text_to_image"] |= context.work.store.read_json(timing)
+    if "seconds_per_image" not in context.metrics["text_to_image"]:
+        context.metrics["absent"]["text_to_image.seconds_per_image"] = "no whole batch of pictures was made in this run"
 
 
 TIMING = "evaluate_generator.json"
@@ -36,6 +38,7 @@ def evaluate(context: ShardContext) -> ShardResult:
     """Compute every figure and write the pictures."""
     import torch
 
+    from components.scenes.prompts import CATEGORIES
     from pipelines.config.schema import Config
     from pipelines.generated import Maker, generated_distances
     from pipelines.judging import SceneJudge
@@ -57,7 +60,9 @@ def evaluate(context: ShardContext) -> ShardResult:
         rows = judge.rows
     else:
         reason = "only pictures of the scenes world can be read back by the inspector"
-        absent |= {f"text_to_image.{name}": reason for name in ("overall", "checkpoints")} | {"editing.success": reason}
+        absent |= dict.fromkeys(
+            (*(f"text_to_image.{name}" for name in ("overall", *CATEGORIES, "checkpoints")), "editing.success"), reason
+        )
         metrics["editing"] = {}
     _write(context.file("judgements.jsonl"), "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
     _write(context.file("metrics.json"), json.dumps({**metrics, "absent": absent}, indent=1, sort_keys=True))

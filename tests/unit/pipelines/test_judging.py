@@ -10,7 +10,7 @@ from components.scenes.edits import change_mask
 from components.scenes.render import render
 from components.scenes.scene import Scene
 from pipelines.config.compose import compose_config
-from pipelines.judging import SceneJudge, shares
+from pipelines.judging import SceneJudge, others, shares
 
 pytestmark = pytest.mark.unit
 CONFIG = compose_config(
@@ -73,6 +73,38 @@ def test_a_faint_ghost_of_a_removed_object_is_no_success():
     blended = [0.85 * case.target + 0.15 * case.source for case in cases]
     maker.pictures = np.stack(blended).round().astype(np.uint8)
     assert judged.editing()["remove"] == 0
+
+
+def test_chance_is_judged_by_other_pictures_alone():
+    for count in (2, 3, 50):
+        found = others(count, np.random.default_rng(count))
+        assert sorted(found) == list(range(count)) and all(i != j for i, j in enumerate(found))
+
+
+def test_figures_by_guidance_are_of_the_same_prompts_with_the_same_noise_as_the_generators_own():
+    asked = []
+
+    class Asked(Known):
+        def __call__(self, name, prompts, sources=None, guidance=None):
+            asked.append((name, prompts, guidance))
+            return super().__call__(name, prompts, sources, guidance)
+
+    maker = Asked()
+    judged = judge(maker)
+    flat = [p for group in judged.prompts(6).values() for p in group]
+    maker.pictures = np.stack([render(p.scene, 64) for p in flat])
+    values = judged.text_to_image()
+    own = f"{CONFIG.generator.guidance_scale:g}".replace(".", "_")
+    assert (
+        values["overall"]
+        == values["by_guidance"][own]
+        == values["ceiling"]["overall"]
+        == 1
+        > values["chance"]["overall"]
+    )
+    main, scaled = asked[0], next(call for call in asked if call[2] is not None)
+    assert main[0] == scaled[0] and set(scaled[1]) < set(main[1])
+    assert {row["guidance_scale"] for row in judged.rows} == {CONFIG.generator.guidance_scale, scaled[2]}
 
 
 def test_overall_is_the_mean_over_categories():
