@@ -18,6 +18,7 @@ from components.scenes.inspect import inspect
 from components.scenes.prompts import CATEGORIES, Prompt, holds, sample_prompts
 from components.scenes.render import render
 from components.scenes.scene import TONES, Scene, same_scene, sample_scene
+from components.training.options import TrainingOptions
 from pipelines.artifacts import Artifact
 from pipelines.config.schema import Config, ScenesSource
 from pipelines.generated import Maker
@@ -121,24 +122,25 @@ class SceneJudge:
         values["by_guidance"] = {f"{s:g}".replace(".", "_"): value for s, value in sorted(by_guidance.items())}
         return values
 
-    def convergence(self, trained: Artifact, figure: Path) -> dict[str, Any]:
-        """Return the overall share at snapshots of text-to-image training, and draw it against samples seen."""
-        names = snapshots(trained)
-        if not names:
+    def convergence(self, trainings: Sequence[tuple[Artifact, TrainingOptions]], figure: Path) -> dict[str, Any]:
+        """Return the overall share at the snapshots of trainings that follow each other, by samples seen in all, and draw it."""
+        few = self.prompts(self.settings.checkpoint_prompts)
+        found: dict[int, dict[str, float]] = {}
+        before = 0
+        for trained, options in trainings:
+            for name in snapshots(trained):
+                self.maker.use(trained, name)
+                seen = before + int(name.removeprefix("step-")) * options.batch
+                found[seen] = self.judge(f"checkpoint at {seen} samples", few)[0]
+            before += options.steps * options.batch
+        if not found:
             self.absent["text_to_image.checkpoints"] = "generator.snapshots kept none"
             return {}
-        few = self.prompts(self.settings.checkpoint_prompts)
-        found: dict[str, dict[str, float]] = {}
-        for name in names:
-            self.maker.use(trained, name)
-            found[name.removeprefix("step-").lstrip("0")] = self.judge(f"checkpoint {name}", few)[0]
-        batch = self.config.generator.training.batch
-        names_of = ["overall", *few]
         curve_figure(
-            {c: [(int(step) * batch, values[c]) for step, values in found.items()] for c in names_of},
-            "samples seen in text-to-image training", "share exactly right", figure,
+            {c: [(seen, values[c]) for seen, values in found.items()] for c in ("overall", *few)},
+            "samples seen, text-to-image and then the mixture with edits", "share exactly right", figure,
         )  # fmt: skip
-        return {"checkpoints": {step: values["overall"] for step, values in found.items()}}
+        return {"checkpoints": {str(seen): values["overall"] for seen, values in found.items()}}
 
     def editing(self) -> dict[str, Any]:
         """Return by kind the share of edits whose result holds exactly the edited scene, and what became of the rest of the picture.

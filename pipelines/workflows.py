@@ -195,6 +195,8 @@ def _stages() -> list[Stage]:
                 "evaluate_generator",
                 "encoder.path",
                 "generator.training.batch",
+                "generator.training.steps",
+                "generator.editing.batch",
                 "generator.max_text_tokens",
                 *SAMPLES,
             ),

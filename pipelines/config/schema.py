@@ -5,6 +5,7 @@ A room's own options are dataclasses of that room, so that each idea's settings 
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -17,6 +18,9 @@ from components.registry.gates import Gate
 from components.scenes.options import SceneOptions
 from components.tokenizer.options import LossOptions, PixelDecoderOptions, SmallEncoderOptions, TokenizerOptions
 from components.training.options import TrainingOptions
+
+# Stages' names are keys; `register` is also a method of every class's metaclass, which pydantic warns of and instances never see.
+warnings.filterwarnings("ignore", message='Field name "register" in .* shadows', category=UserWarning)
 
 
 class Section(BaseModel):

@@ -55,7 +55,11 @@ def evaluate(context: ShardContext) -> ShardResult:
         judge = SceneJudge(maker, config, context.seed, absent)
         metrics["text_to_image"] |= judge.text_to_image()
         metrics["editing"] = judge.editing()
-        metrics["text_to_image"] |= judge.convergence(inputs["train_generator"], context.file("convergence.png"))
+        trainings = [
+            (inputs["train_generator"], config.generator.training),
+            (inputs["train_editor"], config.generator.editing),
+        ]
+        metrics["text_to_image"] |= judge.convergence(trainings, context.file("convergence.png"))
         judge.grids(context.file("generated.png"), context.file("edits.png"))
         rows = judge.rows
     else:

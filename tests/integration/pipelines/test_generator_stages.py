@@ -23,7 +23,8 @@ def test_the_report_names_every_figure_beside_its_chance_and_ceiling(trained):
     assert {"frechet_trained_encoder", "frechet_trained_encoder_of_reconstructions", "seconds_per_image"} <= set(
         figures
     )
-    assert list(figures["checkpoints"]) == ["3", "6"]
+    # Samples seen: 6 steps of 16 for text-to-image, then 6 with edits.
+    assert list(figures["checkpoints"]) == ["48", "96", "144", "192"]
     editing = metrics["editing"]
     assert {"success", "copy_source", "chance", "ceiling", "preservation_psnr", "recolour", "removal_residue"} <= set(
         editing
