@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluation.editing import inside_residue, outside_psnr
+from components.evaluation.editing import inside_residue, object_trace, outside_psnr
 from components.evaluation.grids import curve_figure
 from components.scenes.edits import Edit, change_mask, sample_edit
 from components.scenes.inspect import inspect
@@ -178,6 +178,8 @@ class SceneJudge:
             values["removal_residue_of_reconstructions"] = float(np.mean(floor))
             values["removal_residue_of_source"] = float(np.mean(whole))
             values["removal_ghosts"] = float(np.mean(ghosts))
+            traces = [object_trace(made[i], cases[i].source, cases[i].target, cases[i].mask) for i in removed]
+            values["removal_trace"] = float(np.mean(np.abs(traces)))
         by_kind = shares([case.edit.kind for case in cases], exact)
         values["success"] = by_kind.pop("overall")
         values |= by_kind

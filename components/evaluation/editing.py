@@ -22,3 +22,17 @@ def inside_residue(made: np.ndarray, target: np.ndarray, mask: np.ndarray) -> fl
     if not mask.any():
         raise ValueError("the mask holds no pixel: there is nothing inside it to compare")
     return float(np.abs(made.astype(np.float64) - target.astype(np.float64))[mask].mean())
+
+
+def object_trace(made: np.ndarray, source: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
+    """Return how much of a removed object is still there: the share of its own difference from what is behind it, by projection inside a mask.
+
+    1 is the object as it was, 0 none of it, below 0 its negative; a colour that is off everywhere alike, or noise, hardly counts, which
+    `inside_residue` does count. ValueError where source and target are the same inside the mask.
+    """
+    behind = target.astype(np.float64)[mask]
+    whole = source.astype(np.float64)[mask] - behind
+    if not whole.any():
+        raise ValueError("source and target are the same inside the mask: there was no object")
+    left = made.astype(np.float64)[mask] - behind
+    return float((left * whole).sum() / np.square(whole).sum())

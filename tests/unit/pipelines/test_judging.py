@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from components.evaluation.editing import inside_residue, outside_psnr
+from components.evaluation.editing import inside_residue, object_trace, outside_psnr
 from components.scenes.edits import change_mask
 from components.scenes.render import render
 from components.scenes.scene import Scene
@@ -63,7 +63,7 @@ def test_a_copied_source_is_no_edit_and_the_truth_is_one():
     maker.pictures = np.stack([case.target for case in cases])
     done = judged.editing()
     assert {done[k] for k in ("success", "recolour", "remove", "add", "background", "ceiling")} == {1.0}
-    assert done["removal_residue"] == 0 and done["removal_ghosts"] == 0
+    assert done["removal_residue"] == 0 and done["removal_ghosts"] == 0 and done["removal_trace"] == 0
 
 
 def test_a_faint_ghost_of_a_removed_object_is_no_success():
@@ -125,3 +125,17 @@ def test_figures_of_an_edit_are_of_the_right_side_of_its_mask():
     assert outside_psnr(other, case.source, np.ones_like(mask)) is None
     with pytest.raises(ValueError, match="no pixel"):
         inside_residue(other, other, np.zeros_like(mask))
+
+
+def test_the_trace_of_a_removed_object_is_its_own_share_and_not_a_colour_that_is_off_everywhere():
+    case = judge(Known())._cases("remove")[0]
+    source, target, mask = case.source, case.target, case.mask
+    trace = [object_trace(made, source, target, mask) for made in (source, target)]
+    assert trace == [1, 0]
+    faint = target + 0.1 * (source.astype(float) - target)
+    assert object_trace(faint, source, target, mask) == pytest.approx(0.1)
+    assert object_trace(2 * target.astype(float) - source, source, target, mask) == pytest.approx(-1)
+    speckled = target + 8.0 * np.random.default_rng(0).choice([-1, 1], target.shape)
+    assert abs(object_trace(speckled, source, target, mask)) < 0.02 and inside_residue(speckled, target, mask) == 8
+    with pytest.raises(ValueError, match="no object"):
+        object_trace(source, target, target, mask)
