@@ -137,7 +137,8 @@ class _Run:
         """Take the steps from `first`; return how many are done in all."""
         options, meter = self.options, Meter(self.place, self.options)
         saved = first
-        with ThreadPoolExecutor(1) as ahead:
+        # The thread that makes the next batch computes with one thread: a second team of them, waiting, would hold the step's cores.
+        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as ahead:
             waiting = ahead.submit(source.batch, first) if first < options.steps else None
             for step in range(first, options.steps):
                 assert waiting is not None
