@@ -25,7 +25,8 @@ HARD = SceneOptions(max_objects=3, graded=0.5)
 def test_the_true_picture_of_a_prompt_is_right_and_others_are_not(category, world):
     prompts = sample_prompts(world, category, 60, np.random.default_rng(0))
     read = [inspect(render(prompt.scene, 64), world).scene for prompt in prompts]
-    assert sum(holds(prompt, scene) for prompt, scene in zip(prompts, read, strict=True)) >= 59
+    right = sum(holds(prompt, scene) for prompt, scene in zip(prompts, read, strict=True))
+    assert right >= (60 if world is WORLD else 59)  # the inspector may misread one of the harder pictures
     assert sum(holds(prompt, scene) for prompt, scene in zip(prompts, read[1:] + read[:1], strict=True)) <= 9
     for prompt in prompts:
         scene = prompt.scene
