@@ -182,5 +182,5 @@ def load_pipeline(
     return PixelSemanticPipeline(
         load_space(store, inputs["train_tokenizer"], scratch), model, tokenizer, flow_scheduler(settings.sampling_shift),
         guidance_scale=settings.guidance_scale, image_guidance_scale=settings.image_guidance_scale,
-        num_inference_steps=settings.sampling_steps, max_text_tokens=settings.max_text_tokens,
+        guidance_above=settings.guidance_above, num_inference_steps=settings.sampling_steps, max_text_tokens=settings.max_text_tokens,
     )  # fmt: skip

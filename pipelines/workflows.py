@@ -18,6 +18,7 @@ TRAINS_GENERATOR = (
 SAMPLES = (
     "generator.guidance_scale",
     "generator.image_guidance_scale",
+    "generator.guidance_above",
     "generator.sampling_steps",
     "generator.sampling_shift",
 )

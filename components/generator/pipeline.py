@@ -39,12 +39,13 @@ class PixelSemanticPipeline(DiffusionPipeline):
         image_guidance_scale: float = 1.0,
         num_inference_steps: int = 50,
         max_text_tokens: int = 256,
+        guidance_above: float = 0.0,
     ) -> None:
         super().__init__()
         self.register_modules(vae=vae, transformer=transformer, tokenizer=tokenizer, scheduler=scheduler)
         self.register_to_config(
             guidance_scale=guidance_scale, image_guidance_scale=image_guidance_scale,
-            num_inference_steps=num_inference_steps, max_text_tokens=max_text_tokens,
+            num_inference_steps=num_inference_steps, max_text_tokens=max_text_tokens, guidance_above=guidance_above,
         )  # fmt: skip
         if tuple(vae.latent_shape) != (transformer.channels, transformer.grid, transformer.grid):
             raise ValueError(
@@ -75,7 +76,9 @@ class PixelSemanticPipeline(DiffusionPipeline):
         prompts = [prompt] if isinstance(prompt, str) else prompt
         steps = self._choose("num_inference_steps", num_inference_steps)
         guidance = Guidance(
-            self._choose("guidance_scale", guidance_scale), self._choose("image_guidance_scale", image_guidance_scale)
+            self._choose("guidance_scale", guidance_scale),
+            self._choose("image_guidance_scale", image_guidance_scale),
+            self.config["guidance_above"],
         )
         self._check(prompts, steps, output_type)
         prompts = [text for text in prompts for _ in range(num_images_per_prompt)]

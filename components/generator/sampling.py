@@ -28,16 +28,18 @@ class Guidance:
 
     text: float = 1.0
     image: float = 1.0
+    above: float = 0.0  # time (1 is noise) at and below which there is none (a limited interval, arXiv 2404.07724)
 
 
 def branches(guidance: Guidance, edits: bool) -> list[tuple[float, bool, bool]]:
     """Return (weight, sees the text, sees the source) of each prediction that guidance adds up; weights sum to 1.
 
     `v = v(0) + image (v(source) - v(0)) + text (v(source, text) - v(source))`, without the terms that are 0.
+    Where guidance ends at a time above 0, the first is the conditional model, whatever its weight.
     """
     text, image = guidance.text, guidance.image if edits else 1.0
     found = [(text, True, True), (image - text, False, True), (1 - image, False, False)]
-    return [branch for branch in found if branch[0] != 0]
+    return [branch for number, branch in enumerate(found) if branch[0] != 0 or (number == 0 and guidance.above > 0)]
 
 
 @torch.no_grad()
@@ -67,6 +69,7 @@ def sample(
         source = source.to(model.dtype)
     condition = model.read(ids, text, source, has_source) if cached else None
     weights = torch.tensor([weight for weight, _, _ in parts], dtype=torch.float32, device=device)
+    plain = torch.tensor([float(number == 0) for number in range(len(parts))], device=device)
     scheduler.set_timesteps(sigmas=np.linspace(1.0, 1.0 / steps, steps), device=device)
     latents = noise.float()
     for number, timestep in enumerate(scheduler.timesteps):
@@ -76,7 +79,8 @@ def sample(
             made = model.denoise(noisy, times, condition)
         else:
             made = model(noisy, times, ids, text, source, has_source)
-        velocity = torch.einsum("p,pbchw->bchw", weights, made.float().unflatten(0, (len(parts), count)))
+        now = weights if float(times[0]) > guidance.above else plain
+        velocity = torch.einsum("p,pbchw->bchw", now, made.float().unflatten(0, (len(parts), count)))
         latents = scheduler.step(velocity, timestep, latents, return_dict=False)[0]
         if after is not None:
             latents = after(number, timestep, latents)

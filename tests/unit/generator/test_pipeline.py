@@ -40,6 +40,24 @@ def test_guidance_of_one_is_the_conditional_model_and_others_add_up_to_one():
     assert sum(weight for weight, *_ in three) == 1
 
 
+def test_guidance_ends_at_its_time_and_the_conditional_model_goes_on_alone():
+    model, values = transformer(VARIANTS["demo"]), inputs()
+    with torch.no_grad():
+        for weight in model.parameters():  # a fresh model says nothing of its text
+            weight.add_(0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)))
+    request = Request(values["ids"], values["text"], values["source"])
+
+    def made(guidance: Guidance) -> torch.Tensor:
+        return sample(model, pipeline().scheduler, values["noisy"], request, guidance, 4)
+
+    alone, always = made(Guidance()), made(Guidance(3.0))
+    assert not torch.allclose(alone, always, atol=1e-2)
+    for guidance in (Guidance(3.0, 1.5, above=1.0), Guidance(0.0, 1.5, above=1.0)):
+        assert torch.allclose(made(guidance), alone, atol=1e-5)
+    partly = made(Guidance(3.0, above=0.5))
+    assert not torch.allclose(partly, alone, atol=1e-3) and not torch.allclose(partly, always, atol=1e-3)
+
+
 def test_euler_steps_follow_a_straight_path_to_its_end():
     model, values = transformer(VARIANTS["demo"]), inputs()
     target = values["source"]
