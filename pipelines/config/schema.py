@@ -143,9 +143,7 @@ class GeneratorSection(Section):
     snapshots: Annotated[int, Field(ge=0)]  # kept weights of each training, for convergence
     guidance_scale: Annotated[float, Field(ge=0)]
     image_guidance_scale: Annotated[float, Field(ge=0)]
-    guidance_above: Annotated[float, Field(ge=0, lt=1)] = (
-        0.0  # of time, 1 is noise; runs begun before it was there have none
-    )
+    guidance_above: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of time; the default is for runs begun without it
     sampling_steps: Annotated[int, Field(ge=1)]
     sampling_shift: Annotated[float, Field(gt=0)]
 
