@@ -88,8 +88,12 @@ def perceptual(config: Config, losses: LossOptions, encoder: Any) -> Any:
     return EncoderPerceptual(copy.deepcopy(encoder))
 
 
-def fit_scaling(model: Any, batches: Iterable[Any]) -> None:
-    """Measure the raw latent over pictures uint8 `[b, 3, S, S]` and make the model standardise it."""
+def fit_scaling(model: Any, batches: Iterable[Any], scaling: str) -> None:
+    """Measure the raw latent over pictures uint8 `[b, 3, S, S]` and make the model standardise it.
+
+    Each channel by its own mean and, of `scaling` channel, by its own deviation; of `whole`, by one deviation for all of them, so that a
+    channel that says much of the picture goes on saying it louder than the noise.
+    """
     import torch
 
     from components.tokenizer.objectives import to_pictures
@@ -110,4 +114,6 @@ def fit_scaling(model: Any, batches: Iterable[Any]) -> None:
     dead = int((std < 1e-4 * std.median()).sum())
     if dead:
         std = std.clamp_min(1e-4 * std.median())  # a dead channel stays near 0; the evaluation counts it
+    if scaling == "whole":
+        std = std.square().mean().sqrt().expand_as(std)
     model.set_scaling(mean.float(), std.float())

@@ -51,13 +51,18 @@ class TimeEmbedding(nn.Module):
         return self.second(F.silu(self.first(time_features(times, 256).to(self.first.weight.dtype))))
 
 
-def modulate(hidden: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Scale and shift normalised tokens (adaLN)."""
-    return hidden * (1 + scale) + shift
+def modulate(hidden: Tensor, shift: Tensor | None, scale: Tensor | None) -> Tensor:
+    """Scale and shift normalised tokens (adaLN); without a scale and a shift they stay as they are."""
+    return hidden if scale is None or shift is None else torch.addcmul(shift, hidden, 1 + scale)
+
+
+def gated(out: Tensor, gate: Tensor | None) -> Tensor:
+    """Scale what a block adds to its tokens; a gate of 0 leaves it as it is."""
+    return out if gate is None else out * (1 + gate)
 
 
 class FusionLayer(nn.Module):
-    """A decoder layer over `[B, T, width]`, of which the last `images` tokens are the noisy image's."""
+    """A decoder layer over `[B, T, width]`."""
 
     def __init__(self, layer: nn.Module, separate: bool, width: int, adaln: bool) -> None:
         super().__init__()
@@ -74,50 +79,40 @@ class FusionLayer(nn.Module):
         hidden: Tensor,
         rotary: KeyValue,
         mask: Tensor,
-        text: slice | None,
-        noisy: int,
-        time: Tensor | None,
+        text: slice,
+        time: Tensor | None = None,
         cache: KeyValue | None = None,
-        only: int | None = None,
     ) -> tuple[Tensor, KeyValue]:
         """Return the tokens after the layer, and the keys and values of those given.
 
         `mask` `[B, 1, T, K]` is true where a token sees a key, keys of `cache` first. `text` are the tokens that are not of images, where these
-        have weights of their own. The last `noisy` tokens are modulated by `time` `[B, width]`. With `only`, just the last so many tokens go on.
+        have weights of their own. Tokens are modulated by `time` `[B, 1, width]` (`[B, T, width]`: each by its own) where the model is built so.
         """
         layer: Any = self.shared
-        shifts = None
-        if self.modulation is not None and noisy:
-            assert time is not None
-            shifts = self.modulation(F.silu(time))[:, None].chunk(6, dim=-1)
+        shift1, scale1, gate1, shift2, scale2, gate2 = (None,) * 6
+        if self.modulation is not None and time is not None:
+            shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(F.silu(time)).chunk(6, dim=-1)
         split = text if self.image is not None else None
-        normed = self._modulated(self._part("input_layernorm", hidden, split), shifts, 0, noisy)
-        asking = normed if only is None else normed[:, -only:]
-        kept = hidden if only is None else hidden[:, -only:]
-        attention = layer.self_attn
-        turn = rotary if only is None else (rotary[0][:, :, -only:], rotary[1][:, :, -only:])
-        query = rotate(self._heads("q", asking, split if only is None else _after(split, hidden, only)), turn)
-        key = rotate(self._heads("k", normed, split), rotary)
-        value = self._heads("v", normed, split)
-        own = (key, value)
+        normed = modulate(self._part("input_layernorm", hidden, split), shift1, scale1)
+        query = rotate(self._heads("q", normed, split), rotary)
+        own = key, value = self._keys(normed, rotary, split)
         if cache is not None:
             key, value = torch.cat([cache[0], key], 2), torch.cat([cache[1], value], 2)
         groups = query.shape[1] != key.shape[1]
         mixed = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=mask if only is None else mask[:, :, -only:],
-            scale=attention.scaling,
-            enable_gqa=groups,
+            query, key, value, attn_mask=mask, scale=layer.self_attn.scaling, enable_gqa=groups
         )
-        rest = split if only is None else _after(split, hidden, only)
-        mixed = mixed.transpose(1, 2).flatten(2)
-        mixed = self._part("self_attn.o_proj", mixed, rest)
-        kept = kept + self._gated(mixed, shifts, 2, noisy)
-        normed = self._modulated(self._part("post_attention_layernorm", kept, rest), shifts, 3, noisy)
-        fed = self._part("mlp", normed, rest)
-        return kept + self._gated(fed, shifts, 5, noisy), own
+        hidden = hidden + gated(self._part("self_attn.o_proj", mixed.transpose(1, 2).flatten(2), split), gate1)
+        normed = modulate(self._part("post_attention_layernorm", hidden, split), shift2, scale2)
+        return hidden + gated(self._part("mlp", normed, split), gate2), own
+
+    def keys(self, hidden: Tensor, rotary: KeyValue, text: slice) -> KeyValue:
+        """Return the keys and values of tokens without a time: all that anyone asks of a prefix in the last layer."""
+        split = text if self.image is not None else None
+        return self._keys(self._part("input_layernorm", hidden, split), rotary, split)
+
+    def _keys(self, normed: Tensor, rotary: KeyValue, split: slice | None) -> KeyValue:
+        return rotate(self._heads("k", normed, split), rotary), self._heads("v", normed, split)
 
     def _part(self, name: str, hidden: Tensor, text: slice | None) -> Tensor:
         """Apply a module of the layer; to image tokens their own, where they have one."""
@@ -142,28 +137,9 @@ class FusionLayer(nn.Module):
             made = self._part(f"self_attn.{name}_norm", made, text)
         return made.transpose(1, 2)
 
-    def _modulated(self, normed: Tensor, shifts: tuple[Tensor, ...] | None, first: int, noisy: int) -> Tensor:
-        if shifts is None:
-            return normed
-        changed = modulate(normed[:, -noisy:], shifts[first], shifts[first + 1])
-        return torch.cat([normed[:, :-noisy], changed], 1)
-
-    def _gated(self, out: Tensor, shifts: tuple[Tensor, ...] | None, gate: int, noisy: int) -> Tensor:
-        if shifts is None:
-            return out
-        return torch.cat([out[:, :-noisy], out[:, -noisy:] * (1 + shifts[gate])], 1)
-
 
 def _apply(module: nn.Module, hidden: Tensor) -> Tensor:
     return rms_norm(hidden, module) if hasattr(module, "variance_epsilon") else module(hidden)
-
-
-def _after(text: slice | None, hidden: Tensor, only: int) -> slice | None:
-    """The text's place among the last `only` tokens."""
-    if text is None:
-        return None
-    cut = hidden.shape[1] - only
-    return slice(max(0, text.start - cut), max(0, text.stop - cut))
 
 
 class HeadLayer(nn.Module):

@@ -1,6 +1,7 @@
 """The deep-fusion transformer: text and image latents in one sequence through a Qwen decoder (paper section 3).
 
-A diffusers model. `forward` is one pass over everything; `read` and `denoise` are the same in two parts, so that a sampler reads text and source once.
+A diffusers model. Nothing of text and source depends on the noisy latents, so `read` makes keys and values of them, and `denoise` the velocity of noisy
+latents that see those: a sampler reads once. `forward` is both.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
 from components.generator.flow import velocity_of
-from components.generator.layers import FusionLayer, HeadLayer, KeyValue, TimeEmbedding, rms_norm
+from components.generator.layers import FusionLayer, HeadLayer, KeyValue, TimeEmbedding, modulate, rms_norm
 from components.generator.options import FusionOptions, HeadOptions, SmallBackboneOptions
 from components.generator.sequence import Layout, attention_mask, lay_out
 
@@ -37,14 +38,14 @@ class DdtHead(nn.Module):
 
     positions: Tensor
 
-    def __init__(self, options: HeadOptions, channels: int, width: int, grid: int) -> None:
+    def __init__(self, options: HeadOptions, channels: int, outputs: int, width: int, grid: int) -> None:
         super().__init__()
         self.embed = nn.Linear(channels, options.width)
         self.condition = nn.Linear(width, options.width)
         self.layers = nn.ModuleList([HeadLayer(options.width, options.heads) for _ in range(options.depth)])
         self.norm = nn.RMSNorm(options.width, eps=1e-6)
         self.modulation = nn.Linear(options.width, 2 * options.width)
-        self.out = nn.Linear(options.width, channels)
+        self.out = nn.Linear(options.width, outputs)
         self.register_buffer("positions", grid_positions(grid, options.width), persistent=False)
         for layer in (self.modulation, self.out):
             nn.init.zeros_(layer.weight)
@@ -53,13 +54,13 @@ class DdtHead(nn.Module):
             layer.outer = True  # type: ignore[assignment]
 
     def forward(self, noisy: Tensor, seen: Tensor, time: Tensor) -> Tensor:
-        """Noisy tokens `[B, N, C]`, what the backbone made of them and the time's embedding `[B, width]` to `[B, N, C]`."""
+        """Noisy tokens `[B, N, C]`, what the backbone made of them and the time's embedding `[B, width]` to `[B, N, outputs]`."""
         condition = self.condition(nn.functional.silu(seen + time[:, None]))
         hidden = self.embed(noisy) + self.positions.to(noisy.dtype)
         for layer in self.layers:
             hidden = layer(hidden, condition)
         shift, scale = self.modulation(nn.functional.silu(condition)).chunk(2, dim=-1)
-        return self.out(self.norm(hidden) * (1 + scale) + shift)
+        return self.out(modulate(self.norm(hidden), shift, scale))
 
 
 class DeepFusionTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -91,8 +92,10 @@ class DeepFusionTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.embed_source = nn.Linear(cells, width) if self.options.source == "added" else None
         self.embed_time = TimeEmbedding(width)
         self.register_buffer("positions", grid_positions(self.side, width), persistent=False)
-        self.head = DdtHead(self.options.head, cells, width, self.side) if self.options.head.depth else None
-        self.out = nn.Linear(width, cells) if self.head is None else None
+        # An x-prediction is an estimate, and gates on what it takes over from the source and from the noisy latent.
+        outputs = cells * (3 if self.options.prediction == "x" else 1)
+        self.head = DdtHead(self.options.head, cells, outputs, width, self.side) if self.options.head.depth else None
+        self.out = nn.Linear(width, outputs) if self.head is None else None
         self.out_modulation = nn.Linear(width, 2 * width) if adaln and self.head is None else None
         for layer in (self.out, self.out_modulation):
             if layer is not None:
@@ -149,33 +152,26 @@ class DeepFusionTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         has_source: Tensor | None = None,
     ) -> Tensor:
         """Return the velocity `[B, C, H, W]` at times `[B]` in 0..1. `ids` `[B, L]` are words, there where `text` is true; `source`
-        `[B, C, H, W]` counts where `has_source` `[B]` is true. The whole sequence in one pass, as in training.
+        `[B, C, H, W]` counts where `has_source` `[B]` is true.
         """
-        layout = self._lay_out(text, source, has_source)
-        time = self.embed_time(times)
-        tokens = working(
-            torch.cat([self._prefix(ids, source, layout), self._noisy(noisy, time, source, has_source)], 1)
-        )
-        mask, rotary = attention_mask(layout), self._rotary(layout.position, tokens)
-        last = len(self.layers) - 1
-        for number, layer in enumerate(self.layers):
-            only = layout.noisy if number == last else None  # nothing reads what the last layer makes of the rest
-            tokens, _ = layer(tokens, rotary, mask, layout.text, layout.noisy, time, only=only)
-        return self._velocity(tokens, noisy, times, time, source, has_source)
+        return self.denoise(noisy, times, self.read(ids, text, source, has_source))
 
     def read(
         self, ids: Tensor, text: Tensor, source: Tensor | None = None, has_source: Tensor | None = None
     ) -> Condition:
-        """Read text and source once, for `denoise` at every step. Arguments as of `forward`."""
+        """Read text and source, for `denoise` at every step. Arguments as of `forward`."""
         layout = self._lay_out(text, source, has_source)
         tokens = working(self._prefix(ids, source, layout))
         before = layout.prefix
         mask = attention_mask(layout)[:, :, :before, :before]
         rotary = self._rotary(layout.position[:, :before], tokens)
         cache = []
-        for layer in self.layers:
-            tokens, own = layer(tokens, rotary, mask, layout.text, 0, None)
+        layers: list[Any] = list(self.layers)
+        last = layers.pop()
+        for layer in layers:
+            tokens, own = layer(tokens, rotary, mask, layout.text)
             cache.append(own)
+        cache.append(last.keys(tokens, rotary, layout.text))
         return Condition(cache, layout, source, has_source)
 
     def denoise(self, noisy: Tensor, times: Tensor, condition: Condition) -> Tensor:
@@ -186,7 +182,7 @@ class DeepFusionTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         mask = attention_mask(layout)[:, :, layout.prefix :]
         rotary = self._rotary(layout.position[:, layout.prefix :], tokens)
         for layer, kept in zip(self.layers, condition.cache, strict=True):
-            tokens, _ = layer(tokens, rotary, mask, slice(0, 0), layout.noisy, time, cache=kept)
+            tokens, _ = layer(tokens, rotary, mask, slice(0, 0), time[:, None], kept)
         return self._velocity(tokens, noisy, times, time, condition.source, condition.has_source)
 
     def _lay_out(self, text: Tensor, source: Tensor | None, has_source: Tensor | None) -> Layout:
@@ -229,16 +225,19 @@ class DeepFusionTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         else:
             if self.out_modulation is not None:
                 shift, scale = self.out_modulation(nn.functional.silu(time))[:, None].chunk(2, dim=-1)
-                tokens = tokens * (1 + scale) + shift
+                tokens = modulate(tokens, shift, scale)
             assert self.out is not None
             out = self.out(tokens)
-        made = self._latent(out.float())
         if self.options.prediction == "velocity":
-            return made
+            return self._latent(out.float())
+        clean, of_source, of_noisy = (self._latent(part) for part in out.float().chunk(3, dim=-1))
+        clean = clean + of_noisy * noisy.float()
         if source is not None:
             assert has_source is not None
-            made = made + source * has_source[:, None, None, None]  # an edit keeps most of its source
-        return velocity_of(made, noisy.float(), times)
+            clean = (
+                clean + (1 + of_source) * source * has_source[:, None, None, None]
+            )  # an edit keeps most of its source
+        return velocity_of(clean, noisy.float(), times)
 
     def _tokens(self, latent: Tensor) -> Tensor:
         """`[B, C, H, W]` to `[B, N, C P^2]`."""

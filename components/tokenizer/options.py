@@ -56,7 +56,8 @@ class TokenizerOptions:
     semantic_depth: int = 3  # transformer blocks in E_s and in D_s
     semantic_kind: Literal["transformer", "mlp"] = "transformer"  # mlp: the paper's weaker projection
     pixel_source: Literal["latent", "features"] = "latent"  # what D_p reads; features: D_s' output, a control
-    scaling: bool = True  # standardise each latent channel; false is a control
+    # of latents: each channel in its own deviation; all in one, so that they keep their proportions; or none, a control
+    scaling: Literal["channel", "whole", "none"] = "channel"
     freeze_encoder: bool = False  # in stage 2; a control
     pixel_channels: int = 0  # small scale: channels that start as linear patch PCA, and a linear path into them
     latent_noise: float = 0.0  # largest standard deviation, in the latent's own, of noise on what D_p reads in training

@@ -1,4 +1,4 @@
-"""Standardised latents: what leaves a space has mean 0 and deviation 1 per channel, and what enters is taken as such."""
+"""Standardised latents: what leaves a space has mean 0, and deviation 1 per channel or over all of them; what enters is taken as such."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The pixel-semantic VAE, and with it S-VAE, P-VAE, RAE and RAE-HD, which differ in bottleneck and training alone.
 
 A diffusers model: `encode(x).latent_dist`, `decode(z).sample`, `features(x)`, `decode_features(z)`. Latents that leave it
-are standardised per channel by the statistics in its config (`scaling`), and those that enter are taken as such.
+are standardised by the statistics of each channel in its config (`scaling`), and those that enter are taken as such.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""AdamW, and Muon with AdamW beside it: torch's own, as one optimizer where the engine wants one."""
+"""AdamW, and Muon with AdamW beside it, as one optimizer where the engine wants one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from components.training.muon import Muon
 from components.training.options import OptimizerOptions
 
 
@@ -43,7 +44,7 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """torch's Muon on matrices and torch's AdamW on the rest, behind one optimizer's face.
+    """Muon on matrices and torch's AdamW on the rest, behind one optimizer's face.
 
     Groups carry `peak_lr`; the loop sets `lr` from it at every step.
     """
@@ -58,7 +59,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         for group in self.param_groups:
             part: torch.optim.Optimizer
             if group["muon"]:
-                part = torch.optim.Muon(
+                part = Muon(
                     group["params"], lr=options.muon_lr, momentum=options.momentum, weight_decay=options.weight_decay
                 )
             else:

@@ -33,4 +33,4 @@ def build(context: BuildContext) -> Built:
         training_pictures(context, held_out=True),
     )  # fmt: skip
     source = PictureSource(pictures, options.batch, context.seed, context.rank, context.world)
-    return Built(task, source, options, lambda folder: save_space(model, pictures, folder, scale=False))
+    return Built(task, source, options, lambda folder: save_space(model, pictures, folder, "none"))

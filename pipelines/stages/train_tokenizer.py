@@ -93,10 +93,10 @@ def first_pictures(pictures: Pictures, count: int = SCALING_PICTURES) -> Iterato
         yield torch.from_numpy(pictures.decoded(numbers[first : first + 256]))
 
 
-def save_space(model: Any, pictures: Pictures, folder: Path, scale: bool = True) -> dict[str, Any]:
-    """Measure the latent's statistics, write the model, and tell its size."""
-    if scale:
-        fit_scaling(model, first_pictures(pictures))
+def save_space(model: Any, pictures: Pictures, folder: Path, scaling: str) -> dict[str, Any]:
+    """Measure the latent's statistics, unless `scaling` is none, write the model, and tell its size."""
+    if scaling != "none":
+        fit_scaling(model, first_pictures(pictures), scaling)
     model = model.cpu()
     model.save_pretrained(folder / "model")
     return {"parameters": sum(p.numel() for p in model.parameters())}

@@ -54,3 +54,22 @@ def test_text_source_time_and_noise_all_reach_the_prediction(name):
     for key in ("ids", "times", "noisy", "source"):
         changed = {**values, key: values[key].flip(-1) if key == "ids" else values[key] * 0.5}
         assert (model(**changed)[0] - base[0]).abs().max() > 1e-4, key
+
+
+def one_pass(model, noisy, times, ids, text, source, has_source):
+    """The whole sequence at once, each token seeing what the mask allows; only the noisy tokens have a time."""
+    layout = model._lay_out(text, source, has_source)
+    time = model.embed_time(times)
+    tokens = torch.cat([model._prefix(ids, source, layout), model._noisy(noisy, time, source, has_source)], 1)
+    mask, rotary = attention_mask(layout), model._rotary(layout.position, tokens)
+    there = torch.arange(tokens.shape[1]) >= layout.prefix
+    for layer in model.layers:
+        assert layer.modulation is None or not layer.modulation.bias.any()  # so a time of 0 changes nothing
+        tokens, _ = layer(tokens, rotary, mask, layout.text, time[:, None] * there[None, :, None])
+    return model._velocity(tokens[:, layout.prefix :], noisy, times, time, source, has_source)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_reading_text_and_source_first_gives_what_one_pass_over_the_whole_sequence_gives(name):
+    model, values = transformer(VARIANTS[name]), inputs()
+    assert torch.allclose(model(**values), one_pass(model, **values), atol=1e-5)

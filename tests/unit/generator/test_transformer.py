@@ -65,7 +65,7 @@ def test_the_wide_head_has_the_papers_size():
     with torch.device("meta"):
         from components.generator.transformer import DdtHead
 
-        head = DdtHead(HeadOptions(), 96, 896, 16)
+        head = DdtHead(HeadOptions(), 96, 96, 896, 16)
     millions = sum(p.numel() for p in head.parameters()) / 1e6
     assert 140 < millions < 165  # 653 M with a backbone of 500 M
 
