@@ -130,12 +130,12 @@ class Registrar:
         evaluation = evaluation_digest(judged)
         known = {version.version for version in self.registry.versions(name)}
         champion = self.registry.champion(name)
-        version = self.registry.register(
-            name, logged, mlflow_run, {**tags, "pixsem.figures": json.dumps(kept), "pixsem.evaluation": evaluation}
-        )
+        judgement = {"pixsem.figures": json.dumps(kept), "pixsem.evaluation": evaluation}
+        version = self.registry.register(name, logged, mlflow_run, {**tags, **judgement})
         compared = champion is not None and champion.tags.get("pixsem.evaluation") == evaluation
         verdicts = check_gates(gates, figures, champion.figures if champion is not None and compared else None)
-        if version.version not in known:
+        if version.version not in known or version.tags.get("pixsem.evaluation") != evaluation:
+            self.registry.retag(version, judgement)  # of a version judged anew, the later judgement holds
             self.registry.settle(version, verdicts, alias)
         version = self.registry.version(name, version.version)
         note = (

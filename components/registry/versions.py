@@ -96,8 +96,15 @@ class Registry:
         if failed:
             self._tag(version, REFUSED, "; ".join(failed))
             return "; ".join(failed)
+        if REFUSED in version.tags:  # by an earlier judgement
+            self._tracker.attempt(lambda: self._client.delete_model_version_tag(version.name, version.version, REFUSED))
         self.give(version, alias)
         return None
+
+    def retag(self, version: Version, tags: Mapping[str, str]) -> None:
+        """Give a version these tags in place of those of the same names."""
+        for name, value in tags.items():
+            self._tag(version, name, value)
 
     def give(self, version: Version, alias: str) -> None:
         """Give a version an alias; champions are remembered in order."""

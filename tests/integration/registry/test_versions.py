@@ -99,6 +99,19 @@ def test_a_better_model_becomes_champion_and_can_be_rolled_back(registry, run, f
         registry.rollback("pixsem-generator")
 
 
+def test_of_a_version_judged_anew_the_later_judgement_holds(registry, run, folder, champion):
+    _, version, refusal = judge(registry, run, folder, "anew", 0.1)
+    assert refusal and version.tags["pixsem.refused"] == refusal
+    registry.retag(version, {"pixsem.figures": json.dumps({"text_to_image.overall": 0.55})})
+    again = registry.version("pixsem-generator", version.version)
+    assert (
+        registry.settle(again, check_gates(GATES, again.figures, {"text_to_image.overall": 0.5}), "candidate") is None
+    )
+    again = registry.find("models:/pixsem-generator@candidate")
+    assert (again.version, again.figures) == (version.version, {"text_to_image.overall": 0.55})
+    assert "pixsem.refused" not in again.tags
+
+
 @pytest.mark.parametrize(
     ("uri", "words"),
     [

@@ -61,6 +61,19 @@ def test_a_fresh_model_predicts_nothing_but_its_source(name):
         assert torch.allclose(made, (values["noisy"] - clean) / times, atol=1e-6)
 
 
+def test_an_edit_can_drop_its_source_by_gates_alone():
+    torch.manual_seed(0)
+    small = SmallBackboneOptions(width=32, depth=1, heads=4, kv_heads=4, hidden=48)
+    model = DeepFusionTransformer.fresh(small, 20, 8, 4, VARIANTS["demo"])
+    values = inputs()
+    values["has_source"][:] = True
+    times = values["times"].view(-1, 1, 1, 1).clamp_min(0.05)
+    with torch.no_grad():
+        model.out.bias[8:16] = -1  # of the source, nothing
+        model.out.bias[16:] = 0.5  # of the noisy latent, half
+    assert torch.allclose(model(**values), 0.5 * values["noisy"] / times, atol=1e-5)
+
+
 def test_the_wide_head_has_the_papers_size():
     with torch.device("meta"):
         from components.generator.transformer import DdtHead
