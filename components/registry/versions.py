@@ -173,10 +173,13 @@ class Registry:
         """Return a local folder with a version's weights."""
         from mlflow.artifacts import download_artifacts
 
+        source, scheme = version.source, "models:/"
+        if source.startswith(scheme):
+            # MLflow would look the model up in the process's own tracking store, whatever this one's is.
+            model_id = source.removeprefix(scheme)
+            source = str(self._tracker.attempt(lambda: self._client.get_logged_model(model_id)).artifact_location)
         got = self._tracker.attempt(
-            lambda: download_artifacts(
-                artifact_uri=version.source, dst_path=str(folder), tracking_uri=self._tracker.uri
-            )
+            lambda: download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=self._tracker.uri)
         )
         return next(Path(got).glob("artifacts/*"))
 
