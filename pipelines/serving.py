@@ -6,6 +6,7 @@ import base64
 import binascii
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 Rows = list[dict[str, Any]]
@@ -15,6 +16,31 @@ GENERATOR_COLUMNS = {
 }  # fmt: skip
 TOKENIZER_COLUMNS = {"in": ["image"], "out": ["image", "latent_shape"]}
 MOST_STEPS = 1000
+SUMS = "sha256.json"  # {file: sha256} of a registered model's folder, written beside its files
+
+
+def check_files(folder: Path) -> None:
+    """Compare a model's files with what they were registered as, or, inside an artifact, committed as; ValueError where one differs.
+
+    A folder that somebody saved by himself has neither list, and is taken as it is.
+    """
+    from pipelines.artifacts import MANIFEST, Manifest
+    from pipelines.store import parse_json, sha256_file
+
+    wanted: dict[str, str] = {}
+    listed, manifest = folder / SUMS, folder.absolute().parent / MANIFEST
+    if listed.is_file():
+        wanted = parse_json(listed.read_bytes(), str(listed))
+    elif manifest.is_file():
+        found = Manifest.from_json(parse_json(manifest.read_bytes(), str(manifest)), str(manifest))
+        prefix = f"{folder.absolute().name}/"
+        wanted = {e.path.removeprefix(prefix): e.sha256 for e in found.files if e.path.startswith(prefix)}
+    for name, digest in wanted.items():
+        if not (folder / name).is_file() or sha256_file(folder / name) != digest:
+            raise ValueError(
+                f"{folder / name} is missing or was changed after it was written: the model is damaged. "
+                "Its artifact is checked by pixsem verify and mended by pixsem resume."
+            )
 
 
 def load_generator(folder: str) -> Callable[[Rows], Rows]:
@@ -38,6 +64,7 @@ def load_tokenizer(folder: str) -> Callable[[Rows], Rows]:
     from components.tokenizer.objectives import to_pictures
     from components.tokenizer.rivals import load_tokenizer as load
 
+    check_files(Path(folder))
     model = load(folder)
 
     def answer(rows: Rows) -> Rows:
@@ -61,8 +88,6 @@ def load_tokenizer(folder: str) -> Callable[[Rows], Rows]:
 
 def open_pipeline(folder: str) -> Any:
     """Open a pipeline's folder. ValueError where it holds none."""
-    from pathlib import Path
-
     import components.tokenizer.rivals  # noqa: F401  (diffusers loads only classes whose module is imported)
     from components.generator.pipeline import PixelSemanticPipeline
 
@@ -70,6 +95,7 @@ def open_pipeline(folder: str) -> Any:
         raise ValueError(
             f"{folder} holds no pipeline: there is no model_index.json. The stage register makes one, as does save_pretrained."
         )
+    check_files(Path(folder))
     try:
         pipe = PixelSemanticPipeline.from_pretrained(folder, low_cpu_mem_usage=False)
     except (OSError, KeyError, TypeError, RuntimeError) as error:
