@@ -11,10 +11,11 @@ import hashlib
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.errors import StoreError
-from pipelines.store import Store, canonical_json, sha256_text
+from pipelines.store import Store, canonical_json, json_bytes, parse_json, sha256_text
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -52,21 +53,34 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest with a checksum of itself, so that damage to the manifest shows too."""
-        body = asdict(self)
-        return {**body, "checksum": sha256_text(canonical_json(body))}
+        return sealed(asdict(self))
 
     @staticmethod
     def from_json(value: Any, where: str) -> Manifest:
         """Read `to_json`'s value; `StoreError` where it was changed after it was written."""
         try:
-            body = {k: v for k, v in value.items() if k != "checksum"}
-            if value["checksum"] != sha256_text(canonical_json(body)):
-                raise StoreError(f"{where}: its checksum does not match its text; it was changed after it was written.")
+            body = unsealed(value, where)
             if body["format"] != FORMAT:
                 raise StoreError(f"{where}: written in format {body['format']}, this pixsem reads format {FORMAT}.")
             return Manifest(**{**body, "files": [FileEntry(**entry) for entry in body["files"]]})
         except (AttributeError, KeyError, TypeError) as error:
             raise StoreError(f"{where} is no manifest of pixsem: {error!r}.") from error
+
+
+def sealed(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with a checksum of itself."""
+    return {**body, "checksum": sha256_text(canonical_json(body))}
+
+
+def unsealed(value: Any, where: str) -> dict[str, Any]:
+    """Return what `sealed` was given; `StoreError` where it was changed since."""
+    try:
+        body = {k: v for k, v in value.items() if k != "checksum"}
+        if value["checksum"] == sha256_text(canonical_json(body)):
+            return body
+    except (AttributeError, KeyError, TypeError, UnicodeError) as error:
+        raise StoreError(f"{where} was not written by pixsem, or was damaged since: {error!r}.") from error
+    raise StoreError(f"{where}: its checksum does not match its text; it was changed after it was written.")
 
 
 def content_digest(files: Sequence[FileEntry]) -> str:
@@ -132,13 +146,19 @@ def artifact_path(stage: str, fingerprint: str) -> str:
 
 
 def find_artifact(store: Store, stage: str, fingerprint: str) -> Artifact | None:
-    """Return the committed artifact, or None. `StoreError` where its manifest is damaged."""
+    """Return the committed artifact, or None. `StoreError` where its manifest is damaged, or another artifact's."""
     path = f"{artifact_path(stage, fingerprint)}/{MANIFEST}"
     try:
-        value = store.read_json(path)
+        data = store.read_bytes(path)
     except FileNotFoundError:
         return None
-    return Artifact(store, Manifest.from_json(value, store.path(path)))
+    where = store.path(path)
+    manifest = Manifest.from_json(parse_json(data, where), where)
+    if (manifest.stage, manifest.fingerprint) != (stage, fingerprint):
+        raise StoreError(f"{where} is the manifest of {manifest.stage}/{manifest.fingerprint}: files were mixed up.")
+    if json_bytes(manifest.to_json()) != data:
+        raise StoreError(f"{where} is not as it was written, though it says the same: it was changed since.")
+    return Artifact(store, manifest)
 
 
 def list_artifacts(store: Store, stage: str | None = None) -> Iterator[tuple[str, str, Artifact | StoreError | None]]:
@@ -156,6 +176,12 @@ def damage_path(stage: str, fingerprint: str) -> str:
     return f"damaged/{stage}/{fingerprint}.json"
 
 
+def note_damage(store: Store, stage: str, fingerprint: str, problems: dict[str, str]) -> None:
+    """Write down {file: what is wrong} of an artifact, so that the next run makes the hurt parts again."""
+    found = datetime.now(UTC).isoformat(timespec="milliseconds")
+    store.write_json(damage_path(stage, fingerprint), {"found": found, "problems": problems})
+
+
 @dataclass
 class ShardRecord:
     """One finished shard: its files, its counts and what it adds to the metrics. Written after its files."""
@@ -164,6 +190,10 @@ class ShardRecord:
     files: list[FileEntry]
     counts: dict[str, int] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        """Return the text of its file, with a checksum of itself."""
+        return json_bytes(sealed(asdict(self)))
 
 
 class Work:
@@ -191,9 +221,13 @@ class Work:
                     records[record.name] = record
         return records
 
+    def write_record(self, record: ShardRecord) -> None:
+        """Write down that a shard is finished. Its files are there before."""
+        self.store.write_bytes(f"{self.path}/records/{record.name}.json", record.to_bytes())
+
     def _read_record(self, name: str) -> ShardRecord | None:
         try:
-            value = self.store.read_json(f"{self.path}/{name}")
+            value = unsealed(self.store.read_json(f"{self.path}/{name}"), name)
             return ShardRecord(
                 value["name"], [FileEntry(**f) for f in value["files"]], value["counts"], value["metrics"]
             )

@@ -12,6 +12,7 @@ from components.data.latent_reader import LatentDataset
 from components.data.order import EpochSampler, epoch_order
 from components.data.tables import read_table
 from pipelines.artifacts import Artifact
+from pipelines.checked import fetch_checked
 from pipelines.errors import UserError
 from pipelines.stage import derive_seed
 from pipelines.training_stage import BuildContext
@@ -42,7 +43,10 @@ class Samples:
 def open_samples(context: BuildContext) -> tuple[Samples, Samples]:
     """Return what is trained on, and what is held out, of the latents of `encode_latents`. `UserError` where there are no captions."""
     latents, index = context.inputs["encode_latents"], context.inputs["index"]
-    paths = [context.store.fetch(path, context.scratch) for path in latents.files("*.arrow")]
+    files = latents.files("*.arrow")
+    for path in files[context.rank :: context.world]:  # the workers share the hashing
+        fetch_checked(context.store, path, context.scratch)
+    paths = [context.store.fetch(path, context.scratch) for path in files]
     if not paths:
         raise UserError(f"the artifact {latents.path} holds no latents; see: pixsem verify")
     dataset = LatentDataset(paths, latents.manifest.inputs["train_tokenizer"]["digest"])
@@ -72,7 +76,7 @@ def _index(context: BuildContext, index: Artifact) -> tuple[dict[str, bool], dic
     held: dict[str, bool] = {}
     captions: dict[str, str] = {}
     for path in index.files("index/*.parquet"):
-        table = read_table(context.store.fetch(path, context.scratch))
+        table = read_table(fetch_checked(context.store, path, context.scratch))
         for key, role, side, caption in zip(
             table["key"], table["role"], table["held_out"], table["caption"], strict=True
         ):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.artifacts import Artifact, damage_path, list_artifacts
+from pipelines.artifacts import Artifact, damage_path, list_artifacts, note_damage
 from pipelines.errors import StoreError
 from pipelines.leases import is_live
-from pipelines.runs import Run, list_run_ids, now, read_run
+from pipelines.runs import Run, list_run_ids, read_run
 from pipelines.store import Store
 
 
@@ -36,7 +36,7 @@ def verify(store: Store, run: Run | None) -> dict[str, Any]:
             damaged += [
                 {"stage": stage, "fingerprint": fingerprint, "file": f, "problem": p} for f, p in problems.items()
             ]
-            store.write_json(damage_path(stage, fingerprint), {"found": now(), "problems": problems})
+            note_damage(store, stage, fingerprint, problems)
         elif store.exists(damage_path(stage, fingerprint)):
             store.remove_tree(damage_path(stage, fingerprint))
     for stage, fingerprint in sorted((wanted or set()) - seen):

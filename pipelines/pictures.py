@@ -15,6 +15,7 @@ from components.data.order import EpochSampler
 from components.data.shard_index import ShardFiles
 from components.data.tables import read_table
 from pipelines.artifacts import Artifact
+from pipelines.checked import fetch_checked
 from pipelines.errors import UserError
 from pipelines.store import Store
 
@@ -41,7 +42,7 @@ class Pictures:
         self._scratch = scratch
         columns: dict[str, list[Any]] = {}
         for path in index.files("index/*.parquet"):
-            for name, values in read_table(store.fetch(path, scratch)).items():
+            for name, values in read_table(fetch_checked(store, path, scratch)).items():
                 columns.setdefault(name, []).extend(values)
         chosen = [
             i
@@ -79,7 +80,7 @@ class Pictures:
     def _decode(self, number: int) -> np.ndarray:
         shard = self.rows["shard"][number]
         if shard not in self._local:
-            self._local[shard] = self.store.fetch(shard, self._scratch)
+            self._local[shard] = fetch_checked(self.store, shard, self._scratch)
         try:
             data = self._files.read(self._local[shard], self.rows["offset"][number], self.rows["size"][number])
             picture = square(decode_image(data, self.limits).rgb, self.side)

@@ -69,6 +69,8 @@ class Registrar:
 
     @contextmanager
     def _copied(self, artifact: Artifact, prefix: str) -> Iterator[Path]:
+        from pipelines.serving import SUMS
+
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / prefix
             for path in artifact.files(f"{prefix}/*"):
@@ -76,6 +78,10 @@ class Registrar:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with fetched(self.store, path) as local:
                     shutil.copyfile(local, target)
+            # MLflow's copy is outside what the manifest covers: it carries its own list, which whoever loads it checks.
+            listed = {e.path: e.sha256 for e in artifact.manifest.files if e.path.startswith(f"{prefix}/")}
+            sums = {path.removeprefix(f"{prefix}/"): digest for path, digest in listed.items()}
+            (folder / SUMS).write_text(json.dumps(sums, indent=1, sort_keys=True), "utf-8")
             yield folder
 
     def register(self, mlflow_run: str, artifact: Artifact, config: Config) -> list[dict[str, Any]]:

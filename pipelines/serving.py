@@ -6,6 +6,7 @@ import base64
 import binascii
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 Rows = list[dict[str, Any]]
@@ -15,6 +16,33 @@ GENERATOR_COLUMNS = {
 }  # fmt: skip
 TOKENIZER_COLUMNS = {"in": ["image"], "out": ["image", "latent_shape"]}
 MOST_STEPS = 1000
+MOST_GUIDANCE = 1000.0
+MOST_CHARACTERS = 100_000  # of a prompt; a model reads a few hundred tokens of it
+SUMS = "sha256.json"  # {file: sha256} of a registered model's folder, written beside its files
+
+
+def check_files(folder: Path) -> None:
+    """Compare a model's files with what they were registered as, or, inside an artifact, committed as; ValueError where one differs.
+
+    A folder that somebody saved by himself has neither list, and is taken as it is.
+    """
+    from pipelines.artifacts import MANIFEST, Manifest
+    from pipelines.store import parse_json, sha256_file
+
+    wanted: dict[str, str] = {}
+    listed, manifest = folder / SUMS, folder.absolute().parent / MANIFEST
+    if listed.is_file():
+        wanted = parse_json(listed.read_bytes(), str(listed))
+    elif manifest.is_file():
+        found = Manifest.from_json(parse_json(manifest.read_bytes(), str(manifest)), str(manifest))
+        prefix = f"{folder.absolute().name}/"
+        wanted = {e.path.removeprefix(prefix): e.sha256 for e in found.files if e.path.startswith(prefix)}
+    for name, digest in wanted.items():
+        if not (folder / name).is_file() or sha256_file(folder / name) != digest:
+            raise ValueError(
+                f"{folder / name} is missing or was changed after it was written: the model is damaged. "
+                "Its artifact is checked by pixsem verify and mended by pixsem resume."
+            )
 
 
 def load_generator(folder: str) -> Callable[[Rows], Rows]:
@@ -38,6 +66,7 @@ def load_tokenizer(folder: str) -> Callable[[Rows], Rows]:
     from components.tokenizer.objectives import to_pictures
     from components.tokenizer.rivals import load_tokenizer as load
 
+    check_files(Path(folder))
     model = load(folder)
 
     def answer(rows: Rows) -> Rows:
@@ -61,8 +90,6 @@ def load_tokenizer(folder: str) -> Callable[[Rows], Rows]:
 
 def open_pipeline(folder: str) -> Any:
     """Open a pipeline's folder. ValueError where it holds none."""
-    from pathlib import Path
-
     import components.tokenizer.rivals  # noqa: F401  (diffusers loads only classes whose module is imported)
     from components.generator.pipeline import PixelSemanticPipeline
 
@@ -70,6 +97,7 @@ def open_pipeline(folder: str) -> Any:
         raise ValueError(
             f"{folder} holds no pipeline: there is no model_index.json. The stage register makes one, as does save_pretrained."
         )
+    check_files(Path(folder))
     try:
         pipe = PixelSemanticPipeline.from_pretrained(folder, low_cpu_mem_usage=False)
     except (OSError, KeyError, TypeError, RuntimeError) as error:
@@ -82,19 +110,45 @@ def make_picture(pipe: Any, row: dict[str, Any], number: int = 0) -> Any:
     """Return the PIL picture that a row asks for. ValueError for a row that asks for none."""
     import torch
 
+    asked = read_request(row, number)
+    seed = asked.pop("seed")
+    return pipe(**asked, generator=torch.Generator().manual_seed(seed)).images[0]
+
+
+def read_request(row: dict[str, Any], number: int = 0) -> dict[str, Any]:
+    """Return what a row asks a pipeline for, each value checked. ValueError, in words, for a row that asks for no picture."""
     prompt = row.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
         raise ValueError(f"row {number} has no prompt: give a text")
-    steps = row.get("num_inference_steps")
-    if steps is not None and not 1 <= int(steps) <= MOST_STEPS:
-        raise ValueError(f"num_inference_steps of row {number} is {steps}; it is 1 to {MOST_STEPS}")
-    image = decode_picture(row["image"], number) if row.get("image") else None
-    made = pipe(
-        prompt, image=image, generator=torch.Generator().manual_seed(int(row.get("seed", 0)) % 2**63),
-        num_inference_steps=None if steps is None else int(steps), guidance_scale=row.get("guidance_scale"),
-        image_guidance_scale=row.get("image_guidance_scale"),
-    )  # fmt: skip
-    return made.images[0]
+    if len(prompt) > MOST_CHARACTERS:
+        raise ValueError(
+            f"the prompt of row {number} has {len(prompt):,} characters; at most {MOST_CHARACTERS:,} are read"
+        )
+    return {
+        "prompt": prompt.encode("utf-8", "replace").decode(),  # a lone surrogate is no text
+        "image": decode_picture(row["image"], number) if row.get("image") else None,
+        "seed": _number(row, "seed", number, int, -(2**63), 2**63 - 1, 0) % 2**63,
+        "num_inference_steps": _number(row, "num_inference_steps", number, int, 1, MOST_STEPS),
+        "guidance_scale": _number(row, "guidance_scale", number, float, 0, MOST_GUIDANCE),
+        "image_guidance_scale": _number(row, "image_guidance_scale", number, float, 0, MOST_GUIDANCE),
+    }
+
+
+def _number(
+    row: dict[str, Any], name: str, number: int, kind: type, low: float, high: float, default: Any = None
+) -> Any:
+    """Return a number of a row, or the default where it is not given."""
+    value = row.get(name)
+    if value is None:
+        return default
+    try:
+        found = kind(value)
+    except (TypeError, ValueError, OverflowError):
+        found = None
+    if found is None or isinstance(value, bool) or not low <= found <= high or (kind is int and found != value):
+        what = "whole number" if kind is int else "number"
+        raise ValueError(f"{name} of row {number} is {str(value)[:60]!r}; it is a {what} from {low} to {high}")
+    return found
 
 
 def decode_picture(text: Any, number: int) -> Any:

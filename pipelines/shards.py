@@ -6,7 +6,6 @@ import itertools
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ def make_shard(store_url: str, work_args: dict[str, Any], function: str, task: S
         local = sorted(p for p in out.rglob("*") if p.is_file())
         files = [publish(work, path, path.relative_to(out).as_posix()) for path in local]
     record = ShardRecord(task.name, files, result.counts, result.metrics)
-    store.write_json(f"{work.path}/records/{task.name}.json", asdict(record))
+    work.write_record(record)
     return record
 
 

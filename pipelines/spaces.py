@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.artifacts import Artifact
+from pipelines.checked import fetch_checked
 from pipelines.config.schema import Config
 from pipelines.errors import UserError
 from pipelines.pictures import Pictures
@@ -30,15 +31,13 @@ def training_pictures(context: BuildContext, held_out: bool) -> Pictures:
 
 
 def local_folder(store: Store, artifact: Artifact, prefix: str, scratch: Path) -> Path:
-    """Return a local folder with an artifact's files below `prefix`."""
+    """Return a local folder with an artifact's files below `prefix`, each of them checked."""
     paths = artifact.files(f"{prefix}/*")
     if not paths:
         raise UserError(f"the artifact {artifact.path} holds no {prefix}/; see: pixsem verify")
-    if store.is_local:
-        return store.local(f"{artifact.path}/{prefix}")
     for path in paths:
-        store.fetch(path, scratch)
-    return scratch / artifact.path / prefix
+        fetch_checked(store, path, scratch)
+    return (store.local("") if store.is_local else scratch) / artifact.path / prefix
 
 
 def load_image_text(store: Store, artifact: Artifact, scratch: Path) -> tuple[Any, Any]:

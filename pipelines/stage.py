@@ -12,12 +12,13 @@ import importlib
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.artifacts import Artifact, FileEntry, ShardRecord, Work
-from pipelines.store import Store, json_bytes, sha256_file
+from pipelines.checked import fetch_checked
+from pipelines.store import Store, sha256_file
 
 if TYPE_CHECKING:
     from pipelines.config.schema import Config
@@ -81,8 +82,8 @@ class ShardContext:
     scratch: Path
 
     def fetch(self, path: str) -> Path:
-        """Return a local path of a store file."""
-        return self.store.fetch(path, self.scratch)
+        """Return a local path of a store file; an artifact's is checked first."""
+        return fetch_checked(self.store, path, self.scratch)
 
     def file(self, path: str) -> Path:
         """Return the local path of an output file, its folder made."""
@@ -122,7 +123,7 @@ class StageContext:
         for record in records:
             for name, value in record.counts.items():
                 self.counts[name] = self.counts.get(name, 0) + value
-            data = json_bytes(asdict(record))
+            data = record.to_bytes()
             path = f"records/{record.name}.json"
             self.outputs += [*record.files, FileEntry(path, len(data), hashlib.sha256(data).hexdigest())]
         return records
@@ -142,9 +143,9 @@ class StageContext:
 
 @contextlib.contextmanager
 def fetched(store: Store, path: str) -> Iterator[Path]:
-    """Give a local path of a store file for the length of a block."""
+    """Give a local path of a store file for the length of a block; an artifact's is checked first."""
     with tempfile.TemporaryDirectory(dir=store.scratch()) as folder:
-        yield store.fetch(path, Path(folder))
+        yield fetch_checked(store, path, Path(folder))
 
 
 def publish(work: Work, local: Path, path: str) -> FileEntry:

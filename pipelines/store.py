@@ -31,6 +31,14 @@ def json_bytes(value: Any) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
 
+def parse_json(data: bytes, where: str) -> Any:
+    """Return the value of a JSON file's bytes; `StoreError` where they are none."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{where} is not JSON ({error}): it was damaged after it was written.") from error
+
+
 def sha256_text(text: str) -> str:
     """Return the hex sha256 of a text's utf-8 bytes."""
     return hashlib.sha256(text.encode()).hexdigest()
@@ -98,13 +106,7 @@ class Store:
 
     def read_json(self, relative: str) -> Any:
         """Return a JSON file's value; FileNotFoundError, or `StoreError` where it is not JSON."""
-        data = self.read_bytes(relative)
-        try:
-            return json.loads(data)
-        except ValueError as error:
-            raise StoreError(
-                f"{self.path(relative)} is not JSON ({error}): it was damaged after it was written."
-            ) from error
+        return parse_json(self.read_bytes(relative), self.path(relative))
 
     def write_bytes(self, relative: str, data: bytes, durable: bool = True) -> None:
         """Write a whole file or nothing. `durable` also waits for the disk."""

@@ -6,7 +6,6 @@ folder under `checkpoints/`; a stopped, killed or failed stage goes on from the 
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -17,17 +16,17 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipelines.artifacts import Artifact, FileEntry, Manifest, ShardRecord, Work
 from pipelines.config.schema import Config
-from pipelines.errors import Stopped, StoreError, UserError, one_line
+from pipelines.errors import Stopped, UserError, one_line
 from pipelines.runs import stop_requested
 from pipelines.stage import StageContext, derive_seed, fetched, load_function, publish
 from pipelines.stage_task import ProgressWriter
-from pipelines.store import Store, json_bytes, sha256_file
+from pipelines.store import Store, sha256_file
 
 RECORD = "train"
 CURVE = "curve.jsonl"
@@ -71,7 +70,7 @@ def train_in_workers(context: StageContext, builder: str, name: str) -> None:
         _run_trainer(context, builder, context.inputs["index"].manifest.metrics["index"]["train"])
         record = context.work.records()[RECORD]
     context.work.store.remove_tree(f"{context.work.path}/checkpoints")  # of use only until the result is whole
-    data = json_bytes(asdict(record))
+    data = record.to_bytes()
     context.outputs += [*record.files, FileEntry(f"records/{RECORD}.json", len(data), hashlib.sha256(data).hexdigest())]
     context.counts.update(record.counts)
     live = f"runs/{context.run_id}/curves/{context.stage.name}.jsonl"
@@ -139,11 +138,13 @@ def _run_trainer(context: StageContext, builder: str, samples: int) -> None:
 
 def check_workers(work: Work, stage: str, workers: int) -> None:
     """Refuse at once to go on from checkpoints of another number of workers, which each hold their part of the state."""
+    from components.training.checkpoints import STATE, parse_state
+
     folder = f"{work.path}/checkpoints"
     for name in reversed(work.store.folders(folder)):
         try:
-            world = work.store.read_json(f"{folder}/{name}/state.json")["world"]
-        except (StoreError, OSError, KeyError, TypeError):
+            world = parse_state(work.store.read_bytes(f"{folder}/{name}/{STATE}"), name)["world"]
+        except (OSError, ValueError):
             continue  # not whole: the workers pass it over too, and their log says so
         if world != workers:
             raise UserError(
@@ -246,7 +247,7 @@ def _publish(store: Store, work: Work, out: Path, samples: int, metrics: dict[st
                 files.append(FileEntry(f"{kind}/{name}", path.stat().st_size, sha256_file(path)))
     counts = {"input": samples, "kept": samples, "dropped": 0, "failed": 0}
     record = ShardRecord(RECORD, files, counts, metrics)
-    store.write_json(f"{work.path}/records/{RECORD}.json", dataclasses.asdict(record))
+    work.write_record(record)
 
 
 def publish_tree(work: Work, folder: Path) -> list[FileEntry]:

@@ -11,6 +11,12 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from components.curation.options import ImageLimits
 
+MAX_SIDE = (
+    65535  # JPEG's own; PIL's decoder of packed BMPs takes 255 rows at once for two bytes, so a row must not be huge
+)
+MAX_SCANNED = (
+    20 * 10**9
+)  # pixels times scans: each scan of a progressive JPEG, a few bytes, costs a pass over all its pixels
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 # What PIL's decoders raise on damaged files; anything else is an error of ours.
 DECODE_ERRORS = (
@@ -64,11 +70,14 @@ def decode_image(data: bytes, limits: ImageLimits) -> DecodedImage:
             raise ImageError("too_many_pixels", str(error)) from None
         except DECODE_ERRORS as error:
             raise ImageError("broken_image", _text(error)) from None
-        if picture.width * picture.height > limits.max_pixels:
+        pixels = picture.width * picture.height
+        if pixels > limits.max_pixels or max(picture.size) > MAX_SIDE:
             raise ImageError(
                 "too_many_pixels",
-                f"{picture.width} x {picture.height}, at most {limits.max_pixels:,} pixels are decoded",
+                f"{picture.width} x {picture.height}, at most {limits.max_pixels:,} pixels are decoded, {MAX_SIDE:,} a side",
             )
+        if picture.format == "JPEG" and pixels * (scans := data.count(b"\xff\xda")) > MAX_SCANNED:
+            raise ImageError("too_many_scans", f"{picture.width} x {picture.height} pixels in {scans:,} scans")
         if not picture.width or not picture.height:
             raise ImageError("broken_image", "a side of zero pixels")
         try:

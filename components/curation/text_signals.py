@@ -12,8 +12,11 @@ import unicodedata
 from typing import Any
 
 MAX_CHARACTERS = 4096  # what is looked at of a longer caption
+# Every repeat that others follow is bounded: without bounds "a@a@a@..." takes minutes.
 URL = re.compile(
-    r"(?:https?://|www\.)\S+|\S+@\S+\.\w+|\b[\w-]+\.(?:com|net|org|info|biz|shop|io|ru|co\.uk)\b\S*", re.IGNORECASE
+    r"(?:https?://|www\.)\S+|[^\s@]{1,64}@[^\s@]{1,255}\.\w+|"
+    r"\b[\w-]{1,63}\.(?:com|net|org|info|biz|shop|io|ru|co\.uk)\b\S*",
+    re.IGNORECASE,
 )
 MARKUP = re.compile(r"<[^<>]{1,200}>|&(?:#\d{1,6}|[a-z]{2,8});|\[/?\w{1,10}(?:=[^\]]{0,100})?\]", re.IGNORECASE)
 BOILERPLATE = re.compile(

@@ -6,10 +6,13 @@ Formats not listed here do not reach OpenCV's rarer decoders at all.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
+_MOST_PARTS = 2**16  # chunks or segments that are looked at; no picture has so many
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF markers; C4, C8, CC are tables
+_FILL = re.compile(b"\xff*")  # a marker may follow any number of these
 _ORIENTATION = 0x0112
 
 
@@ -53,7 +56,9 @@ def _png(data: bytes) -> ImageHeader | None:
     width, height, bits = struct.unpack_from(">IIB", data, 16)
     orientation = 1
     position = 8
-    while position + 8 <= len(data):
+    for _ in range(_MOST_PARTS):
+        if position + 8 > len(data):
+            break
         length, kind = struct.unpack_from(">I4s", data, position)
         if kind == b"eXIf":
             orientation = _exif_orientation(data[position + 8 : position + 8 + length])
@@ -64,11 +69,13 @@ def _png(data: bytes) -> ImageHeader | None:
 def _jpeg(data: bytes) -> ImageHeader | None:
     position = 2
     orientation = 1
-    while True:
-        while data[position : position + 1] not in (b"\xff", b""):  # decoders skip stray bytes between segments
-            position += 1
-        while data[position : position + 1] == b"\xff":
-            position += 1
+    for _ in range(_MOST_PARTS):
+        position = data.find(b"\xff", position)  # decoders skip stray bytes between segments
+        if position < 0:
+            return None
+        fill = _FILL.match(data, position)
+        assert fill is not None
+        position = fill.end()
         if position >= len(data):
             return None
         marker = data[position]
@@ -84,6 +91,7 @@ def _jpeg(data: bytes) -> ImageHeader | None:
         if marker == 0xE1 and data[position + 2 : position + 8] == b"Exif\0\0":
             orientation = _exif_orientation(data[position + 8 : position + length])
         position += max(length, 2)
+    return None
 
 
 def _webp(data: bytes) -> ImageHeader | None:
@@ -102,7 +110,9 @@ def _webp(data: bytes) -> ImageHeader | None:
     height = int.from_bytes(data[27:30], "little") + 1
     orientation = 1
     position = 12
-    while position + 8 <= len(data):
+    for _ in range(_MOST_PARTS):
+        if position + 8 > len(data):
+            break
         chunk, length = struct.unpack_from("<4sI", data, position)
         if chunk == b"EXIF":
             orientation = _exif_orientation(data[position + 8 : position + 8 + length].removeprefix(b"Exif\0\0"))

@@ -224,7 +224,13 @@ def open_shard(path: str | Path) -> tuple[LatentSpec, int, list[pa.RecordBatch]]
         raise ValueError(f"{path} was left unfinished by its writer; encode the shard again")
     if _checksum(whole, batches, spec, metadata.get(_CHECK, b"")) != metadata.get(_CHECK):
         raise ValueError(f"{path} is damaged: its checksum does not match its content; encode the shard again")
-    assert all(batch.num_rows == rows_per_batch for batch in batches[:-1])
+    if not all(batch.num_rows == rows_per_batch for batch in batches[:-1]):
+        raise ValueError(f"{path} was not written by LatentWriter: its batches are not of {rows_per_batch} rows")
+    try:
+        for batch in batches:
+            batch.validate(full=True)  # a checksum can be forged: keys and texts must lie inside the file all the same
+    except pa.ArrowException as error:
+        raise ValueError(f"{path} was not written by LatentWriter: {error}"[:600]) from error
     return spec, rows_per_batch, batches
 
 
@@ -283,11 +289,11 @@ def _read_metadata(path: str | Path, metadata: dict[bytes, bytes]) -> tuple[Late
         kind: Any = text["kind"]
         channels, height, width, rows = sizes
         spec = LatentSpec(channels, height, width, text["tokenizer"], tuple(mean), tuple(std), kind)
-        if text["dtype"] != "float16" or spec.values >= 2**31:
-            raise ValueError(f"latents of {text['dtype']}, {spec.values} values each")
+        if text["dtype"] != "float16" or spec.values >= 2**31 or rows < 1:
+            raise ValueError(f"latents of {text['dtype']}, {spec.values} values each, {rows} rows in a batch")
     except KeyError as error:
         raise ValueError(f"{path} is damaged or no latent shard: its metadata lack pixsem.{error.args[0]}") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path} is damaged or no latent shard: its metadata do not fit: {error}"[:600]) from error
     return spec, rows
 

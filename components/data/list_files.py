@@ -93,7 +93,7 @@ def field_names(path: Path, form: ListFormat) -> list[str]:
         return tables.column_names(path)
     if suffix in (".csv", ".tsv"):
         with _open_text(path) as file:
-            return list(form.column_names) or next(_reader(path, file, form), [])
+            return list(form.column_names) or _header_row(path, _reader(path, file, form))
     if suffix == ".jsonl":
         return _jsonl_names(path) or []
     return _object_names(_json_content(path))
@@ -112,10 +112,7 @@ def _delimited_rows(
 ) -> Iterator[tuple[int, dict[str, Any] | RowFault]]:
     with _open_text(path) as file:
         reader = _reader(path, file, form)
-        try:
-            names = list(form.column_names) or next(reader, [])
-        except csv.Error as error:
-            raise ValueError(f"the header row of {path} cannot be read: {error}") from error
+        names = list(form.column_names) or _header_row(path, reader)
         if not names:
             return
         for column in columns:
@@ -148,6 +145,13 @@ def _reader(path: Path, file: TextIO, form: ListFormat) -> Any:
     tabs = path.suffix.lower() == ".tsv"
     quoted = form.quoted if form.quoted is not None else not tabs
     return csv.reader(file, delimiter="\t" if tabs else ",", quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
+
+
+def _header_row(path: Path, reader: Any) -> list[str]:
+    try:
+        return next(reader, [])
+    except csv.Error as error:
+        raise ValueError(f"the header row of {path} cannot be read: {error}") from error
 
 
 def _jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | RowFault]]:
@@ -194,7 +198,7 @@ def _json_content(path: Path) -> list[Any]:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read as JSON: {error}; for one object a line name it .jsonl") from error
-    if isinstance(content, dict) and isinstance(content.get("images"), list) and "annotations" in content:
+    if isinstance(content, dict) and all(isinstance(content.get(name), list) for name in ("images", "annotations")):
         return _coco_rows(content)
     if not isinstance(content, list):
         raise ValueError(f"{path} must hold a JSON array of objects, or COCO's images and annotations")
@@ -205,18 +209,26 @@ def _object_names(content: list[Any]) -> list[str]:
     return list(dict.fromkeys(name for row in content if isinstance(row, dict) for name in row))
 
 
-def _coco_rows(content: dict[str, Any]) -> list[dict[str, Any]]:
-    licences = {entry.get("id"): entry for entry in content.get("licenses", []) if isinstance(entry, dict)}
-    captions: dict[Any, list[str]] = {}
+def _coco_rows(content: dict[str, Any]) -> list[Any]:
+    licences = {_id(entry, "id"): entry for entry in content.get("licenses") or [] if isinstance(entry, dict)}
+    captions: dict[str, list[str]] = {}
     for annotation in content["annotations"]:
         if isinstance(annotation, dict) and isinstance(annotation.get("caption"), str):
-            captions.setdefault(annotation.get("image_id"), []).append(annotation["caption"].strip())
-    rows = []
+            captions.setdefault(_id(annotation, "image_id"), []).append(annotation["caption"].strip())
+    rows: list[Any] = []
     for image in content["images"]:
-        texts = captions.get(image.get("id"), [])
-        licence = licences.get(image.get("license"), {})
+        if not isinstance(image, dict):
+            rows.append(image)  # its row says that it is none
+            continue
+        texts = captions.get(_id(image, "id"), [])
+        licence = licences.get(_id(image, "license"), {})
         rows.append({**image, "caption": next(iter(texts), None), "captions": texts, "license_url": licence.get("url")})
     return rows
+
+
+def _id(entry: dict[str, Any], name: str) -> str:
+    """An id as it is compared: any JSON value, and 1 is not "1"."""
+    return json.dumps(entry.get(name), sort_keys=True)
 
 
 def _need_columns(path: Path, columns: Sequence[str], names: list[str] | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -57,10 +58,10 @@ def write_table(path: str | Path, columns: Mapping[str, Sequence[Any]], schema: 
 
 def read_table(path: str | Path, columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
     """The table as {column: list}, all columns or those named, in that order. Raises ValueError for what cannot be read."""
-    with _open(path) as parquet:
+    with _open(path) as parquet, _worded(path):
         names = _known(path, parquet.schema_arrow.names, columns)
         table = parquet.read(columns=names)
-    return {name: table.column(name).to_pylist() for name in names}
+        return {name: table.column(name).to_pylist() for name in names}
 
 
 def iter_table(
@@ -69,8 +70,14 @@ def iter_table(
     """The table in batches of at most `batch_rows` rows, for what must not be in memory at once."""
     with _open(path) as parquet:
         names = _known(path, parquet.schema_arrow.names, columns)
-        for batch in parquet.iter_batches(batch_size=batch_rows, columns=names):
-            yield {name: batch.column(name).to_pylist() for name in names}
+        batches = parquet.iter_batches(batch_size=batch_rows, columns=names)
+        while True:
+            with _worded(path):
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                values = {name: batch.column(name).to_pylist() for name in names}
+            yield values
 
 
 def count_rows(path: str | Path) -> int:
@@ -116,12 +123,21 @@ def concat_tables(paths: Sequence[str | Path], out_path: str | Path) -> int:
 
 
 def _open(path: str | Path) -> pq.ParquetFile:
-    try:
+    if not Path(path).exists():
+        raise ValueError(f"no table at {path}")
+    with _worded(path):
         return pq.ParquetFile(str(path))
-    except FileNotFoundError as error:
-        raise ValueError(f"no table at {path}") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path} cannot be read as parquet: {error}") from error
+
+
+@contextlib.contextmanager
+def _worded(path: str | Path) -> Iterator[None]:
+    """What Arrow raises on damaged tables, of many types, as a ValueError that names the file."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, MemoryError, OverflowError, UnicodeError) as error:
+        raise ValueError(
+            f"{path} cannot be read as parquet, it is damaged or of another kind: {error}"[:600]
+        ) from error
 
 
 def _known(path: str | Path, names: list[str], wanted: Sequence[str] | None) -> list[str]:

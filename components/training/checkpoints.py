@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 STATE = "state.json"
-FORMAT = 1
+FORMAT = 2
 LOG = logging.getLogger(__name__)
 
 
@@ -35,9 +35,8 @@ class Checkpoints:
             for path in sorted(aside.rglob("*"))
             if path.is_file()
         }
-        value = {"format": FORMAT, "step": step, "files": files, **state}
-        with (aside / STATE).open("w", encoding="utf-8") as handle:
-            json.dump(value, handle, sort_keys=True)
+        with (aside / STATE).open("wb") as handle:
+            handle.write(state_bytes({"format": FORMAT, "step": step, "files": files, **state}))
             handle.flush()
             os.fsync(handle.fileno())
         final = self.folder / f"step-{step:08d}"
@@ -69,19 +68,37 @@ class Checkpoints:
             shutil.rmtree(path)
 
 
+def state_bytes(state: dict[str, Any]) -> bytes:
+    """Return a state as the text of its file, with a checksum of itself."""
+    text = json.dumps(state, sort_keys=True)
+    return json.dumps({**state, "checksum": hashlib.sha256(text.encode()).hexdigest()}, sort_keys=True).encode()
+
+
+def parse_state(data: bytes, where: str) -> dict[str, Any]:
+    """Return what `state_bytes` was given; ValueError, in words, for anything else."""
+    try:
+        state = json.loads(data)
+        if state["format"] != FORMAT:
+            raise ValueError(f"{where} is in format {state['format']}; this pixsem reads format {FORMAT}.")
+        state.pop("checksum")
+        if state_bytes(state) != data:
+            raise ValueError(f"{where}: its state was changed after it was written.")
+    except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{where} has no state that can be read: {error!r}.") from error
+    return dict(state)
+
+
 def read_state(path: Path) -> dict[str, Any]:
     """Return a checkpoint's state; ValueError, in words, where a file of it is missing or changed."""
     try:
-        state = json.loads((path / STATE).read_text("utf-8"))
-        if state["format"] != FORMAT:
-            raise ValueError(f"{path} is in format {state['format']}; this pixsem reads format {FORMAT}.")
+        state = parse_state((path / STATE).read_bytes(), str(path))
         for name, (size, digest) in state["files"].items():
             file = path / name
             if not file.exists() or file.stat().st_size != size or _sha256(file) != digest:
                 raise ValueError(f"{path}: {name} is missing or was changed after it was written.")
-    except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    except OSError as error:
         raise ValueError(f"{path} is no whole checkpoint: {error!r}.") from error
-    return dict(state)
+    return state
 
 
 def _sha256(path: Path) -> str:

@@ -35,9 +35,17 @@ def compose_config(overrides: list[str], config_dir: str | None = None) -> Confi
 
 def load_config(text: str, where: str) -> Config:
     """Read a configuration that a run kept (`config.yaml`)."""
-    from omegaconf import OmegaConf
+    import yaml
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
-    values = OmegaConf.to_container(OmegaConf.create(text))
+    try:
+        found = OmegaConf.create(text)
+        if not isinstance(found, DictConfig):
+            raise UserError(f"{where} holds no configuration, but a list")
+        values = OmegaConf.to_container(found)
+    except (yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
+        raise UserError(f"{where} cannot be read as a configuration: {' '.join(str(error).split())[:400]}") from None
     return validate(typing.cast("dict[str, Any]", values), Origins([], [], {}, default=where))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import pytest
 
 from pipelines.artifacts import (
@@ -17,8 +15,9 @@ from pipelines.artifacts import (
     content_digest,
     find_artifact,
 )
+from pipelines.checked import fetch_checked
 from pipelines.errors import StoreError
-from pipelines.store import Store, json_bytes, sha256_text
+from pipelines.store import Store, sha256_text
 
 pytestmark = pytest.mark.unit
 
@@ -36,8 +35,8 @@ def make(store: Store, fingerprint: str = "f1") -> Artifact:
         data = f"rows of {name}".encode()
         store.write_bytes(f"{work.path}/rows/{name}", data)
         record = ShardRecord(name, [entry(f"rows/{name}", data)], {"input": 2, "kept": 1, "dropped": 1})
-        store.write_json(f"{work.path}/records/{name}.json", asdict(record))
-        files += [*record.files, entry(f"records/{name}.json", json_bytes(asdict(record)))]
+        work.write_record(record)
+        files += [*record.files, entry(f"records/{name}.json", record.to_bytes())]
     store.write_bytes(f"{work.path}/summary", b"all")
     files.append(entry("summary", b"all"))
     return work.commit(manifest(files, fingerprint))
@@ -94,6 +93,49 @@ def test_a_changed_manifest_is_refused(store):
         find_artifact(store, "measure", "f1")
 
 
+def test_manifests_that_were_mixed_up_are_refused(store):
+    one, other = make(store, "f1"), make(store, "f2")
+    swapped = [f"{artifact.path}/manifest.json" for artifact in (one, other)]
+    texts = [store.read_bytes(path) for path in swapped]
+    for path, text in zip(swapped, reversed(texts), strict=True):
+        store.write_bytes(path, text)
+    for fingerprint in ("f1", "f2"):
+        with pytest.raises(StoreError, match="mixed up"):
+            find_artifact(store, "measure", fingerprint)
+
+
+def test_a_manifest_is_as_it_was_written_to_the_last_byte(store):
+    artifact = make(store)
+    path = f"{artifact.path}/manifest.json"
+    store.write_bytes(path, store.read_bytes(path).rstrip())
+    with pytest.raises(StoreError, match="not as it was written"):
+        find_artifact(store, "measure", "f1")
+
+
+def test_a_file_is_compared_with_its_manifest_before_it_is_read(store, tmp_path):
+    artifact = make(store)
+    path = f"{artifact.path}/rows/00000"
+    assert fetch_checked(store, path, tmp_path / "a").read_bytes() == b"rows of 00000"
+    store.remove_tree(path)
+    store.write_bytes(path, b"rows of 0000X")
+    with pytest.raises(StoreError, match=r"rows/00000: content changed .* pixsem resume"):
+        fetch_checked(store, path, tmp_path / "b")
+    noted = store.read_json("damaged/measure/f1.json")
+    assert noted["problems"] == {"rows/00000": "content changed (sha256 differs)"}
+
+
+def test_a_reader_says_what_is_gone(store, tmp_path):
+    artifact = make(store)
+    store.remove_tree(f"{artifact.path}/rows/00000")
+    with pytest.raises(StoreError, match="rows/00000: missing"):
+        fetch_checked(store, f"{artifact.path}/rows/00000", tmp_path)
+    with pytest.raises(StoreError, match="is no file of its artifact"):
+        fetch_checked(store, f"{artifact.path}/records/stray.json", tmp_path)
+    store.remove_tree(artifact.path)
+    with pytest.raises(StoreError, match="its artifact is not there any more"):
+        fetch_checked(store, f"{artifact.path}/rows/00001", tmp_path)
+
+
 def test_reopening_a_hurt_artifact_keeps_its_whole_shards_only(store):
     artifact = make(store)
     store.write_bytes(f"{artifact.path}/rows/00001", b"rows of 0000Y")
@@ -134,4 +176,7 @@ def test_a_damaged_shard_record_counts_as_not_made(store):
     work = Work(store, "measure", "f3", {})
     store.write_bytes(f"{work.path}/records/00000.json", b'{"name": "000')
     store.write_bytes(f"{work.path}/records/00001.json", b'{"name": "00001"}')
+    work.write_record(ShardRecord("00002", [], {"input": 2, "kept": 2}))
+    path = f"{work.path}/records/00002.json"
+    store.write_bytes(path, store.read_bytes(path).replace(b'"kept": 2', b'"kept": 3'))
     assert work.records() == {}

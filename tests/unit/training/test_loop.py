@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 from torch import nn
 
-from components.training.checkpoints import Checkpoints
+from components.training.checkpoints import Checkpoints, parse_state, state_bytes
 from components.training.ema import WeightAverage
 from components.training.loop import Hooks, Place, TrainingFailed, train
 from components.training.optimizers import learning_rate, split_parameters
@@ -135,6 +133,16 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(tmp_path):
     assert same(whole, again)
 
 
+@pytest.mark.parametrize("change", [(b'"seed": 7', b'"seed": 6'), (b'"step": 12', b'"step": 13'), (b"}", b"} ")])
+def test_a_changed_state_is_passed_over_like_a_changed_file(tmp_path, change):
+    run(tmp_path / "a", stop_after=12)
+    path = tmp_path / "a" / "step-00000012" / "state.json"
+    assert change[0] in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(*change))
+    found = Checkpoints(tmp_path / "a", 2).latest()
+    assert found is not None and found[1]["step"] == 8
+
+
 def test_a_finished_run_starts_no_step_again(tmp_path):
     run(tmp_path / "a")
     log = []
@@ -153,11 +161,11 @@ def test_a_loss_that_is_no_number_stops_with_its_step_and_samples(tmp_path):
 def test_another_number_of_workers_or_another_seed_is_refused_with_what_to_do(tmp_path):
     run(tmp_path / "a", stop_after=4)
     path = tmp_path / "a" / "step-00000004" / "state.json"
-    state = json.loads(path.read_text())
-    path.write_text(json.dumps({**state, "world": 2}))
+    state = parse_state(path.read_bytes(), "state")
+    path.write_bytes(state_bytes({**state, "world": 2}))
     with pytest.raises(TrainingFailed, match=r"written by 2 workers, and there are 1 now\. Resume with 2 workers, or"):
         run(tmp_path / "a")
-    path.write_text(json.dumps(state))
+    path.write_bytes(state_bytes(state))
     with pytest.raises(TrainingFailed, match="seed=7, and it is 8 now"):
         run(tmp_path / "a", seed=8)
 
@@ -171,12 +179,12 @@ def test_a_checkpoint_that_holds_code_is_not_run(tmp_path):
     folder = tmp_path / "a" / "step-00000004"
     victim = next(folder.rglob("*model_states.pt"))
     torch.save({"module": Evil()}, victim)
-    state = json.loads((folder / "state.json").read_text())
+    state = parse_state((folder / "state.json").read_bytes(), "state")
     import hashlib
 
     name = victim.relative_to(folder).as_posix()
     state["files"][name] = [victim.stat().st_size, hashlib.sha256(victim.read_bytes()).hexdigest()]
-    (folder / "state.json").write_text(json.dumps(state))
+    (folder / "state.json").write_bytes(state_bytes(state))
     with pytest.raises(ValueError, match="holds more than tensors and plain values"):
         run(tmp_path / "a", adversarial=False)
     assert not (tmp_path / "owned").exists()
