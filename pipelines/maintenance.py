@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.artifacts import Artifact, damage_path, list_artifacts, note_damage
+from pipelines.artifacts import MANIFEST, Artifact, damage_path, list_artifacts, note_damage
 from pipelines.errors import StoreError
 from pipelines.leases import is_live
 from pipelines.runs import Run, list_run_ids, read_run
@@ -26,12 +26,10 @@ def verify(store: Store, run: Run | None) -> dict[str, Any]:
         if wanted is not None and (stage, fingerprint) not in wanted:
             continue
         seen.add((stage, fingerprint))
+        problems = problems_of(artifact)
         if isinstance(artifact, Artifact):
-            problems = artifact.problems(rehash=True)
             files += len(artifact.manifest.files)
             size += sum(f.size for f in artifact.manifest.files)
-        else:
-            problems = {"manifest.json": "missing" if artifact is None else "damaged"}
         if problems:
             damaged += [
                 {"stage": stage, "fingerprint": fingerprint, "file": f, "problem": p} for f, p in problems.items()
@@ -44,6 +42,13 @@ def verify(store: Store, run: Run | None) -> dict[str, Any]:
             {"stage": stage, "fingerprint": fingerprint, "file": "", "problem": "the whole artifact is gone"}
         )
     return {"artifacts": len(seen), "files": files, "bytes": size, "damaged": damaged}
+
+
+def problems_of(artifact: Artifact | StoreError | None) -> dict[str, str]:
+    """Re-hash an artifact, as `list_artifacts` gives it; return {file: what is wrong with it}."""
+    if isinstance(artifact, Artifact):
+        return artifact.problems(rehash=True)
+    return {MANIFEST: "missing" if artifact is None else "damaged"}
 
 
 @dataclass(frozen=True)
