@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.registry.errors import without_credentials
 from pipelines.artifacts import Artifact, Manifest, find_artifact
 from pipelines.config.schema import Config
 from pipelines.errors import UserError
@@ -114,7 +115,8 @@ class Registrar:
             )[1]
         )
         self.store.write_json(
-            registration_path(artifact.manifest.fingerprint), {"tracking": self.tracker.uri, "models": models}
+            registration_path(artifact.manifest.fingerprint),
+            {"tracking": without_credentials(self.tracker.uri), "models": models},
         )
         return models
 
@@ -206,7 +208,7 @@ def git_commit() -> str:
     folder = Path(__file__).resolve().parents[1]
     if not (folder / ".git").exists():
         return ""
-    done = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
+    done = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607  # nosec B607
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
