@@ -208,7 +208,7 @@ def git_commit() -> str:
     folder = Path(__file__).resolve().parents[1]
     if not (folder / ".git").exists():
         return ""
-    done = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607  # nosec B607
+    done = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
     return done.stdout.strip() if done.returncode == 0 else ""
 
 

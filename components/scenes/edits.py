@@ -111,7 +111,7 @@ def _remove(scene: Scene, options: SceneOptions, rng: np.random.Generator) -> Ma
     if picked is None:
         return None
     index, _, words = picked
-    said = _say(rng, f"remove {words}", f"take {words} away", f"delete {words} from the picture", f"erase {words}")  # nosec B608: no SQL
+    said = _say(rng, f"remove {words}", f"take {words} away", f"delete {words} from the picture", f"erase {words}")
     return said, replace(scene, objects=scene.objects[:index] + scene.objects[index + 1 :])
 
 

@@ -134,7 +134,7 @@ def small_encoder(options: SmallEncoderOptions, size: int) -> VisionEncoder:
     config = {
         "model_type": "dinov2", "hidden_size": options.width, "num_hidden_layers": options.depth,
         "num_attention_heads": options.heads, "patch_size": options.patch, "image_size": size,
-        "layerscale_value": 1.0, "use_mask_token": False,  # nosec B105: no password
+        "layerscale_value": 1.0, "use_mask_token": False,
     }  # fmt: skip
     mean, std = FAMILIES["dinov2"].statistics
     return VisionEncoder.from_spec({"config": config, "size": size, "mean": mean, "std": std})

@@ -5,7 +5,7 @@ diffusers has no such block, so its weights are read here, from the author's own
 
 from __future__ import annotations
 
-import pickle  # nosec B403: for its error alone
+import pickle  # for its error alone # nosec B403
 from pathlib import Path
 from typing import Any
 
