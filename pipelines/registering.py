@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.registry.errors import without_credentials
 from pipelines.artifacts import Artifact, Manifest, find_artifact
 from pipelines.config.schema import Config
 from pipelines.errors import UserError
@@ -114,7 +115,8 @@ class Registrar:
             )[1]
         )
         self.store.write_json(
-            registration_path(artifact.manifest.fingerprint), {"tracking": self.tracker.uri, "models": models}
+            registration_path(artifact.manifest.fingerprint),
+            {"tracking": without_credentials(self.tracker.uri), "models": models},
         )
         return models
 

@@ -99,7 +99,7 @@ def open_pipeline(folder: str) -> Any:
         )
     check_files(Path(folder))
     try:
-        pipe = PixelSemanticPipeline.from_pretrained(folder, low_cpu_mem_usage=False)
+        pipe = PixelSemanticPipeline.from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False)
     except (OSError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(f"the pipeline in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
     pipe.set_progress_bar_config(disable=True)

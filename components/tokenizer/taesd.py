@@ -5,6 +5,7 @@ diffusers has no such block, so its weights are read here, from the author's own
 
 from __future__ import annotations
 
+import pickle  # for its error alone # nosec B403
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def load_taesd(folder: str | Path) -> AutoencoderTaesd:
         # The author's decoder counts its clamp as a first layer.
         shifted = {f"{int(k.split('.', 1)[0]) - 1}.{k.split('.', 1)[1]}": v.float() for k, v in values[1].items()}
         model.decoder.layers.load_state_dict(shifted)
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
         raise ValueError(
             f"{decoder} and its encoder are no tiny autoencoder known here: {str(error).splitlines()[0]}"
         ) from error

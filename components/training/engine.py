@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle  # for its error alone
+import pickle  # for its error alone # nosec B403
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

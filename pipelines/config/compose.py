@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from components.registry.errors import without_credentials
 from pipelines.config.schema import Config
 from pipelines.errors import UserError, nearest
 
@@ -73,7 +74,8 @@ def _explain(error: ValidationError, origins: Origins) -> list[str]:
             del parts[1]
         key = ".".join(parts)
         message = problem["msg"].removeprefix("Value error, ")
-        given = "" if isinstance(problem["input"], dict) else f", got {json.dumps(problem['input'], default=str)}"
+        shown = without_credentials(json.dumps(problem["input"], default=str))
+        given = "" if isinstance(problem["input"], dict) else f", got {shown}"
         lines.append(f"{key + ': ' if key else ''}{message}{given}" + (f" ({origins.of(key)})" if key else ""))
     return lines
 

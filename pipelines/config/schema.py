@@ -8,12 +8,13 @@ from __future__ import annotations
 import warnings
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from components.curation.editing.options import EditOptions
 from components.curation.options import CurationRules, FaultOptions, ImageLimits
 from components.data.options import DownloadOptions, FolderOptions, ShardLimits, UrlListOptions
 from components.generator.options import FlowOptions, FusionOptions, SmallBackboneOptions
+from components.registry.errors import without_credentials
 from components.registry.gates import Gate
 from components.scenes.options import SceneOptions
 from components.tokenizer.options import LossOptions, PixelDecoderOptions, SmallEncoderOptions, TokenizerOptions
@@ -21,6 +22,18 @@ from components.training.options import TrainingOptions
 
 # Stages' names are keys; `register` is also a method of every class's metaclass, which pydantic warns of and instances never see.
 warnings.filterwarnings("ignore", message='Field name "register" in .* shadows', category=UserWarning)
+
+
+def _without_password(value: str) -> str:
+    if without_credentials(value) != value:
+        raise ValueError(
+            "the address holds a user or password, and configurations are kept in the store and in MLflow. Leave them out, and set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_URI, or what the store's own library reads"
+        )
+    return value
+
+
+Address = Annotated[str, AfterValidator(_without_password)]
 
 
 class Section(BaseModel):
@@ -237,7 +250,7 @@ class ClusterSection(Section):
 class TrackingSection(Section):
     """Where runs are logged."""
 
-    uri: str | None  # null: MLFLOW_TRACKING_URI where set, else a sqlite database in the store
+    uri: Address | None  # null: MLFLOW_TRACKING_URI where set, else a sqlite database in the store
     experiment: Annotated[str, Field(min_length=1)]
 
 
@@ -246,7 +259,7 @@ class Config(Section):
 
     preset: str
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    store: Annotated[str, Field(min_length=1)]
+    store: Annotated[Address, Field(min_length=1)]
     source: Source
     measure: MeasureSection
     curate: CurationRules

@@ -101,7 +101,7 @@ def read_caption(data: bytes, folder: Path) -> str:
     from components.curation.signals import TEXT_SCHEMA
     from components.curation.text_signals import text_signals
 
-    found = text_signals(data.decode("utf-8", "surrogatepass" if data[:1] == b"\xed" else "replace"))
+    found = text_signals(data.decode("utf-8", "surrogateescape"))
     assert set(found) == set(TEXT_SCHEMA)
     assert all(math.isfinite(value) for value in found.values() if not isinstance(value, str)), found
     return "read"
