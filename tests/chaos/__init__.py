@@ -1,0 +1,1 @@
+"""Trials that hurt a running pipeline and look whether anything was lost."""
