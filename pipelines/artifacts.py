@@ -7,7 +7,6 @@ An artifact is whole exactly when its `manifest.json` is there; the manifest is 
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -120,24 +119,17 @@ class Artifact:
         present.pop(MANIFEST, None)
         found: dict[str, str] = {}
         for entry in self.manifest.files:
-            size = present.pop(entry.path, None)
+            where = f"{self.path}/{entry.path}"
+            size = present.pop(entry.path) if entry.path in present else self.store.size(where)
             if size is None:
                 found[entry.path] = "missing"
             elif size != entry.size:
                 found[entry.path] = f"{size} bytes where {entry.size} were written"
-            elif rehash and _hash(self.store, f"{self.path}/{entry.path}") != entry.sha256:
+            elif rehash and self.store.sha256(where) != entry.sha256:
                 found[entry.path] = "content changed (sha256 differs)"
         if rehash:
             found.update(dict.fromkeys(present, "not written by the stage"))
         return found
-
-
-def _hash(store: Store, path: str) -> str:
-    digest = hashlib.sha256()
-    with store.fs.open(store.path(path), "rb") as handle:
-        while chunk := handle.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def artifact_path(stage: str, fingerprint: str) -> str:
@@ -225,6 +217,15 @@ class Work:
         """Write down that a shard is finished. Its files are there before."""
         self.store.write_bytes(f"{self.path}/records/{record.name}.json", record.to_bytes())
 
+    def record(self, name: str) -> ShardRecord | None:
+        """Return one finished shard, asked for by its name, or None as in `records`."""
+        path = f"records/{name}.json"
+        if not self.store.exists(f"{self.path}/{path}"):
+            return None
+        record = self._read_record(path)
+        whole = record and all(self.store.size(f"{self.path}/{f.path}") == f.size for f in record.files)
+        return record if whole else None
+
     def _read_record(self, name: str) -> ShardRecord | None:
         try:
             value = unsealed(self.store.read_json(f"{self.path}/{name}"), name)
@@ -284,7 +285,7 @@ class Work:
         self._remove_strays({f.path for f in manifest.files})
         self.store.write_json(f"{self.path}/{MANIFEST}", manifest.to_json())
         self.discard_artifact()
-        self.store.move_tree(self.path, target, last=MANIFEST)
+        self.store.move_tree(self.path, target, [*(f.path for f in manifest.files), MANIFEST])
         self.store.remove_tree(damage_path(self.stage, self.fingerprint))
         return Artifact(self.store, manifest)
 

@@ -41,7 +41,7 @@ DEFAULT_STORE = "./store"
 
 def main() -> None:
     """Run the command line: the user's mistakes end in one message and exit code 2, a failed run in 1."""
-    from pipelines.errors import Interrupted
+    from pipelines.errors import Interrupted, in_words
 
     try:
         app()
@@ -56,7 +56,7 @@ def main() -> None:
         # UserError and the rooms' own ValueErrors are written for people; PIXSEM_DEBUG=1 shows where they arose.
         if os.environ.get("PIXSEM_DEBUG"):
             raise
-        print(f"pixsem: {error}", file=sys.stderr)
+        print(f"pixsem: {in_words(error)}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -162,6 +162,7 @@ def load_generator(store: Store, artifact: Artifact, scratch: Path, snapshot: st
 
     folder = local_folder(store, artifact, f"snapshots/{snapshot}" if snapshot else "model", scratch)
     model = DeepFusionTransformer.from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False)
+    model.register_to_config(_name_or_path="")  # where it lay is no part of what is made from it
     return model.eval(), load_tokenizer(local_folder(store, artifact, "text", scratch))
 
 

@@ -22,6 +22,8 @@ from pipelines.store import Store
 BEAT = 3.0
 TTL = 30.0
 SETTLE = 2.0
+WATCH = 3 * BEAT
+DAY = 86400.0
 
 
 def process_started(pid: int) -> str | None:
@@ -103,6 +105,10 @@ class Leases:
                 self._mine(key)
                 return None
             holder = read_lease(self.store, key)
+            if holder is not None and holder["owner"] == self._me["owner"]:
+                # Written by a request whose answer was lost on the way back, and which was then sent again.
+                self._mine(key)
+                return None
             if holder is not None and not self._dead(key, holder):
                 return holder
             self.store.write_bytes(_path(key), self._content(), durable=False)
@@ -163,8 +169,8 @@ class Leases:
         if not self.store.is_local:
             yield
             return
+        self.store.make_folder("leases/.lock")
         lock = self.store.local("leases/.lock")
-        lock.parent.mkdir(parents=True, exist_ok=True)
         with lock.open("a") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
@@ -187,10 +193,27 @@ def holder_text(holder: dict[str, Any]) -> str:
     return f"run {holder['run']} (process {holder['pid']} on {holder['host']})"
 
 
-def is_live(store: Store, key: str) -> bool:
-    """True where a lease is held by a process that seems to live: on this machine exactly, elsewhere by its last beat."""
+def is_live(store: Store, key: str, watch: float = WATCH) -> bool:
+    """True where a lease is held by a process that lives: on this machine exactly, elsewhere by its beats.
+
+    A last beat of within a minute is taken as it is. One that is older, or of the future, may come from a clock that is wrong
+    by hours: then the count is watched for `watch` seconds. One of another day is not waited for.
+    """
     holder = read_lease(store, key)
     if holder is None:
         return False
     dead = holder_is_dead(holder)
-    return not dead if dead is not None else abs(time.time() - holder["time"]) < 2 * TTL
+    if dead is not None:
+        return not dead
+    age = abs(time.time() - holder["time"])
+    if age < 2 * TTL:
+        return True
+    until = time.monotonic() + (watch if age < DAY else 0.0)
+    while time.monotonic() < until:
+        time.sleep(min(1.0, watch / 10))
+        seen = read_lease(store, key)
+        if seen is None:
+            return False
+        if (seen["owner"], seen["beat"]) != (holder["owner"], holder["beat"]):
+            return True
+    return False

@@ -33,11 +33,15 @@ class Identity:
 
 @dataclass
 class StagePlan:
-    """One stage of a plan. `artifact` is set where it is cached; `reasons` where it would run."""
+    """One stage of a plan. `artifact` is set where it is cached; `reasons` where it would run.
+
+    `conditional`: it stands, and runs only if an input that is made again comes out with other content.
+    """
 
     identity: Identity
     artifact: Artifact | None
     reasons: list[str]
+    conditional: bool = False
 
     @property
     def cached(self) -> bool:
@@ -60,7 +64,10 @@ def identify(stages: list[Stage], config: Config, store: Store) -> dict[str, Ide
 
 
 def state_of(store: Store, identity: Identity, inputs: dict[str, Artifact]) -> tuple[Artifact | None, list[str]]:
-    """Return (artifact, []) where the stage's artifact stands for these inputs, else (None, reasons)."""
+    """Return (artifact, []) where the stage's artifact stands for these inputs, else (None, reasons).
+
+    The content of an input that is not given is not looked at.
+    """
     stage = identity.stage
     try:
         artifact = find_artifact(store, stage.name, identity.fingerprint)
@@ -71,7 +78,7 @@ def state_of(store: Store, identity: Identity, inputs: dict[str, Artifact]) -> t
     if store.exists(damage_path(stage.name, identity.fingerprint)):
         return None, ["pixsem verify found damage in its files"]
     for name, entry in artifact.manifest.inputs.items():
-        if inputs[name].manifest.digest != entry["digest"]:
+        if name in inputs and inputs[name].manifest.digest != entry["digest"]:
             return None, [f"input {name} has other content than it was made from"]
     problems = artifact.problems()
     if problems:
@@ -128,22 +135,12 @@ def make_plan(
         if stage.name not in wanted:
             continue
         identity = identities[stage.name]
-        artifacts = {name: artifact for name in stage.inputs if (artifact := plans[name].artifact) is not None}
-        running = [name for name in stage.inputs if name not in artifacts]
-        if stage.name in force:
-            plans[stage.name] = StagePlan(identity, None, ["forced"])
-        elif running:
-            _, reasons = _without_inputs(store, identity)
-            plans[stage.name] = StagePlan(identity, None, reasons or [f"input {', '.join(running)} is made again"])
+        known = {name: artifact for name in stage.inputs if (artifact := plans[name].artifact) is not None}
+        open_ones = [name for name in stage.inputs if name not in known]
+        artifact, reasons = (None, ["forced"]) if stage.name in force else state_of(store, identity, known)
+        if artifact is not None and open_ones:
+            reasons = [f"only if input {', '.join(open_ones)} comes out with other content"]
+            plans[stage.name] = StagePlan(identity, None, reasons, conditional=True)
         else:
-            artifact, reasons = state_of(store, identity, artifacts)
             plans[stage.name] = StagePlan(identity, artifact, reasons)
     return plans
-
-
-def _without_inputs(store: Store, identity: Identity) -> tuple[Artifact | None, list[str]]:
-    try:
-        artifact = find_artifact(store, identity.stage.name, identity.fingerprint)
-    except StoreError:
-        return None, ["its manifest is damaged"]
-    return (artifact, []) if artifact else (None, explain_missing(store, identity))

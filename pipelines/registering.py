@@ -136,15 +136,16 @@ class Registrar:
         wanted = {gate.metric for gate in gates} | set(HEADLINES)
         kept = {key: figures[key] for key in sorted(wanted & set(figures))}
         evaluation = evaluation_digest(judged)
-        known = {version.version for version in self.registry.versions(name)}
         champion = self.registry.champion(name)
-        judgement = {"pixsem.figures": json.dumps(kept), "pixsem.evaluation": evaluation}
-        version = self.registry.register(name, logged, mlflow_run, {**tags, **judgement})
+        version = self.registry.register(name, logged, mlflow_run, tags)
         compared = champion is not None and champion.tags.get("pixsem.evaluation") == evaluation
         verdicts = check_gates(gates, figures, champion.figures if champion is not None and compared else None)
-        if version.version not in known or version.tags.get("pixsem.evaluation") != evaluation:
-            self.registry.retag(version, judgement)  # of a version judged anew, the later judgement holds
+        if version.tags.get("pixsem.evaluation") != evaluation:
+            # Of a version judged anew, the later judgement holds. What it was judged by is said last: where this process
+            # is killed in between, the next one judges again.
+            self.registry.retag(version, {"pixsem.figures": json.dumps(kept)})
             self.registry.settle(version, verdicts, alias)
+            self.registry.retag(version, {"pixsem.evaluation": evaluation})
         version = self.registry.version(name, version.version)
         note = (
             ""

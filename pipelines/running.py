@@ -10,12 +10,13 @@ from rich.console import Console
 from pipelines.config.compose import load_config, to_yaml
 from pipelines.config.schema import Config
 from pipelines.errors import UserError
+from pipelines.leases import Leases
 from pipelines.live import LiveView
 from pipelines.plan import StagePlan, identify, make_plan
 from pipelines.runs import Run, find_run, new_run, save_run
 from pipelines.stage import Stage
 from pipelines.store import Store
-from pipelines.tracking import RunLog, open_tracker, settle_runs
+from pipelines.tracking import RunLog, close_open, open_tracker, settle_runs
 from pipelines.workflow import Driver, Listener, start_stages
 from pipelines.workflows import ancestors, build_workflow, check_stage_name, descendants
 
@@ -33,13 +34,22 @@ def _check_force(stages: list[Stage], force: list[str], wanted: list[str]) -> No
 
 def _rows(plans: dict[str, StagePlan]) -> list[dict[str, Any]]:
     return [
-        {"stage": name, "cached": plan.cached, "fingerprint": plan.identity.fingerprint, "reasons": plan.reasons}
+        {
+            "stage": name,
+            "cached": plan.cached,
+            "conditional": plan.conditional,
+            "fingerprint": plan.identity.fingerprint,
+            "reasons": plan.reasons,
+        }
         for name, plan in plans.items()
     ]
 
 
 def dry_run_listing(store: Store, config: Config, until: str | None, force: list[str]) -> list[dict[str, Any]]:
-    """Return for each stage whether it is cached, or why it would run. Writes nothing but the cache of source digests."""
+    """Return for each stage whether it is cached, or why it would run, and whether that depends on what comes before it.
+
+    Writes nothing but the cache of source digests.
+    """
     stages = build_workflow(config.tokenizer.model.space)
     wanted = _wanted(stages, until)
     _check_force(stages, force, wanted)
@@ -88,32 +98,44 @@ def resume_run(store: Store, run: Run, config: Config, from_stage: str | None, q
     run.force = _force_on_resume(run, stages, from_stage)
     run.state = "running"
     run.attempts += 1
-    store.remove_tree(f"{run.path}/settled")
     return _drive(store, config, stages, run, _wanted(stages, run.until), quiet)
 
 
 def _drive(store: Store, config: Config, stages: list[Stage], run: Run, wanted: list[str], quiet: bool) -> Run:
-    identities = identify(stages, config, store)
-    plans = make_plan(stages, identities, store, run.force, wanted)
-    start_stages(run, identities, wanted)
-    console = Console(stderr=True, quiet=quiet)
-    # Loading MLflow takes longer than a run in which everything is cached; such a run is written there later.
-    log = None if all(plan.cached for plan in plans.values()) and not run.mlflow_run else _open_log(store, config, run)
-    ended: BaseException | None = None
-    try:
-        with LiveView(store, console) as view:
-            listeners: list[Listener] = [log, view] if log else [view]
-            return Driver(store, config, stages, identities, run, listeners).execute()
-    except BaseException as error:
-        ended = error
-        raise
-    finally:
-        if log:
-            log.finish(run, ended)
-            save_run(store, run)
+    # Nothing of the run is touched, in the store or in MLflow, before it is certain that nobody else drives it.
+    with Leases(store, run.id) as leases:
+        holder = leases.acquire(run.lease)
+        if holder is not None:
+            raise UserError(
+                f"run {run.id} is being driven already, by process {holder['pid']} on {holder['host']}. "
+                f"See it with: pixsem status {run.id}"
+            )
+        identities = identify(stages, config, store)
+        plans = make_plan(stages, identities, store, run.force, wanted)
+        if run.attempts > 1:
+            store.remove_tree(f"{run.path}/settled")
+        start_stages(run, identities, wanted)
+        console = Console(stderr=True, quiet=quiet)
+        # Loading MLflow takes longer than a run in which everything is cached; such a run is written there later.
+        cached = all(plan.cached for plan in plans.values())
+        log = None if cached and not run.mlflow_run else _open_log(store, config, run)
+        ended: BaseException | None = None
+        try:
+            with LiveView(store, console) as view:
+                listeners: list[Listener] = [log, view] if log else [view]
+                return Driver(store, config, stages, identities, run, listeners, leases).execute()
+        except BaseException as error:
+            ended = error
+            raise
+        finally:
+            if log:
+                log.finish(run, ended)
+                save_run(store, run)
 
 
 def _open_log(store: Store, config: Config, run: Run) -> RunLog:
     tracker = open_tracker(config, store, dict(os.environ))
     settle_runs(store, tracker, run.id)
+    if run.attempts > 1:
+        close_open(store, tracker, run)
     return RunLog(tracker, store, config, run)

@@ -105,7 +105,8 @@ class StageLog:
         self._file = Path(self._folder.name) / "log" if self._folder else store.local(path)
 
     def __enter__(self) -> logging.Logger:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
+        if not self._folder:
+            self._store.make_folder(self._path)
         if self._folder and self._store.exists(self._path):
             self._file.write_bytes(self._store.read_bytes(self._path))
         self._handler = logging.FileHandler(self._file, encoding="utf-8")

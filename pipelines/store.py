@@ -5,18 +5,20 @@ What an artifact, a lease or a run is stands in `artifacts.py`, `leases.py` and 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import uuid
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from pipelines.errors import StoreError
+from pipelines.errors import StoreError, StoreUnreachable
 
 CHUNK = 1 << 20
 
@@ -58,6 +60,8 @@ class Store:
 
     A write is whole or absent: on a local disk through a temporary file and a rename, elsewhere because object
     stores publish an object only when its upload ends. Raises `StoreError` where the store cannot be reached.
+
+    A remote listing may lag behind what was written, so what must be there is asked for by name.
     """
 
     def __init__(self, url: str) -> None:
@@ -86,23 +90,78 @@ class Store:
         assert self.is_local, "a remote store has no local paths"
         return Path(self.root) / relative
 
+    @contextlib.contextmanager
+    def reaching(self, relative: str, absent_is_an_answer: bool = True) -> Iterator[None]:
+        """For the length of a block, put what a remote file system raises into words.
+
+        Each backend has errors of its own, some of them no OSError. That a file is not there, or is there already, is an answer
+        and passes, unless it can only mean that the whole store is gone.
+        """
+        try:
+            yield
+        except Exception as error:
+            answers = (FileNotFoundError, FileExistsError) if absent_is_an_answer else ()
+            if self.is_local or isinstance(error, (StoreError, *answers)):
+                raise
+            said = " ".join(str(error).split()) or type(error).__name__
+            raise StoreUnreachable(
+                f"store={self.url} refused or did not answer, at {relative or 'its root'}: {said}. Look at the address, the "
+                "credentials and the network. What is committed is kept; then go on with: pixsem resume"
+            ) from error
+
     def prepare(self) -> None:
         """Make the store's root, and say plainly when that cannot be done."""
         try:
-            self.fs.makedirs(self.root, exist_ok=True)
+            with self.reaching("", absent_is_an_answer=False):
+                self.fs.makedirs(self.root, exist_ok=True)
+        except StoreUnreachable:
+            raise
         except OSError as error:
             raise StoreError(f"store={self.url} cannot be written: {error}. Give another with store=PATH.") from error
+
+    def make_folder(self, relative: str) -> None:
+        """Make the folder of a local store's file; `StoreUnreachable` where the whole store is gone, which is never made anew."""
+        if not Path(self.root).is_dir():
+            raise StoreUnreachable(
+                f"store={self.url} is not there any more: {self.root} was moved, removed or unmounted while it was in use. "
+                "Bring it back; then go on with: pixsem resume"
+            )
+        self.local(relative).parent.mkdir(parents=True, exist_ok=True)
 
     def exists(self, relative: str) -> bool:
         """True where a file or folder of that name is."""
         if self.is_local:
             return os.path.lexists(self.path(relative))
         self.fs.invalidate_cache()
-        return bool(self.fs.exists(self.path(relative)))
+        with self.reaching(relative):
+            return self._info(relative) is not None
+
+    def _info(self, relative: str) -> dict[str, Any] | None:
+        # Not `fs.exists`: it takes every error for an absence.
+        try:
+            return dict(self.fs.info(self.path(relative)))
+        except FileNotFoundError:
+            return None
+
+    def size(self, relative: str) -> int | None:
+        """Return a file's size in bytes, asked for by its name; None where there is none."""
+        with self.reaching(relative):
+            self.fs.invalidate_cache()
+            info = self._info(relative)
+        return int(info["size"] or 0) if info is not None and info["type"] == "file" else None
 
     def read_bytes(self, relative: str) -> bytes:
         """Return a file's bytes; FileNotFoundError where there is none."""
-        return bytes(self.fs.cat_file(self.path(relative)))
+        with self.reaching(relative):
+            return bytes(self.fs.cat_file(self.path(relative)))
+
+    def sha256(self, relative: str) -> str:
+        """Return the hex sha256 of a file."""
+        digest = hashlib.sha256()
+        with self.reaching(relative), self.fs.open(self.path(relative), "rb") as handle:
+            while chunk := handle.read(CHUNK):
+                digest.update(chunk)
+        return digest.hexdigest()
 
     def read_json(self, relative: str) -> Any:
         """Return a JSON file's value; FileNotFoundError, or `StoreError` where it is not JSON."""
@@ -112,10 +171,11 @@ class Store:
         """Write a whole file or nothing. `durable` also waits for the disk."""
         target = self.path(relative)
         if not self.is_local:
-            self.fs.pipe_file(target, data)
+            with self.reaching(relative, absent_is_an_answer=False):
+                self.fs.pipe_file(target, data)
             return
+        self.make_folder(relative)
         temporary = Path(target).with_name(f".{Path(target).name}.{uuid.uuid4().hex}.tmp")
-        temporary.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as handle:
                 handle.write(data)
@@ -136,32 +196,39 @@ class Store:
         target = self.path(relative)
         if not self.is_local:
             try:
-                self.fs.pipe_file(target, data, mode="create")
+                with self.reaching(relative):
+                    self.fs.pipe_file(target, data, mode="create")
             except FileExistsError:
                 return False
             return True
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        self.make_folder(relative)
         temporary = Path(target).with_name(f".{Path(target).name}.{uuid.uuid4().hex}.tmp")
-        temporary.write_bytes(data)
         try:
+            temporary.write_bytes(data)
             os.link(temporary, target)
         except FileExistsError:
             return False
         finally:
-            temporary.unlink()
+            temporary.unlink(missing_ok=True)
         return True
 
     def put_file(self, source: Path, relative: str) -> None:
         """Move a finished local file into the store, whole or not at all."""
         target = self.path(relative)
         if not self.is_local:
-            self.fs.put_file(str(source), target)
+            self.copy_in(source, relative)
             source.unlink()
             return
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        self.make_folder(relative)
         with source.open("rb") as handle:
             os.fsync(handle.fileno())
         source.replace(target)
+
+    def copy_in(self, source: Path, relative: str) -> None:
+        """Copy a finished local file into a remote store; the file stays."""
+        assert not self.is_local, "a local store's files are moved in"
+        with self.reaching(relative, absent_is_an_answer=False):
+            self.fs.put_file(str(source), self.path(relative))
 
     def fetch(self, relative: str, folder: Path) -> Path:
         """Return a local path of a store file: the file itself, or a copy under `folder` for a remote store."""
@@ -169,7 +236,8 @@ class Store:
             return self.local(relative)
         target = folder / relative
         target.parent.mkdir(parents=True, exist_ok=True)
-        self.fs.get_file(self.path(relative), str(target))
+        with self.reaching(relative):
+            self.fs.get_file(self.path(relative), str(target))
         return target
 
     def files(self, relative: str) -> dict[str, int]:
@@ -177,7 +245,8 @@ class Store:
         base = self.path(relative)
         if not self.is_local:
             self.fs.invalidate_cache()
-            found = self.fs.find(base, detail=True)
+            with self.reaching(relative):
+                found = self.fs.find(base, detail=True)
             return {name[len(base) + 1 :]: int(info["size"] or 0) for name, info in sorted(found.items())}
         sizes: dict[str, int] = {}
         for folder, _, names in os.walk(base):
@@ -192,23 +261,26 @@ class Store:
         if self.is_local:
             return sorted(e.name for e in os.scandir(base) if e.is_dir()) if Path(base).is_dir() else []
         self.fs.invalidate_cache()
-        if not self.fs.exists(base):
+        try:
+            with self.reaching(relative):
+                found = self.fs.ls(base, detail=True)
+        except FileNotFoundError:
             return []
-        return sorted(e["name"].rsplit("/", 1)[-1] for e in self.fs.ls(base, detail=True) if e["type"] == "directory")
+        return sorted(e["name"].rsplit("/", 1)[-1] for e in found if e["type"] == "directory")
 
     def names(self, relative: str) -> list[str]:
         """Return the names of the visible files directly below a folder, sorted."""
         return [n for n in self.files(relative) if "/" not in n and not n.startswith(".")]
 
-    def move_tree(self, source: str, target: str, last: str | None = None) -> None:
-        """Move a folder. Locally one rename; elsewhere copies, with the file `last` copied when all others are there."""
+    def move_tree(self, source: str, target: str, names: Sequence[str] | None = None) -> None:
+        """Move a folder. Locally one rename; elsewhere copies of `names` in their order, or of all that is listed."""
         if self.is_local:
-            self.local(target).parent.mkdir(parents=True, exist_ok=True)
+            self.make_folder(target)
             self.local(source).rename(self.local(target))
             return
-        names = list(self.files(source))
-        for name in sorted(names, key=lambda n: n == last):
-            self.fs.copy(self.path(f"{source}/{name}"), self.path(f"{target}/{name}"))
+        for name in list(self.files(source)) if names is None else names:
+            with self.reaching(f"{source}/{name}", absent_is_an_answer=False):
+                self.fs.cp_file(self.path(f"{source}/{name}"), self.path(f"{target}/{name}"))
         self.remove_tree(source)
 
     def remove_tree(self, relative: str) -> None:
@@ -221,12 +293,13 @@ class Store:
             else:
                 target.unlink(missing_ok=True)
         elif self.exists(relative):
-            self.fs.rm(self.path(relative), recursive=True)
+            # Somebody else may have been faster, of two that tidy up.
+            with self.reaching(relative), contextlib.suppress(FileNotFoundError):
+                self.fs.rm(self.path(relative), recursive=True)
 
     def scratch(self) -> Path | None:
         """Return the folder where output is written before it is moved in: in a local store, so that a move is a rename."""
         if not self.is_local:
             return None
-        folder = self.local("tmp")
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        self.make_folder("tmp/x")
+        return self.local("tmp")

@@ -64,10 +64,12 @@ class RunLog:
                 state.mlflow_run = self._start(run, name)
         elif state.state == "done":
             assert artifact is not None
+            # An attempt of this run that was killed after the commit made it and could not tell of it.
+            told = not state.mlflow_run or artifact.manifest.run != run.id or self.tracker.is_finished(state.mlflow_run)
             state.mlflow_run = state.mlflow_run or self._start(run, name)
-            if not state.cached:
+            if not state.cached or not told:
                 self._log_curve(run, name)
-            self._log_artifact(state.mlflow_run, artifact, state.cached)
+            self._log_artifact(state.mlflow_run, artifact, state.cached and told)
             self.tracker.finish(state.mlflow_run, "FINISHED", None, self._start_ms)
         elif state.state in STATUS and state.mlflow_run:
             self.tracker.finish(state.mlflow_run, STATUS[state.state], state.error or None)
@@ -105,8 +107,8 @@ class RunLog:
 
     def _start(self, run: Run, name: str) -> str:
         state = run.stages[name]
-        tags = {"pixsem.run": run.id, "pixsem.stage": name, "pixsem.fingerprint": state.fingerprint}
-        tags["pixsem.cached"] = str(state.cached).lower()
+        tags = {"pixsem.run": run.id, "pixsem.store": self.store.absolute_url, "pixsem.stage": name}
+        tags |= {"pixsem.fingerprint": state.fingerprint, "pixsem.cached": str(state.cached).lower()}
         return self.tracker.start_stage(run.mlflow_run, name, tags, {}, self._start_ms)
 
     def _log_artifact(self, mlflow_run: str, artifact: Artifact, cached: bool) -> None:
@@ -141,11 +143,21 @@ def settle_runs(store: Store, tracker: Tracker, current: str | None) -> None:
         run = read_run(store, run_id)
         if run.state == "running":
             continue
+        close_open(store, tracker, run)
         if not run.mlflow_run:
             _log_afterwards(store, tracker, run)
-        elif run.state == "interrupted":
-            tracker.close_dead([m for m in [run.mlflow_run, *(s.mlflow_run for s in run.stages.values())] if m])
         store.write_bytes(f"runs/{run_id}/settled", b"", durable=False)
+
+
+def close_open(store: Store, tracker: Tracker, run: Run) -> None:
+    """End what MLflow shows as running of a run that nobody drives, as what it ended as.
+
+    They are looked up by tag: a driver may be killed before it has written down an id.
+    """
+    ends = {run.mlflow_run: run.state} | {state.mlflow_run: state.state for state in run.stages.values()}
+    for mlflow_run, tags in tracker.open_runs("pixsem.run", run.id).items():
+        if tags.get("pixsem.store", store.absolute_url) == store.absolute_url:  # a server may hold another store's, too
+            tracker.finish(mlflow_run, STATUS.get(ends.get(mlflow_run, ""), "KILLED"), None)
 
 
 def _log_afterwards(store: Store, tracker: Tracker, run: Run) -> None:

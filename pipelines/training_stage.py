@@ -65,10 +65,9 @@ def train_in_workers(context: StageContext, builder: str, name: str) -> None:
 
     The last rates differ from attempt to attempt: they stand in the metrics and are no part of the artifact's files.
     """
-    record = context.work.records().get(RECORD)
+    record = context.work.record(RECORD)
     if record is None:
-        _run_trainer(context, builder, context.inputs["index"].manifest.metrics["index"]["train"])
-        record = context.work.records()[RECORD]
+        record = _run_trainer(context, builder, context.inputs["index"].manifest.metrics["index"]["train"])
     context.work.store.remove_tree(f"{context.work.path}/checkpoints")  # of use only until the result is whole
     data = record.to_bytes()
     context.outputs += [*record.files, FileEntry(f"records/{RECORD}.json", len(data), hashlib.sha256(data).hexdigest())]
@@ -81,7 +80,7 @@ def train_in_workers(context: StageContext, builder: str, name: str) -> None:
     context.metrics["training"] = {name: {**record.metrics, **rates}}
 
 
-def _run_trainer(context: StageContext, builder: str, samples: int) -> None:
+def _run_trainer(context: StageContext, builder: str, samples: int) -> ShardRecord:
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -128,8 +127,9 @@ def _run_trainer(context: StageContext, builder: str, samples: int) -> None:
                 trainer.fit()
             except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
                 raise UserError(_failure(context.work) or one_line(error)) from None
-        if RECORD in context.work.records():
-            return
+        record = context.work.record(RECORD)
+        if record is not None:
+            return record
         if stop_requested(context.work.store, context.run_id):
             raise Stopped("training stopped with a checkpoint; go on with: pixsem resume")
         context.log.warning("the workers were told to stop (attempt %d); going on from their checkpoint", attempt)
@@ -326,7 +326,7 @@ class CheckpointStore:
             return
         names = sorted((p for p in checkpoint.rglob("*") if p.is_file()), key=lambda p: p.name == "state.json")
         for file in names:
-            self._store.put_file(file, f"{self._path}/{file.relative_to(self._folder).as_posix()}")
+            self._store.copy_in(file, f"{self._path}/{file.relative_to(self._folder).as_posix()}")
         kept = {p.name for p in self._folder.iterdir()}
         for name in self._store.folders(self._path):
             if name not in kept:

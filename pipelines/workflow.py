@@ -51,7 +51,10 @@ class Driver:
         identities: dict[str, Identity],
         run: Run,
         listeners: list[Listener],
+        leases: Leases,
     ) -> None:
+        """`leases` hold the run's own lease already."""
+        self.leases = leases
         self.store = store
         self.config = config
         self.stages = {stage.name: stage for stage in stages if stage.name in run.stages}
@@ -66,33 +69,29 @@ class Driver:
     def execute(self) -> Run:
         """Run what must run. Raises `Interrupted` on Ctrl-C or SIGTERM, after everything was put in order."""
         started = time.monotonic()
-        with Leases(self.store, self.run.id) as leases:
-            holder = leases.acquire(self.run.lease)
-            if holder is not None:
-                raise UserError(
-                    f"run {self.run.id} is being driven already, by process {holder['pid']} on {holder['host']}."
-                )
-            clear_stop(self.store, self.run.id)
-            save_run(self.store, self.run)
+        clear_stop(self.store, self.run.id)
+        save_run(self.store, self.run)
+        try:
+            with self._signals:
+                self._loop(self.leases)
+            failed = [name for name, s in self.run.stages.items() if s.state != "done"]
+            self.run.state = "failed" if failed else "completed"
+        except Interrupted:
+            self._let_training_save()
+            self.run.state = "interrupted"
+            for name, state in self.run.stages.items():
+                if state.state == "running":
+                    self._set(name, "interrupted")
+            raise
+        except BaseException:
+            self.run.state = "failed"
+            raise
+        finally:
+            self.run.seconds += time.monotonic() - started
+            self.run.finished = now()
             try:
-                with self._signals:
-                    self._loop(leases)
-                failed = [name for name, s in self.run.stages.items() if s.state != "done"]
-                self.run.state = "failed" if failed else "completed"
-            except Interrupted:
-                self._let_training_save()
-                self.run.state = "interrupted"
-                for name, state in self.run.stages.items():
-                    if state.state == "running":
-                        self._set(name, "interrupted")
-                raise
-            except BaseException:
-                self.run.state = "failed"
-                raise
-            finally:
-                self.run.seconds += time.monotonic() - started
-                self.run.finished = now()
                 save_run(self.store, self.run)
+            finally:
                 self._stop_ray()
         return self.run
 

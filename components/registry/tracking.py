@@ -172,12 +172,13 @@ class Tracker:
             self._try(lambda batch=batch: self._client.log_batch(run_id, metrics=batch))  # type: ignore[misc]
 
     def find_model(self, tag: str, value: str) -> str | None:
-        """Return the id of the experiment's logged model with a tag of this value, or None."""
+        """Return the id of the experiment's logged model with a tag of this value, or None.
+
+        A model whose maker was killed before its files were whole is passed over: it never becomes ready.
+        """
         text = f"tags.`{tag}` = '{value}'"
-        found = self._try(
-            lambda: self._client.search_logged_models([self._experiment], filter_string=text, max_results=1)
-        )
-        return str(found[0].model_id) if found else None
+        found = self._try(lambda: self._client.search_logged_models([self._experiment], filter_string=text))
+        return next((str(model.model_id) for model in found if str(model.status) == "READY"), None)
 
     def log_model(self, run_id: str, name: str, tags: Mapping[str, str], folder: str | Path) -> str:
         """Log a folder of weights and configuration as a model that a run made; return its id."""
@@ -228,25 +229,15 @@ class Tracker:
             self._try(lambda: self._client.set_tag(run_id, ERROR, error[:MAX_ERROR]))
         self._try(lambda: self._client.set_terminated(run_id, status, end_ms))
 
-    def close_dead(self, run_ids: list[str]) -> None:
-        """End those of the runs as KILLED that are still shown as running.
+    def open_runs(self, tag: str, value: str) -> dict[str, dict[str, str]]:
+        """Return {id: tags} of up to 1,000 runs of the experiment that are shown as running and have a tag of this value."""
+        text = f"attributes.status = 'RUNNING' and tags.`{tag}` = '{value}'"
+        found = self._try(lambda: self._client.search_runs([self._experiment], text))
+        return {str(run.info.run_id): dict(run.data.tags) for run in found}
 
-        A run that MLflow does not know is passed over: its database was moved away, and nothing shows it as running.
-        """
-        from mlflow.exceptions import MlflowException
-
-        def close(run_id: str) -> None:
-            try:
-                run = self._client.get_run(run_id)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-                return
-            if run.info.status == "RUNNING":
-                self._client.set_terminated(run_id, "KILLED")
-
-        for run_id in run_ids:
-            self._try(lambda run_id=run_id: close(run_id))  # type: ignore[misc]
+    def is_finished(self, run_id: str) -> bool:
+        """True where a run is shown as ended well."""
+        return bool(self._try(lambda: self._client.get_run(run_id)).info.status == "FINISHED")
 
     def _try(self, action: Callable[[], Result]) -> Result:
         """Run one request; wait while the database is locked by another process, and put other errors in words."""

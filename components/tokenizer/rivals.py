@@ -122,7 +122,9 @@ def load_autoencoder(path: str) -> Any:
         return load_taesd(path)
     try:
         config = diffusers.AutoencoderKL.load_config(path)
-        return autoencoder_class(config.get("_class_name", "")).from_pretrained(path, use_safetensors=True)
+        return without_path(
+            autoencoder_class(config.get("_class_name", "")).from_pretrained(path, use_safetensors=True)
+        )
     except OSError as error:
         raise ValueError(f"no autoencoder can be loaded from {path!r}: {str(error).splitlines()[0]}") from error
 
@@ -148,6 +150,12 @@ def fresh_kl_vae(channels: int, image_size: int, grid: int, width: int, depth: i
     )
 
 
+def without_path(model: Any) -> Any:
+    """Return a loaded diffusers model that forgot the path it came from: saved again, its bytes are the same wherever it lay."""
+    model.register_to_config(_name_or_path="")
+    return model
+
+
 def load_tokenizer(folder: str | Path) -> Any:
     """Open a tokenizer's folder: a `PixelSemanticVAE`, or an `AutoencoderSpace`. ValueError where it holds neither."""
     folder = Path(folder)
@@ -156,6 +164,6 @@ def load_tokenizer(folder: str | Path) -> Any:
     try:
         kind = json.loads((folder / "config.json").read_text("utf-8")).get("_class_name")
         found: Any = AutoencoderSpace if kind == "AutoencoderSpace" else PixelSemanticVAE
-        return found.from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False).eval()
+        return without_path(found.from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False).eval())
     except (OSError, KeyError, TypeError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(f"the tokenizer in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error

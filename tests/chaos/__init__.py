@@ -1,1 +1,1 @@
-"""The proof: what is promised under damage, bad input and attack, tried many times over real stores and files."""
+"""The proof: a running pipeline is hurt, and so are its files and inputs, many times; nothing may be lost."""

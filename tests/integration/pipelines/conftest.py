@@ -26,6 +26,8 @@ SMALL = [
 class Pixsem:
     """The command line on one store."""
 
+    patience = 240.0  # seconds a command may take
+
     def __init__(self, folder: Path, template: Path | None = None) -> None:
         self.folder = folder
         self.store = folder / "store"
@@ -36,7 +38,12 @@ class Pixsem:
 
     def __call__(self, *args: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [*COMMAND, *args], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=240
+            [*COMMAND, *args],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=self.patience,
         )
         assert code is None or done.returncode == code, (
             f"{args} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"

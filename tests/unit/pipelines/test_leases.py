@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -59,6 +60,34 @@ def test_a_holder_elsewhere_lives_while_its_beat_counts_whatever_its_clock_says(
         elsewhere(9, time.time() + 3600)  # an hour ahead, and silent from now on
         assert mine.acquire("x") is not None
         time.sleep(0.5)
+        assert mine.acquire("x") is None
+
+
+@pytest.mark.parametrize("error", [-3600, 3600])
+def test_a_driver_elsewhere_whose_clock_is_an_hour_wrong_is_seen_to_live_and_a_dead_one_not(store, error):
+    def beat(count):
+        value = {"owner": "o", "host": "elsewhere", "pid": 1, "process": "p", "run": "r", "beat": count}
+        store.write_json("leases/x.json", {**value, "time": time.time() + error})
+
+    beat(1)
+    assert not is_live(store, "x", watch=0.2)
+    timer = threading.Timer(0.3, beat, [2])
+    timer.start()
+    assert is_live(store, "x", watch=30.0)
+    timer.join()
+
+
+def test_a_driver_that_was_silent_for_days_is_not_waited_for(store):
+    value = {"owner": "o", "host": "elsewhere", "pid": 1, "process": "p", "run": "r", "beat": 1, "time": 1.0}
+    store.write_json("leases/x.json", value)
+    started = time.monotonic()
+    assert not is_live(store, "x", watch=30.0)
+    assert time.monotonic() - started < 15
+
+
+def test_a_lease_that_a_lost_answer_hid_from_its_own_holder_is_taken_for_ours(store):
+    with Leases(store, "a") as mine:
+        store.write_bytes("leases/x.json", mine._content())
         assert mine.acquire("x") is None
 
 

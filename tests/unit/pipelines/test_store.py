@@ -36,7 +36,7 @@ def test_a_moved_folder_is_whole_in_its_new_place_and_gone_from_the_old(store):
     store.write_bytes("work/x/1.bin", b"1")
     store.write_bytes("work/x/sub/2.bin", b"22")
     store.write_bytes("work/x/manifest.json", b"{}")
-    store.move_tree("work/x", "artifacts/x", last="manifest.json")
+    store.move_tree("work/x", "artifacts/x", ["1.bin", "sub/2.bin", "manifest.json"])
     assert store.files("artifacts/x") == {"1.bin": 1, "manifest.json": 2, "sub/2.bin": 2}
     assert store.files("work/x") == {}
 

@@ -119,17 +119,31 @@ def test_a_resumed_run_no_longer_shows_the_error_it_failed_with(tracker, databas
     assert query(database, "select count(*) from tags where key = 'pixsem.error'") == [(0,)]
 
 
-def test_dead_runs_of_a_database_that_was_moved_away_are_passed_over(tracker, database):
-    dead = tracker.start_run("dead", {}, {})
-    tracker.close_dead(["0" * 32, dead])
-    assert query(database, "select status from runs") == [("KILLED",)]
-
-
-def test_dead_runs_are_closed_and_finished_ones_left(tracker, database):
-    dead, done = tracker.start_run("dead", {}, {}), tracker.start_run("done", {}, {})
+def test_open_runs_are_found_by_tag_and_finished_ones_left_out(tracker):
+    dead = tracker.start_run("dead", {"pixsem.run": "r"}, {})
+    tracker.start_run("another", {"pixsem.run": "other"}, {})
+    done = tracker.start_run("done", {"pixsem.run": "r"}, {})
     tracker.finish(done, "FINISHED", None)
-    tracker.close_dead([dead, done])
-    assert dict(query(database, "select name, status from runs")) == {"dead": "KILLED", "done": "FINISHED"}
+    assert tracker.is_finished(done)
+    assert not tracker.is_finished(dead)
+    found = tracker.open_runs("pixsem.run", "r")
+    assert {run: tags["pixsem.run"] for run, tags in found.items()} == {dead: "r"}
+
+
+def test_a_logged_model_whose_maker_was_killed_before_its_files_were_whole_is_not_found(tracker, tmp_path):
+    run = tracker.start_run("r", {}, {})
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "model.safetensors").write_bytes(b"w")
+
+    def killed() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(tracker.client, "log_model_artifacts", lambda *_: killed())
+        tracker.log_model(run, "m", {"pixsem.digest": "d"}, tmp_path / "weights")
+    assert tracker.find_model("pixsem.digest", "d") is None
+    whole = tracker.log_model(run, "m", {"pixsem.digest": "d"}, tmp_path / "weights")
+    assert tracker.find_model("pixsem.digest", "d") == whole
 
 
 def test_a_run_written_down_afterwards_keeps_its_own_times(tracker, database):
