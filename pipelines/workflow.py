@@ -51,6 +51,7 @@ class Driver:
         identities: dict[str, Identity],
         run: Run,
         listeners: list[Listener],
+        keep_ray: bool = False,
     ) -> None:
         self.store = store
         self.config = config
@@ -61,6 +62,7 @@ class Driver:
         self._artifacts: dict[str, Artifact] = {}
         self._running: dict[Any, tuple[str, float, list[str]]] = {}
         self._owns_ray = False
+        self._keep_ray = keep_ray  # the caller has more runs for it, and ends it
         self._signals = StopSignals()
 
     def execute(self) -> Run:
@@ -280,7 +282,7 @@ class Driver:
         self._signals.install()  # ray.init puts a handler of its own on SIGTERM
 
     def _stop_ray(self) -> None:
-        if self._owns_ray:
+        if self._owns_ray and not self._keep_ray:
             import ray
 
             ray.shutdown()

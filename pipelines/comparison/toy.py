@@ -31,6 +31,8 @@ LOOKS = 10  # points on the curve
 class PointFlow(nn.Module):
     """Velocity `[B, D]` of points `[B, D]` at times `[B]`: three hidden layers, the same whatever D is."""
 
+    rates: Tensor
+
     def __init__(self, dimensions: int) -> None:
         super().__init__()
         self.register_buffer("rates", 2.0 ** torch.arange(4) * torch.pi)
