@@ -27,7 +27,11 @@ def compare(
     arguments: Arguments = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and why; run nothing.")] = False,
     claims: Annotated[
-        Path | None, typer.Option("--claims", help="Write the paper's claims with their verdicts into this file.")
+        Path | None,
+        typer.Option(
+            "--claims",
+            help="Write the paper's claims with their verdicts into this file; with --dry-run, from what has run.",
+        ),
     ] = None,
     config_dir: Annotated[
         str | None,
@@ -41,26 +45,29 @@ def compare(
     from pipelines.comparison.driving import drive, listing, listing_text
     from pipelines.comparison.page import about
     from pipelines.comparison.publishing import publish_results, read_toy, summary_json, summary_text
+    from pipelines.comparison.record import load_record
+    from pipelines.comparison.results import collect
     from pipelines.comparison.rows import plan_comparison
     from pipelines.store import Store
 
     plan = plan_comparison(arguments or [], config_dir)
     store = Store(plan.base.store)
+    record = load_record(store, plan) if dry_run else drive(store, plan, as_json)
+    results, missing = collect(store, record) if dry_run else publish_results(store, record, plan.base)
+    if claims is not None:
+        done = f"{about(record)} Runs with results: {len(results)} of {len(record.entries)}."
+        claims.write_text(claims_page(done, results, read_toy(store)), "utf-8")
     if dry_run:
         rows = listing(store, plan)
         show(rows, as_json, lambda: listing_text(plan, rows))
         return
-    record = drive(store, plan, as_json)
-    results, missing = publish_results(store, record, plan.base)
-    if claims is not None:
-        claims.write_text(claims_page(about(record), results, read_toy(store)), "utf-8")
     show(summary_json(store, record, results, missing), as_json, lambda: summary_text(store, record, missing))
     if any(entry.key in missing for entry in plan.entries):
         raise typer.Exit(1)
 
 
 def toy(
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Training steps of each network.")] = 2000,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Training steps of each network.")] = 3000,
     seeds: Annotated[
         int, typer.Option("--seeds", min=1, help="Repetitions, each with networks and points of its own.")
     ] = 3,

@@ -71,7 +71,8 @@ class Summary:
 
     def text(self) -> str:
         """Return `0.603 ± 0.012`, with as many digits as its size asks for."""
-        digits = 3 if abs(self.mean) < 10 else 1 if abs(self.mean) < 1000 else 0
+        size = abs(self.mean)
+        digits = 3 if size < 10 else 2 if size < 100 else 0
         spread = "" if self.spread is None else f" ± {self.spread:.{digits}f}"
         return f"{self.mean:,.{digits}f}{spread}"
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from components.evaluation.toy import letter_points, nearest_distances, orthonormal, toy_figure, worst_distance
 from components.generator.flow import at_time, sample_times
@@ -22,10 +23,12 @@ WIDTH = 256  # of every network
 DIMENSIONS = (2, 8)
 BATCH = 256
 LEARNING_RATE = 1e-3
+AVERAGE = 0.99  # decay of the averaged weights, which are what samples
+POOL = 100_000  # data points that batches are drawn from
 REFERENCE = 5000  # data points among which the nearest is sought
-SAMPLES = 2000
+SAMPLES = 1000
 EULER_STEPS = 50
-LOOKS = 10  # points on the curve
+LOOKS = 8  # points on the curve
 
 
 class PointFlow(nn.Module):
@@ -47,28 +50,31 @@ class PointFlow(nn.Module):
         return self.layers(torch.cat([points, angles.sin(), angles.cos()], 1))
 
 
-def train_flow(
-    data: Callable[[int], Tensor], dimensions: int, steps: int, seed: int, look: Callable[[int, PointFlow], None]
-) -> None:
-    """Train a network on `data(count)` `[count, D]` by flow matching; `look` sees it `LOOKS` times, the last time at the end."""
+def train_flow(data: Tensor, steps: int, seed: int, look: Callable[[int, nn.Module], None]) -> None:
+    """Train a network on points of data `[M, D]` by flow matching; `look` sees its averaged weights `LOOKS` times, at last at the end."""
     torch.manual_seed(seed)
-    model = PointFlow(dimensions)
+    model = PointFlow(data.shape[1])
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE))
+    draws = torch.Generator().manual_seed(
+        seed
+    )  # of its own: networks of any width see the same points in the same order
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     looks = {max(1, round(steps * (i + 1) / LOOKS)) for i in range(LOOKS)}
     for step in range(1, steps + 1):
-        clean = data(BATCH)
+        clean = data[torch.randint(len(data), (BATCH,), generator=draws)]
         noise, times = torch.randn_like(clean), sample_times(BATCH, FlowOptions(), 1.0)
         noisy = at_time(clean[:, :, None, None], noise[:, :, None, None], times)[:, :, 0, 0]
         loss = (model(noisy, times) - (noise - clean)).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        average.update_parameters(model)
         if step in looks:
-            look(step, model)
+            look(step, average)
 
 
 @torch.no_grad()
-def sample_flow(model: PointFlow, dimensions: int, seed: int) -> Tensor:
+def sample_flow(model: nn.Module, dimensions: int, seed: int) -> Tensor:
     """Return `SAMPLES` points `[N, D]` by Euler steps from noise (time 1) to data (time 0)."""
     points = torch.randn(SAMPLES, dimensions, generator=torch.Generator().manual_seed(seed))
     for step in range(EULER_STEPS):
@@ -88,6 +94,7 @@ def run_toy(folder: Path, steps: int, seeds: int, say: Callable[[str], None]) ->
     clouds, off_plane, floors = [], {}, []
     for seed in range(seeds):
         generator = torch.Generator().manual_seed(derive_seed(seed, "toy"))
+        pool = letter_points(POOL, generator)
         reference, fresh = letter_points(REFERENCE, generator), letter_points(SAMPLES, generator)
         floors.append(worst_distance(fresh, reference))
         for dimensions in DIMENSIONS:
@@ -95,14 +102,8 @@ def run_toy(folder: Path, steps: int, seeds: int, say: Callable[[str], None]) ->
             truth = reference @ basis.T
             made: list[Tensor] = []
 
-            # The generator of the batches is made anew for each network, so that both see the same points in the same order.
-            batches = torch.Generator().manual_seed(derive_seed(seed, "toy batches"))
-
-            def data(count: int, basis: Tensor = basis, batches: torch.Generator = batches) -> Tensor:
-                return letter_points(count, batches) @ basis.T
-
             def look(
-                step: int, model: PointFlow, dimensions: int = dimensions, truth: Tensor = truth, made: list[Tensor] = made,
+                step: int, model: nn.Module, dimensions: int = dimensions, truth: Tensor = truth, made: list[Tensor] = made,
                 seed: int = seed,
             ) -> None:  # fmt: skip
                 made[:] = [sample_flow(model, dimensions, derive_seed(seed, "toy noise"))]
@@ -110,7 +111,7 @@ def run_toy(folder: Path, steps: int, seeds: int, say: Callable[[str], None]) ->
                     {"seed": seed, "dimensions": dimensions, "step": step, "worst": worst_distance(made[0], truth)}
                 )
 
-            train_flow(data, dimensions, steps, derive_seed(seed, "toy weights"), look)
+            train_flow(pool @ basis.T, steps, derive_seed(seed, "toy weights"), look)
             samples = made[0]
             say(f"seed {seed}, {dimensions}-D: {rows[-1]['worst']:.4f} (fresh data {floors[-1]:.4f})")
             if dimensions > 2:
