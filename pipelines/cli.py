@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli_models import add_commands
+from pipelines import cli_compare, cli_models
 
 if TYPE_CHECKING:
     from pipelines.config.schema import Config
@@ -80,7 +80,7 @@ def open_store(url: str) -> Store:
 def run(
     overrides: Overrides = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and why; run nothing.")] = False,
-    until: Annotated[str | None, typer.Option("--until", help="Stop after this stage.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Stop after this stage, or several: A,B.")] = None,
     force: Annotated[
         list[str] | None, typer.Option("--force", help="Make this stage again even if it is cached.")
     ] = None,
@@ -296,4 +296,5 @@ def ui(
     raise typer.Exit(serve_ui(tracking_uri(settings, store, dict(os.environ)), artifact_root(store), host, port))
 
 
-add_commands(app)
+cli_models.add_commands(app)
+cli_compare.add_commands(app)

@@ -22,7 +22,11 @@ from pipelines.workflows import ancestors, build_workflow, check_stage_name, des
 
 
 def _wanted(stages: list[Stage], until: str | None) -> list[str]:
-    return ancestors(check_stage_name(until, stages), stages) if until else [s.name for s in stages]
+    """The stages that a run ends with (one, or several with commas between) and all that they need; every stage without."""
+    if not until:
+        return [s.name for s in stages]
+    needed = {n for name in until.split(",") for n in ancestors(check_stage_name(name.strip(), stages), stages)}
+    return [s.name for s in stages if s.name in needed]
 
 
 def _check_force(stages: list[Stage], force: list[str], wanted: list[str]) -> None:
@@ -56,14 +60,16 @@ def dry_run_listing(store: Store, config: Config, until: str | None, force: list
     return _rows(make_plan(stages, identify(stages, config, store), store, force, wanted))
 
 
-def run_new(store: Store, config: Config, until: str | None, force: list[str], quiet: bool) -> Run:
-    """Start a run of a configuration and drive it to its end."""
+def run_new(
+    store: Store, config: Config, until: str | None, force: list[str], quiet: bool, keep_ray: bool = False
+) -> Run:
+    """Start a run of a configuration and drive it to its end. `keep_ray` leaves a local Ray up, for the caller's next run."""
     stages = build_workflow(config.tokenizer.model.space)
     wanted = _wanted(stages, until)
     _check_force(stages, force, wanted)
     store.prepare()
     run = new_run(store, config.preset, to_yaml(config), until, force)
-    return _drive(store, config, stages, run, wanted, quiet)
+    return _drive(store, config, stages, run, wanted, quiet, keep_ray)
 
 
 def load_run(store: Store, run_id: str | None) -> tuple[Run, Config]:
@@ -101,7 +107,15 @@ def resume_run(store: Store, run: Run, config: Config, from_stage: str | None, q
     return _drive(store, config, stages, run, _wanted(stages, run.until), quiet)
 
 
-def _drive(store: Store, config: Config, stages: list[Stage], run: Run, wanted: list[str], quiet: bool) -> Run:
+def _drive(
+    store: Store,
+    config: Config,
+    stages: list[Stage],
+    run: Run,
+    wanted: list[str],
+    quiet: bool,
+    keep_ray: bool = False,
+) -> Run:
     # Nothing of the run is touched, in the store or in MLflow, before it is certain that nobody else drives it.
     with Leases(store, run.id) as leases:
         holder = leases.acquire(run.lease)
@@ -123,7 +137,7 @@ def _drive(store: Store, config: Config, stages: list[Stage], run: Run, wanted: 
         try:
             with LiveView(store, console) as view:
                 listeners: list[Listener] = [log, view] if log else [view]
-                return Driver(store, config, stages, identities, run, listeners, leases).execute()
+                return Driver(store, config, stages, identities, run, listeners, leases, keep_ray).execute()
         except BaseException as error:
             ended = error
             raise

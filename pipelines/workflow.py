@@ -52,6 +52,7 @@ class Driver:
         run: Run,
         listeners: list[Listener],
         leases: Leases,
+        keep_ray: bool = False,
     ) -> None:
         """`leases` hold the run's own lease already."""
         self.leases = leases
@@ -64,6 +65,7 @@ class Driver:
         self._artifacts: dict[str, Artifact] = {}
         self._running: dict[Any, tuple[str, float, list[str]]] = {}
         self._owns_ray = False
+        self._keep_ray = keep_ray  # the caller has more runs for it, and ends it
         self._signals = StopSignals()
 
     def execute(self) -> Run:
@@ -279,7 +281,7 @@ class Driver:
         self._signals.install()  # ray.init puts a handler of its own on SIGTERM
 
     def _stop_ray(self) -> None:
-        if self._owns_ray:
+        if self._owns_ray and not self._keep_ray:
             import ray
 
             ray.shutdown()

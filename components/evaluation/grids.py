@@ -23,8 +23,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = "os^Dv<>"
 
 
-def reconstruction_grid(rows: Sequence[tuple[str, Tensor]]) -> Image.Image:
-    """Return an RGB grid, one row for each (label, pictures), one column for each picture.
+def reconstruction_grid(rows: Sequence[tuple[str, Tensor]], captions: Sequence[str] = ()) -> Image.Image:
+    """Return an RGB grid, one row for each (label, pictures), one column for each picture, with its caption below where given.
 
     Pictures are float32 [N, 3, H, W] in [0, 1], of one shape in all rows, so that a column is one picture. Small ones
     are enlarged by a whole factor to `CELL` pixels or more, without smoothing. Raises ValueError.
@@ -45,7 +45,9 @@ def reconstruction_grid(rows: Sequence[tuple[str, Tensor]]) -> Image.Image:
     margin = math.ceil(max(font.getbbox(label)[2] for label, _ in rows)) + 16
     # A picture may be flat and wide; its label still needs a line.
     step = max(cell[1], 20) + GAP
-    grid = Image.new("RGB", (margin + count * (cell[0] + GAP), GAP + len(rows) * step), PAPER)
+    below = [textwrap.wrap(caption, max(10, cell[0] // 6)) for caption in captions]
+    footer = 14 * max((len(lines) for lines in below), default=0)
+    grid = Image.new("RGB", (margin + count * (cell[0] + GAP), GAP + len(rows) * step + footer), PAPER)
     draw = ImageDraw.Draw(grid)
     for line, (label, pictures) in enumerate(rows):
         top = GAP + line * step
@@ -54,6 +56,9 @@ def reconstruction_grid(rows: Sequence[tuple[str, Tensor]]) -> Image.Image:
         for column in range(count):
             picture = Image.fromarray(values[column]).resize(cell, Image.Resampling.NEAREST)
             grid.paste(picture, (margin + column * (cell[0] + GAP), top))
+    for column, lines in enumerate(below):
+        place = (margin + column * (cell[0] + GAP), GAP + len(rows) * step)
+        draw.multiline_text(place, "\n".join(lines), fill=INK, font=ImageFont.load_default(11))
     return grid
 
 

@@ -36,22 +36,24 @@ class Pixsem:
         for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "PIXSEM_STORE"):
             self.environment.pop(name, None)
 
-    def __call__(self, *args: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *args: str, code: int | None = 0, timeout: float | None = None
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [*COMMAND, *args],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=self.patience,
+            timeout=timeout or self.patience,
         )
         assert code is None or done.returncode == code, (
             f"{args} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
         )
         return done
 
-    def json(self, *args: str, code: int | None = 0):
-        return json.loads(self(*args, "--json", code=code).stdout)
+    def json(self, *args: str, code: int | None = 0, timeout: float | None = None):
+        return json.loads(self(*args, "--json", code=code, timeout=timeout).stdout)
 
     def start(self, *args: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

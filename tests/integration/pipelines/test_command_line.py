@@ -102,6 +102,20 @@ def test_gc_lists_then_removes_what_no_run_needs(copy):
     assert all(r["cached"] for r in rows)
 
 
+def test_a_run_may_end_with_several_stages_and_all_that_they_need(finished):
+    rows = finished.json("run", *SMALL[:3], "--dry-run", "--until", "measure,train_encoder")
+    assert [row["stage"] for row in rows] == [
+        "ingest",
+        "measure",
+        "curate",
+        "synthesize_edits",
+        "index",
+        "train_encoder",
+    ]
+    rows = finished.json("run", *SMALL[:3], "--dry-run", "--until", "evaluate_tokenizer,evaluate_generator")
+    assert [row["stage"] for row in rows][-2:] == ["evaluate_tokenizer", "evaluate_generator"] and len(rows) == 13
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

@@ -55,6 +55,17 @@ def test_pictures_grow_by_whole_factors_and_large_ones_stay(height: int, width: 
     assert grid.mode == "RGB"
 
 
+def test_captions_stand_below_their_columns_and_leave_the_pictures_as_they_are() -> None:
+    pictures = torch.rand(3, 3, 96, 96)
+    bare = np.asarray(reconstruction_grid([("a", pictures)]))
+    grid = np.asarray(reconstruction_grid([("a", pictures)], ["a red circle in the upper left", "", "short"]))
+    assert np.array_equal(grid[: len(bare)], bare) and len(grid) > len(bare)
+    footer = grid[len(bare) :] != np.array(PAPER)
+    left = bare.shape[1] - 3 * (CELL + GAP)
+    inked = [bool(footer[:, left + i * (CELL + GAP) : left + (i + 1) * (CELL + GAP)].any()) for i in range(3)]
+    assert inked == [True, False, True]
+
+
 def test_rows_that_do_not_line_up_are_refused() -> None:
     with pytest.raises(ValueError, match="no rows"):
         reconstruction_grid([])

@@ -1,0 +1,221 @@
+"""The paper's claims, each as contrasts between rows of a comparison, and the verdicts that the measured figures allow."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipelines.comparison.results import Result, summarise
+
+Verdict = Literal["holds", "does not hold at this scale", "not tested"]
+CONFIDENCE = 0.95  # one-sided
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The claim that `sum(weight * figure of row)` is above `least`, e.g. +1 of the better row and -1 of the other."""
+
+    terms: tuple[tuple[float, str], ...]
+    metric: str
+    least: float = 0.0  # in the figure's unit: what is smaller says nothing, whatever its spread
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper, its own figures, the command that tests it, and the contrasts that all must show."""
+
+    title: str
+    paper: str
+    command: str
+    contrasts: tuple[Contrast, ...] = ()
+    toy: bool = False  # tested by `pixsem toy`
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was measured of a contrast: words with figures, and whether it shows; None where something was not run."""
+
+    text: str
+    shows: bool | None
+
+
+def above(better: str, worse: str, metric: str, least: float = 0.0) -> Contrast:
+    """The contrast of two rows."""
+    return Contrast(((1.0, better), (-1.0, worse)), metric, least)
+
+
+OVERALL, EDITS, CURVE, PSNR, PROBE = (
+    "text_to_image.overall", "editing.success", "convergence.mean", "tokenizer.psnr", "tokenizer.probe",
+)  # fmt: skip
+KEPT = "editing.preservation_psnr"
+DECIBEL, PROBED = 0.3, 0.01  # smaller differences of PSNR, and of the probe's accuracy, say nothing
+LARGER = ((1.0, "channels_96_large"), (-1.0, "channels_96"))
+CLAIMS = (
+    Claim(
+        "In more dimensions than the data have, flow matching leaves their manifold",
+        "2-D letters in 8-D: far more outliers than the same network has in 2-D (toy experiment).",
+        "pixsem toy",
+        toy=True,
+    ),
+    Claim(
+        "So raw features generate worse than the compact semantic latent",
+        "GenEval 71.27 of RAE, 73.7 of S-VAE.",
+        "pixsem compare 'spaces=[rae,s_vae]' 'seeds=[0,1,2]'",
+        (above("s_vae", "rae", OVERALL),),
+    ),
+    Claim(
+        "The semantic latent converges faster",
+        "Convergence curves at equal steps: the semantic latents rise sooner.",
+        "pixsem compare 'spaces=[ps_vae,p_vae,kl_vae]' 'seeds=[0,1,2]'",
+        (above("ps_vae", "p_vae", CURVE), above("ps_vae", "kl_vae", CURVE)),
+    ),
+    Claim(
+        "Pixels matter for editing",
+        "EditReward .222 of PS-VAE, .12 of S-VAE, .059 of RAE.",
+        "pixsem compare 'spaces=[ps_vae,s_vae,rae]' 'seeds=[0,1,2]'",
+        (above("ps_vae", "s_vae", EDITS), above("ps_vae", "rae", EDITS), above("ps_vae", "s_vae", KEPT, DECIBEL)),
+    ),
+    Claim(
+        "Semantics and pixels together beat either alone",
+        "GenEval 76.56 of PS-VAE, 73.7 of S-VAE, 75.2 of P-VAE; EditReward .222, .12, .04.",
+        "pixsem compare 'spaces=[ps_vae,s_vae,p_vae]' 'seeds=[0,1,2]'",
+        tuple(above("ps_vae", other, metric) for metric in (OVERALL, EDITS) for other in ("s_vae", "p_vae")),
+    ),
+    Claim(
+        "MLP projections lose semantics",
+        "Probe 44.5 instead of 79.5, GenEval 70.3 instead of 76.56.",
+        "pixsem compare 'spaces=[ps_vae]' 'controls=[mlp]' 'seeds=[0,1,2]'",
+        (above("plain", "mlp", PROBE, PROBED), above("plain", "mlp", OVERALL)),
+    ),
+    Claim(
+        "Pixels read from D_s' output reconstruct better and generate worse",
+        "Stated of the pixel decoder on D_s' output, without a figure kept here.",
+        "pixsem compare 'spaces=[ps_vae]' 'controls=[pixel_on_features]' 'seeds=[0,1,2]'",
+        (above("pixel_on_features", "plain", PSNR, DECIBEL), above("plain", "pixel_on_features", OVERALL)),
+    ),
+    Claim(
+        "RAE-HD reconstructs better and generates worse",
+        "PSNR 33.10 and GenEval 60.2 of RAE-HD, 28.79 and 76.56 of PS-VAE.",
+        "pixsem compare 'spaces=[ps_vae,rae_hd]' 'seeds=[0,1,2]'",
+        (above("rae_hd", "ps_vae", PSNR, DECIBEL), above("ps_vae", "rae_hd", OVERALL)),
+    ),
+    Claim(
+        "Larger latents need larger generators",
+        "With 1.7 B for 0.5 B, 96 channels gain on GenEval, DPG and editing, 32 channels do not.",
+        "pixsem compare 'spaces=[ps_vae]' 'controls=[channels_32_large,channels_96_large]' 'seeds=[0,1,2]'",
+        (Contrast(LARGER, OVERALL), Contrast((*LARGER, (-1.0, "channels_32_large"), (1.0, "channels_32")), OVERALL)),
+    ),
+    Claim(
+        "The dimension-aware shift is needed",
+        "Used for every space; from RAE.",
+        "pixsem compare 'spaces=[ps_vae]' 'controls=[shift_1]' 'seeds=[0,1,2]'",
+        (above("ps_vae", "shift_1", OVERALL),),
+    ),
+    Claim(
+        "The wide DDT head helps",
+        "Every space gains from it: GenEval 63.7 to 68.0 of Flux-VAE.",
+        "pixsem compare 'spaces=[ps_vae]' 'controls=[head]' 'seeds=[0,1,2]'",
+        (above("head", "no_head", OVERALL),),
+    ),
+)  # fmt: skip
+
+
+def judge(claim: Claim, results: Sequence[Result], toy: Mapping[str, Any] | None) -> tuple[Verdict, list[Finding]]:
+    """Return the verdict on a claim and what was measured for it. One thing that was not run leaves the whole claim untested."""
+    findings = [examine(contrast, results) for contrast in claim.contrasts]
+    if claim.toy:
+        findings.append(examine_toy(toy))
+    if any(finding.shows is None for finding in findings):
+        return "not tested", findings
+    return ("holds" if all(f.shows for f in findings) else "does not hold at this scale"), findings
+
+
+def examine(contrast: Contrast, results: Sequence[Result]) -> Finding:
+    """Measure a contrast: paired by seed, since rows of one seed share data, encoder and prompts."""
+    name = contrast.metric.replace("_", " ")
+    of_row = {
+        row: {r.seed: r for r in results if r.row == row and contrast.metric in r.metrics} for _, row in contrast.terms
+    }
+    absent = [row for row, found in of_row.items() if not found]
+    if absent:
+        return Finding(f"{name}: {', '.join(absent)} not measured", None)
+    seeds = sorted(set.intersection(*(set(found) for found in of_row.values())))
+    if not seeds:
+        return Finding(f"{name}: {', '.join(of_row)} have no seed in common", None)
+    differences, squares = [], []
+    for seed in seeds:
+        chosen = [(weight, of_row[row][seed]) for weight, row in contrast.terms]
+        differences.append(sum(w * r.metrics[contrast.metric] for w, r in chosen))
+        squares.append(sum(w**2 * r.errors.get(contrast.metric, 0.0) ** 2 for w, r in chosen))
+    margin, how = margin_of(differences, math.sqrt(squares[0]))
+    margin = max(margin, contrast.least)
+    mean = statistics.fmean(differences)
+    paired = [r for r in results if r.seed in seeds]
+    summary = summarise(paired)
+    parts = ", ".join(f"{row} {summary[row][contrast.metric].text()}" for row in of_row)
+    names = [f"{'+' if weight > 0 else '-'} {row}" for weight, row in contrast.terms]
+    what = " ".join(names).removeprefix("+ ")
+    return Finding(f"{name}: {parts}; {what} = {mean:+.3f}, must be above {margin:.3f} ({how})", mean > margin)
+
+
+def margin_of(differences: Sequence[float], error: float) -> tuple[float, str]:
+    """Return how far above 0 a mean difference must be, and where that comes from.
+
+    Of several seeds: the one-sided 95 % bound by Student's t. Of one: that of the standard error of counting, where the figure has one.
+    """
+    from scipy.stats import norm, t
+
+    count = len(differences)
+    if count > 1:
+        error = statistics.stdev(differences) / math.sqrt(count)
+        return float(t.ppf(CONFIDENCE, count - 1)) * error, f"95 % over {count} seeds"
+    if error:
+        return float(norm.ppf(CONFIDENCE)) * error, "one seed: 95 % by the number of pictures judged"
+    return 0.0, "one seed, no spread"
+
+
+def examine_toy(toy: Mapping[str, Any] | None) -> Finding:
+    """Hold the toy's distances in 8-D to those in 2-D, paired by seed."""
+    if toy is None:
+        return Finding("worst 5 %: pixsem toy not run", None)
+    plane, turned = toy["worst"]["2"], toy["worst"]["8"]
+    differences = [turned[seed] - plane[seed] for seed in plane]
+    margin, how = margin_of(differences, 0.0)
+    mean = statistics.fmean(differences)
+
+    def text(values: Mapping[str, float]) -> str:
+        listed = list(values.values())
+        spread = f" ± {statistics.stdev(listed):.3f}" if len(listed) > 1 else ""
+        return f"{statistics.fmean(listed):.3f}{spread}"
+
+    return Finding(
+        f"nearest-neighbour distance of the worst 5 % after {toy['steps']} steps: 8-D {text(turned)}, 2-D {text(plane)}, fresh data "
+        f"{toy['floor']:.3f}; 8-D - 2-D = {mean:+.3f}, must be above {margin:.3f} ({how})",
+        mean > margin,
+    )  # fmt: skip
+
+
+def claims_page(about: str, results: Sequence[Result], toy: Mapping[str, Any] | None) -> str:
+    """Return `CLAIMS.md`: every claim, the paper's own figures, the command that tests it, what was measured, and the verdict."""
+    judged = [(claim, *judge(claim, results, toy)) for claim in CLAIMS]
+    lines = [
+        "# The paper's claims, held to this pipeline",
+        "",
+        "Written by `pixsem compare ... --claims CLAIMS.md`; do not edit. Claims and figures of the paper: arXiv 2512.17909. A claim *holds* where every",
+        "difference that it means is above 0 by more than its margin: the one-sided 95 % bound over seeds, rows paired by seed; of a single seed, over the",
+        "number of pictures judged. Where something was not run, it is *not tested*.",
+        "",
+        about,
+        "",
+        "| claim | verdict |",
+        "|---|---|",
+        *(f"| {claim.title} | {verdict} |" for claim, verdict, _ in judged),
+    ]
+    for claim, verdict, findings in judged:
+        lines += ["", f"## {claim.title}", "", f"- the paper: {claim.paper}", f"- tested by: `{claim.command}`"]
+        lines += [f"- measured: {finding.text}" for finding in findings]
+        lines += [f"- verdict: **{verdict}**"]
+    return "\n".join(lines) + "\n"
