@@ -20,7 +20,7 @@ import pytest
 from components.registry.errors import TrackingError
 from components.registry.tracking import Tracker
 from components.registry.versions import Registry
-from tests.integration.infra.conftest import (
+from tests.integration.infra.servers import (
     ROOT,
     Bucket,
     Postgres,
