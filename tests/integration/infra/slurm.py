@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.integration.infra.conftest import ROOT, free_port, running, wait_for
+from tests.integration.infra.servers import ROOT, free_port, running, wait_for
 
 SCRIPT = ROOT / "infra" / "slurm" / "pixsem.sbatch"
 
