@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines import cli_compare, cli_models
+from pipelines import cli_compare, cli_models, cli_submit
 
 if TYPE_CHECKING:
     from pipelines.config.schema import Config
@@ -298,3 +298,4 @@ def ui(
 
 cli_models.add_commands(app)
 cli_compare.add_commands(app)
+cli_submit.add_commands(app)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pipelines.config.schema import Config
 from pipelines.errors import UserError
 from pipelines.stage import fetched
 from pipelines.store import Store, canonical_json, sha256_text
+from pipelines.versions import git_commit
 
 if TYPE_CHECKING:
     from components.registry.gates import Gate
@@ -172,7 +172,7 @@ class Registrar:
             "pixsem.store": self.store.absolute_url,
         }
         commit = git_commit()
-        return tags | ({"pixsem.git_commit": commit} if commit else {})
+        return tags | ({"pixsem.git_commit": commit} if commit != "absent" else {})
 
     def ancestors(self, artifact: Artifact) -> Iterator[tuple[str, Artifact]]:
         """Yield (stage, artifact) of everything an artifact was made from, each once. `UserError` where one is gone."""
@@ -202,15 +202,6 @@ def evaluation_digest(manifest: Manifest) -> str:
     return sha256_text(
         canonical_json({"config": config, "data": manifest.inputs["index"]["digest"], "stage": manifest.stage})
     )[:32]
-
-
-def git_commit() -> str:
-    """Return the commit of the checkout that this code runs from; empty where it runs from none."""
-    folder = Path(__file__).resolve().parents[1]
-    if not (folder / ".git").exists():
-        return ""
-    done = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

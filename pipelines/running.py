@@ -36,6 +36,12 @@ def _check_force(stages: list[Stage], force: list[str], wanted: list[str]) -> No
             raise UserError(f"stage {name} is forced, but the run ends before it: drop --force {name} or move --until.")
 
 
+def check_stages(config: Config, until: str | None, force: list[str]) -> None:
+    """Raise `UserError` where stages are named that the run does not have."""
+    stages = build_workflow(config.tokenizer.model.space)
+    _check_force(stages, force, _wanted(stages, until))
+
+
 def _rows(plans: dict[str, StagePlan]) -> list[dict[str, Any]]:
     return [
         {

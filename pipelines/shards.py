@@ -14,6 +14,7 @@ import ray
 from pipelines.artifacts import ShardRecord, Work, check_counts
 from pipelines.config.schema import Resources
 from pipelines.errors import UserError, one_line
+from pipelines.resources import task_options
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext, derive_seed, load_function, publish
 from pipelines.store import Store
 
@@ -63,9 +64,7 @@ class ShardMap:
     def _submitter(self, shards: int) -> Callable[..., Any]:
         """Return what submits one shard: as a task of its own, or to the lasting workers in turn."""
         wanted = self.resources
-        options: dict[str, Any] = {"num_cpus": wanted.cpus, "num_gpus": wanted.gpus}
-        if wanted.memory_gb:
-            options["memory"] = int(wanted.memory_gb * 2**30)
+        options = task_options(wanted)
         if not wanted.actors:
             return ray.remote(make_shard).options(max_retries=wanted.retries, **options).remote
         options |= {"max_restarts": wanted.retries, "max_task_retries": wanted.retries}

@@ -12,6 +12,7 @@ from typing import Any
 from pipelines.artifacts import Artifact, Manifest, Work
 from pipelines.config.schema import Config
 from pipelines.errors import Stopped
+from pipelines.resources import shard_resources
 from pipelines.runs import now, save_progress
 from pipelines.shards import ShardMap
 from pipelines.stage import Stage, StageContext, load_function
@@ -80,8 +81,7 @@ def run_stage(
     with StageLog(store, f"runs/{run_id}/logs/{stage.name}.log") as log:
         mapper: Any = None  # a training stage has workers of its own
         if not stage.trains:
-            resources = getattr(config.execution.resources, stage.name)
-            mapper = ShardMap(resources, config.execution.max_in_flight, progress)
+            mapper = ShardMap(shard_resources(config, stage.name), config.execution.max_in_flight, progress)
         context = StageContext(stage, config, inputs, work, log, mapper, run_id, progress.note)
         log.info("stage %s %s, run %s", stage.name, fingerprint, run_id)
         try:

@@ -23,6 +23,7 @@ from typing import Any
 from pipelines.artifacts import Artifact, FileEntry, Manifest, ShardRecord, Work
 from pipelines.config.schema import Config
 from pipelines.errors import Stopped, UserError, one_line
+from pipelines.resources import scaling_options, training_resources
 from pipelines.runs import stop_requested
 from pipelines.stage import StageContext, derive_seed, fetched, load_function, publish
 from pipelines.stage_task import ProgressWriter
@@ -87,7 +88,7 @@ def _run_trainer(context: StageContext, builder: str, samples: int) -> ShardReco
 
     from pipelines.shards import worker_environment
 
-    resources = getattr(context.config.execution.training, context.stage.name)
+    resources = training_resources(context.config, context.stage.name)
     args: dict[str, Any] = {
         "store": context.work.store.absolute_url,
         "run": context.run_id,
@@ -101,9 +102,6 @@ def _run_trainer(context: StageContext, builder: str, samples: int) -> ShardReco
         "samples": samples,
         "threads": max(1, int(resources.cpus)),
     }
-    per_worker: dict[str, float] = {"CPU": resources.cpus}
-    if resources.gpus:
-        per_worker["GPU"] = resources.gpus
     check_workers(context.work, context.stage.name, resources.workers)
     context.progress("starting the training workers")
     for attempt in range(1, resources.retries + 2):
@@ -112,9 +110,7 @@ def _run_trainer(context: StageContext, builder: str, samples: int) -> ShardReco
                 train_worker,
                 train_loop_config=args,
                 torch_config=_torch_config(),
-                scaling_config=ScalingConfig(
-                    num_workers=resources.workers, use_gpu=bool(resources.gpus), resources_per_worker=per_worker
-                ),
+                scaling_config=ScalingConfig(**scaling_options(resources)),
                 run_config=RunConfig(  # type: ignore[call-arg]
                     name=context.work.fingerprint,
                     storage_path=folder,

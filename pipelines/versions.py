@@ -8,6 +8,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+COMMIT_FILE = ".commit"  # beside code that was shipped without its history
 LIBRARIES = ("ray", "pyarrow", "webdataset", "img2dataset", "numpy", "pillow", "opencv-python-headless")
 
 
@@ -27,8 +28,10 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str:
-    """Return the checkout's commit, with `+changes` where files differ from it."""
+    """Return the checkout's commit, with `+changes` where files differ from it; `absent` where the code is from none."""
     root = Path(__file__).resolve().parents[1]
+    if (root / COMMIT_FILE).is_file():
+        return (root / COMMIT_FILE).read_text()
     if not (root / ".git").exists():
         return "absent"
     try:

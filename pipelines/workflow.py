@@ -6,8 +6,6 @@ The plan is `plan.py`'s, what runs inside Ray is `stage_task.py`'s, and what the
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -15,12 +13,13 @@ from dataclasses import asdict
 from types import FrameType
 from typing import Any, Protocol
 
-from pipelines.artifacts import Artifact, FileEntry, Manifest, Work, content_digest
+from pipelines.artifacts import Artifact, FileEntry, Manifest, Work, artifact_path, content_digest
 from pipelines.config.compose import to_dict
 from pipelines.config.schema import Config
 from pipelines.errors import Interrupted, UserError, one_line
 from pipelines.leases import Leases, holder_text
 from pipelines.plan import Identity, state_of
+from pipelines.resources import Demand, driver_options, resources_of, unmet
 from pipelines.runs import Run, StageState, clear_stop, now, request_stop, save_run
 from pipelines.stage import Stage
 from pipelines.store import Store
@@ -178,8 +177,11 @@ class Driver:
 
         stage, identity = self.stages[name], self.identities[name]
         manifests = {i: self._artifacts[i].manifest.to_json() for i in stage.inputs}
-        self._set(name, "running", reason="; ".join(reasons), log=f"{self.run.path}/logs/{name}.log")
-        task = ray.remote(run_stage).options(num_cpus=0, max_retries=STAGE_RETRIES, name=f"stage-{name}")
+        # Nodes come and go: what none can give now, Ray waits for, and the stage says what it waits for.
+        waits = [f"waits for nodes: it {w}" for w in unmet([Demand.of(self.config, stage)], ray.nodes()).values()]
+        self._set(name, "running", reason="; ".join([*reasons, *waits]), log=f"{self.run.path}/logs/{name}.log")
+        options = driver_options(resources_of(self.config, stage))
+        task = ray.remote(run_stage).options(max_retries=STAGE_RETRIES, name=f"stage-{name}", **options)
         reference = task.remote(
             self.store.absolute_url,
             self.run.id,
@@ -266,19 +268,23 @@ class Driver:
 
         if ray.is_initialized():
             return
-        # Ray reports usage over the network unless told not to; workers inherit these.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-        address = self.config.cluster.address or os.environ.get("RAY_ADDRESS") or "local"
-        options: dict[str, Any] = {}
-        if address == "local":
-            options = {"num_cpus": self.config.cluster.num_cpus, "include_dashboard": False}
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise UserError(f"cluster.address={address}: Ray cannot be reached: {one_line(error)}") from error
+        from pipelines.cluster import check_demands, check_shared, connect
+
+        address = connect(self.config.cluster)
         self._owns_ray = True
         self._signals.install()  # ray.init puts a handler of its own on SIGTERM
+        check_demands(self._demands(), self.config.cluster, address, self._signals.check)
+        check_shared(self.store)
+
+    def _demands(self) -> list[Demand]:
+        """What the stages ask for that will run: those whose artifact is not there, or is to be made again."""
+        waiting = [s for name, s in self.stages.items() if self.run.stages[name].state == "waiting"]
+        return [
+            Demand.of(self.config, stage)
+            for stage in waiting
+            if stage.name in self.run.force
+            or not self.store.exists(artifact_path(stage.name, self.identities[stage.name].fingerprint))
+        ]
 
     def _stop_ray(self) -> None:
         if self._owns_ray and not self._keep_ray:

@@ -19,6 +19,7 @@ from components.registry.gates import Gate
 from components.scenes.options import SceneOptions
 from components.tokenizer.options import LossOptions, PixelDecoderOptions, SmallEncoderOptions, TokenizerOptions
 from components.training.options import TrainingOptions
+from pipelines.labels import check_selector
 
 # Stages' names are keys; `register` is also a method of every class's metaclass, which pydantic warns of and instances never see.
 warnings.filterwarnings("ignore", message='Field name "register" in .* shadows', category=UserWarning)
@@ -182,6 +183,10 @@ class RegisterSection(Section):
     generator: tuple[Gate, ...]
 
 
+# Of the nodes that may do the work: label -> value, !value, in(a, b) or !in(a, b). Defaults here are for runs begun without the key.
+NodeLabels = Annotated[dict[str, Annotated[str, AfterValidator(check_selector)]], Field(default_factory=dict)]
+
+
 class Resources(Section):
     """What one shard task of a stage asks Ray for."""
 
@@ -190,6 +195,7 @@ class Resources(Section):
     retries: Annotated[int, Field(ge=0)]  # how often a shard whose worker died is tried again
     gpus: Annotated[float, Field(ge=0)]
     actors: Annotated[int, Field(ge=0)]  # lasting workers that take one shard after another; 0: a task for each shard
+    labels: NodeLabels
 
 
 class TrainingResources(Section):
@@ -199,6 +205,8 @@ class TrainingResources(Section):
     cpus: Annotated[float, Field(gt=0)]  # per worker; also its threads, so more of them can change the last bits
     gpus: Annotated[float, Field(ge=0)]  # per worker
     retries: Annotated[int, Field(ge=0)]  # how often a lost worker is replaced
+    memory_gb: Annotated[float, Field(ge=0)] = 0.0  # per worker; 0: not asked for
+    labels: NodeLabels
 
 
 class TrainingStages(Section):
@@ -245,6 +253,8 @@ class ClusterSection(Section):
 
     address: str | None  # null: RAY_ADDRESS where set, else a local Ray that ends with the run
     num_cpus: Annotated[int, Field(ge=1)] | None  # of a local Ray; null: all
+    join_seconds: Annotated[float, Field(ge=0)] = 30.0  # that nodes of a running cluster may take to join
+    autoscaling: bool = False  # what no node has now is waited for
 
 
 class TrackingSection(Section):

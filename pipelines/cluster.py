@@ -1,0 +1,107 @@
+"""The Ray that a run works on: starting or reaching it, and refusing at once what its nodes could never do."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import ray
+
+from pipelines.config.schema import ClusterSection
+from pipelines.errors import UserError, one_line
+from pipelines.resources import Demand, nodes_text, unmet
+from pipelines.store import Store
+
+# Of every worker. Ray leaves all of a node's GPUs visible to what asked for none, unless told otherwise.
+WORKER_ENVIRONMENT = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
+LOCAL = "local"
+POLL = 0.5
+PROBE_SECONDS = 60.0  # that a node may take to start a worker and look
+
+
+def connect(settings: ClusterSection) -> str:
+    """Start a local Ray, or reach the cluster that is configured or named by RAY_ADDRESS; return its address.
+
+    Raises `UserError` where it cannot be reached.
+    """
+    # Ray reports usage over the network unless told not to; a local Ray's workers inherit all of these.
+    for name, value in {"RAY_USAGE_STATS_ENABLED": "0", **WORKER_ENVIRONMENT}.items():
+        os.environ.setdefault(name, value)
+    address = settings.address or os.environ.get("RAY_ADDRESS") or LOCAL
+    options: dict[str, Any] = {"runtime_env": {"env_vars": WORKER_ENVIRONMENT}}
+    if address == LOCAL:
+        options = {"num_cpus": settings.num_cpus, "include_dashboard": False}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
+        raise UserError(f"cluster.address={address}: Ray cannot be reached: {one_line(error)}") from error
+    return address
+
+
+def check_demands(
+    demands: Sequence[Demand], settings: ClusterSection, address: str, waiting: Callable[[], None]
+) -> None:
+    """Refuse what no node could ever give: Ray would wait for it without end.
+
+    A running cluster's nodes get `join_seconds` to join; `waiting` is called meanwhile. With `autoscaling` nothing is
+    refused. Raises `UserError` that names each stage and its request.
+    """
+    ends = time.monotonic() + (0.0 if address == LOCAL else settings.join_seconds)
+    while problems := unmet(demands, nodes := ray.nodes()):
+        if settings.autoscaling:
+            return
+        if time.monotonic() >= ends:
+            lines = "".join(f"\n  {stage} {problem}" for stage, problem in problems.items())
+            raise UserError(
+                f"Ray would wait without end:{lines}\nIt has {nodes_text(nodes)}. Ask for less, add nodes, or set "
+                "cluster.autoscaling=true where an autoscaler will add them."
+            )
+        waiting()
+        time.sleep(POLL)
+
+
+def check_shared(store: Store) -> None:
+    """Refuse a folder as the store that some node of the cluster does not have, or has one of its own of."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if not store.is_local or len(nodes) < 2:
+        return
+    mark = f"tmp/shared-{uuid.uuid4().hex}"
+    store.write_bytes(mark, b"", durable=False)
+    try:
+        lacking = _lacking(store, mark, nodes)
+    finally:
+        store.remove_tree(mark)
+    if lacking:
+        raise UserError(
+            f"store={store.absolute_url} is a folder that these nodes of the cluster do not share: {', '.join(lacking)}. "
+            "Use a shared disk under the same path on every node, or s3://bucket/path."
+        )
+
+
+def _lacking(store: Store, mark: str, nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the nodes that do not see a file of the store. One that is lost meanwhile has nothing to share."""
+    task = ray.remote(_sees)
+    looks = {}
+    for node in nodes:
+        there = task.options(num_cpus=0, label_selector={"ray.io/node-id": node["NodeID"]})
+        reference = there.remote(store.absolute_url, mark)
+        looks[reference] = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+    ready, silent = ray.wait(list(looks), num_returns=len(looks), timeout=PROBE_SECONDS)
+    lacking = [looks[reference] for reference in silent]
+    for reference in ready:
+        try:
+            if not ray.get(reference):
+                lacking.append(looks[reference])
+        except ray.exceptions.RayTaskError as error:
+            raise UserError(f"node {looks[reference]} cannot work on this run: {one_line(error.cause)}") from None
+        except (ray.exceptions.NodeDiedError, ray.exceptions.WorkerCrashedError):
+            continue
+    return lacking
+
+
+def _sees(store_url: str, mark: str) -> bool:
+    return Store(store_url).exists(mark)
