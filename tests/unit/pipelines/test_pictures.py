@@ -17,6 +17,7 @@ from components.data.records import Record, write_records
 from components.tokenizer.image_text import ImageTextModel, Vocabulary, save_image_text, small_encoder
 from components.tokenizer.options import SmallEncoderOptions
 from components.tokenizer.vae import PixelSemanticVAE
+from components.training.checkpoints import FORMAT, state_bytes
 from pipelines.artifacts import Artifact, FileEntry, Manifest, Work
 from pipelines.errors import UserError
 from pipelines.pictures import CaptionSource, Pictures, PictureSource, caption_pairs
@@ -24,7 +25,7 @@ from pipelines.stage import ShardContext, ShardTask
 from pipelines.stages import encode_latents
 from pipelines.stages.index import index_one, is_held_out
 from pipelines.stages.measure import ImageTextSimilarity
-from pipelines.store import Store
+from pipelines.store import Store, sha256_file
 from pipelines.training_stage import check_workers
 
 pytestmark = pytest.mark.unit
@@ -63,8 +64,10 @@ def indexed(tmp_path) -> tuple[Store, Artifact]:
     task = ShardTask("s", {"shard": "curated.tar", "edits": "edits.tar", "held_out": 0.3})
     result = index_one(ShardContext(task, 0, out, store, tmp_path))
     assert result.counts == {"input": 20, "kept": 20, "dropped": 0, "failed": 0}
-    files = [FileEntry("index/s.parquet", 1, "")]
+    path = out / "index/s.parquet"
+    files = [FileEntry("index/s.parquet", path.stat().st_size, sha256_file(path))]
     manifest = Manifest("index", "1", "f", "", {}, {}, {}, files, {}, {}, {}, "", "", 0.0)
+    store.write_json("artifacts/index/f/manifest.json", manifest.to_json())
     return store, Artifact(store, manifest)
 
 
@@ -197,7 +200,8 @@ def test_similarity_is_the_cosine_in_the_model_and_null_where_there_is_nothing_t
 def test_checkpoints_of_another_number_of_workers_are_refused_before_anything_starts(tmp_path):
     work = Work(Store(str(tmp_path)), "train_encoder", "f", {})
     check_workers(work, "train_encoder", 2)
-    work.store.write_json(f"{work.path}/checkpoints/step-00000004/state.json", {"world": 2})
+    state = state_bytes({"format": FORMAT, "world": 2})
+    work.store.write_bytes(f"{work.path}/checkpoints/step-00000004/state.json", state)
     check_workers(work, "train_encoder", 2)
     with pytest.raises(
         UserError, match=r"of 2 workers .* now has 1\. Go on with execution\.training\.train_encoder\.workers=2"
