@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.artifacts import Artifact
 from pipelines.config.schema import Config
 from pipelines.latent_batches import LatentSource, open_samples
-from pipelines.spaces import load_space, local_folder
+from pipelines.spaces import load_space, local_folder, without_origin
 from pipelines.store import Store
 from pipelines.training_stage import BuildContext, Built
 
@@ -162,8 +162,7 @@ def load_generator(store: Store, artifact: Artifact, scratch: Path, snapshot: st
 
     folder = local_folder(store, artifact, f"snapshots/{snapshot}" if snapshot else "model", scratch)
     model = DeepFusionTransformer.from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False)
-    model.register_to_config(_name_or_path="")  # where it lay is no part of what is made from it
-    return model.eval(), load_tokenizer(local_folder(store, artifact, "text", scratch))
+    return without_origin(model).eval(), load_tokenizer(local_folder(store, artifact, "text", scratch))
 
 
 def snapshots(artifact: Artifact) -> list[str]:
