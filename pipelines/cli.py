@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli_models import add_commands
+from pipelines import cli_checks, cli_models
 
 if TYPE_CHECKING:
     from pipelines.config.schema import Config
@@ -296,4 +296,5 @@ def ui(
     raise typer.Exit(serve_ui(tracking_uri(settings, store, dict(os.environ)), artifact_root(store), host, port))
 
 
-add_commands(app)
+cli_checks.add_commands(app)
+cli_models.add_commands(app)

@@ -48,8 +48,9 @@ def memory(sizes: Sizes, options: TrainingOptions, world: int, bf16: bool) -> di
     """
     n, zero = sizes.trained, options.zero_stage
     share = 1 if zero == 0 else world
-    buckets = 0 if zero == 0 else BUCKET * FP32 * (2 if bf16 else 1)  # one for each type that is communicated
+    states = _states(sizes, options)
     weights, gradients = n + sizes.frozen, n
+    buckets = BUCKET * FP32 * (2 if bf16 else 1)  # one for each type that is communicated
     if zero == 0:
         buckets = min(n, BUCKET) * FP32  # the copy in which gradients are reduced
     elif zero == 2:
@@ -61,10 +62,11 @@ def memory(sizes: Sizes, options: TrainingOptions, world: int, bf16: bool) -> di
         buckets = BUCKET * (FP32 + (2 if bf16 else 0))
     if options.optimizer.kind == "muon" and zero:
         gradients += 2 * -(-n // world)  # DeepSpeed's Muon turns them in copies
+        states = 2 * n  # and keeps its momentum twice
     return {
         "weights": (weights + sizes.beside) * FP32,
         "gradients": gradients * FP32,
-        "optimizer": -(-_states(sizes, options) // share) * FP32,
+        "optimizer": -(-states // share) * FP32,
         "master": -(-n // share) * FP32 if zero else 0,
         "buckets": buckets,
         "average": n * FP32,
@@ -79,7 +81,5 @@ def checkpoint_bytes(sizes: Sizes, options: TrainingOptions) -> int:
 
 
 def _states(sizes: Sizes, options: TrainingOptions) -> int:
-    """Numbers that the optimizer keeps: two for AdamW's parameters, one for Muon's; DeepSpeed's Muon keeps two for both."""
-    if options.optimizer.kind == "muon" and options.zero_stage == 0:
-        return sizes.matrices + 2 * sizes.others
-    return 2 * sizes.trained
+    """Numbers that the optimizer knows: two for each of AdamW's parameters, one for Muon's."""
+    return (sizes.matrices if options.optimizer.kind == "muon" else 2 * sizes.matrices) + 2 * sizes.others
