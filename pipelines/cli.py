@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines import cli_compare, cli_models, cli_submit
+from pipelines import cli_checks, cli_compare, cli_models, cli_submit
 
 if TYPE_CHECKING:
     from pipelines.config.schema import Config
@@ -296,6 +296,7 @@ def ui(
     raise typer.Exit(serve_ui(tracking_uri(settings, store, dict(os.environ)), artifact_root(store), host, port))
 
 
+cli_checks.add_commands(app)
 cli_models.add_commands(app)
 cli_compare.add_commands(app)
 cli_submit.add_commands(app)

@@ -112,10 +112,8 @@ def built(context: BuildContext, model: Any, tokenizer: Any, options: TrainingOp
         from pipelines.errors import UserError
 
         raise UserError("no held-out captions or edits are left to validate on: raise held_out, or bring more samples.")
-    looks = range(options.sample_every, options.steps + 1, options.sample_every) if options.sample_every else []
-    steps = sorted({*looks, options.steps}) if options.sample_every else []
     task = GeneratorTask(
-        model, settings.flow, source(held_out), settings.validation_samples, spread_snapshots(steps, settings.snapshots),
+        model, settings.flow, source(held_out), settings.validation_samples, snapshot_steps(options, settings.snapshots),
         lambda: load_space(context.store, context.inputs["train_tokenizer"], context.scratch),
     )  # fmt: skip
 
@@ -126,6 +124,14 @@ def built(context: BuildContext, model: Any, tokenizer: Any, options: TrainingOp
         return {"parameters": sum(p.numel() for p in model.parameters()), **task.validation()}
 
     return Built(task, source(train), options, save, len(train.captions) + (len(train.edits) if edit_share else 0))
+
+
+def snapshot_steps(options: TrainingOptions, count: int) -> set[int]:
+    """Return the steps after which a training keeps its weights: `count` of those at which it is looked at."""
+    if not options.sample_every:
+        return set()
+    looks = range(options.sample_every, options.steps + 1, options.sample_every)
+    return spread_snapshots(sorted({*looks, options.steps}), count)
 
 
 def spread_snapshots(looks: list[int], count: int) -> set[int]:

@@ -115,11 +115,7 @@ class VisionEncoder(nn.Module):
         """
         import transformers
 
-        try:
-            config = transformers.AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"no encoder can be loaded from {path!r}: {str(error).splitlines()[0]}") from error
-        config = getattr(config, "vision_config", config)  # the vision tower of an image-text model
+        config = vision_config(path, revision)
         family = _family(config.model_type, path)
         model = getattr(transformers, family.model)
         if config.model_type == "siglip_vision_model":
@@ -151,6 +147,22 @@ class VisionEncoder(nn.Module):
     @property
     def _interpolates(self) -> bool:
         return self.family.interpolate and self.size != self.backbone.config.image_size
+
+
+def vision_config(path: str, revision: str | None = None, local: bool = False) -> Any:
+    """Return transformers' configuration of an encoder, or of an image-text model's vision tower; `local` asks no hub for it.
+
+    ValueError where there is none.
+    """
+    import transformers
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(
+            path, revision=revision, trust_remote_code=False, local_files_only=local
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no encoder can be loaded from {path!r}: {str(error).splitlines()[0]}") from error
+    return getattr(config, "vision_config", config)
 
 
 def _without_head(model: Any, config: Any) -> Any:

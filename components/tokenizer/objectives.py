@@ -67,7 +67,7 @@ class TokenizerObjective(nn.Module):
         super().__init__()
         self.model = model
         self.switches, self.weights, self.noise = switches, weights, noise
-        self._still: list[Any] = [teacher, perceptual]  # in a list: neither is part of what is trained and saved
+        self.still: list[Any] = [teacher, perceptual]  # in a list: neither is part of what is trained and saved
         self.has_features = hasattr(model, "features_of")
         if self.has_features:
             if not switches.train_encoder:
@@ -77,7 +77,7 @@ class TokenizerObjective(nn.Module):
                 model.semantic_decoder.requires_grad_(False)
             if not switches.semantic and model.bottleneck and model.reads == "latent":
                 model.semantic_decoder.requires_grad_(False)  # P-VAE: nothing asks for features
-        for still in self._still:
+        for still in self.still:
             if isinstance(still, nn.Module):
                 still.requires_grad_(False).eval()
 
@@ -86,8 +86,8 @@ class TokenizerObjective(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor], tuple[Tensor, Tensor] | None]:
         """Return the loss, its parts, and (real, decoded) pictures for the critic where it takes part."""
         weights, switches, model = self.weights, self.switches, self.model
-        teacher, perceptual = self._still
-        for still in self._still:
+        teacher, perceptual = self.still
+        for still in self.still:
             if isinstance(still, nn.Module):
                 still.to(batch["images"].device)  # no part of the module, so it is not moved with it
         images = to_pictures(batch["images"])

@@ -129,6 +129,25 @@ def load_autoencoder(path: str) -> Any:
         raise ValueError(f"no autoencoder can be loaded from {path!r}: {str(error).splitlines()[0]}") from error
 
 
+def empty_autoencoder(path: str) -> Any:
+    """Return a diffusers autoencoder of a folder's configuration, its weights not loaded; TAESD's files are read, as they have none.
+
+    ValueError where there is none: no hub is asked.
+    """
+    import diffusers
+
+    if Path(path).is_dir() and not (Path(path) / "config.json").exists():
+        return load_taesd(path)
+    try:
+        config = diffusers.AutoencoderKL.load_config(path, local_files_only=True)
+    except OSError as error:
+        raise ValueError(
+            f"the shapes of tokenizer.model.pretrained={path} are not known: it is no folder here, and nothing of it is in the hub's cache. "
+            "Give a folder with its config.json."
+        ) from error
+    return autoencoder_class(config.get("_class_name", "")).from_config(config)
+
+
 def fresh_kl_vae(channels: int, image_size: int, grid: int, width: int, depth: int) -> Any:
     """A new diffusers `AutoencoderKL` with latent diffusion's shape (random weights from torch's global generator)."""
     import math

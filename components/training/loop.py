@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -100,17 +100,14 @@ def train(
     """
     set_up_process_group(place.rank, place.world)
     if options.checkpoint_activations:
-        _checkpoint_activations(task)
+        checkpoint_activations(task.module, task.blocks)
     task.module.to(place.device).train()
     average = WeightAverage(task.module, options.ema) if place.rank == 0 else None
     engine = build_engine(task.module, options, place.world, place.device)
     critic = None
     if task.critic is not None:
         task.critic.to(place.device).train()
-        # It is small, and the generator's pass reads it whole: nothing of it is split.
-        critic = build_engine(
-            task.critic, replace(options, zero_stage=min(1, options.zero_stage)), place.world, place.device
-        )
+        critic = build_engine(task.critic, options.of_critic, place.world, place.device)
     run = _Run(task, options, seed, place, Checkpoints(folder, options.keep), engine, critic, average, hooks)
     step = run.restore()
     step = run.steps(source, step)
@@ -326,10 +323,11 @@ def _split(batch: Batch, parts: int) -> list[Batch]:
     return [{name: piece[i] for name, piece in pieces.items()} for i in range(parts)]
 
 
-def _checkpoint_activations(task: Task) -> None:
+def checkpoint_activations(module: nn.Module, blocks: tuple[type[nn.Module], ...]) -> None:
+    """Make the blocks of these classes keep their input alone, and compute the rest again in the backward pass."""
     from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import apply_activation_checkpointing
 
-    apply_activation_checkpointing(task.module, check_fn=lambda m: isinstance(m, task.blocks))
+    apply_activation_checkpointing(module, check_fn=lambda m: isinstance(m, blocks))
 
 
 class Meter:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -55,3 +55,8 @@ class TrainingOptions:
             raise ValueError(f"ema is {self.ema}; it is a decay, 0 to below 1")
         if self.optimizer.kind == "muon" and self.zero_stage == 3:
             raise ValueError("muon needs whole matrices: use zero_stage 0, 1 or 2, or the adamw optimizer")
+
+    @property
+    def of_critic(self) -> TrainingOptions:
+        """How a task's critic is trained beside it: it is small, and the generator's pass reads it whole, so nothing of it is split."""
+        return replace(self, zero_stage=min(1, self.zero_stage))

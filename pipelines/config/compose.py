@@ -24,14 +24,23 @@ GROUPS = ("preset", "source")
 COMMAND_LINE = "the command line"
 
 
-def compose_config(overrides: list[str], config_dir: str | None = None) -> Config:
-    """Compose the configuration of `key=value` overrides. `config_dir` is a folder laid out like `conf/`, looked in as well."""
+def compose_config(overrides: list[str], config_dir: str | None = None, stand_in: str | None = None) -> Config:
+    """Compose the configuration of `key=value` overrides. `config_dir` is a folder laid out like `conf/`, looked in as well.
+
+    `stand_in` stands for what must be given and is not, for a command that can do without.
+    """
     folders = [CONF] + ([_checked_folder(config_dir)] if config_dir else [])
     chosen = _check_overrides(overrides, folders)
     values, choices = _hydra(overrides, folders)
     values["preset"] = choices["preset"]
     origins = Origins(overrides, folders, {**choices, **chosen})
-    return validate(values, origins)
+    return validate(values if stand_in is None else _filled(values, stand_in), origins)
+
+
+def _filled(values: Any, stand_in: str) -> Any:
+    if isinstance(values, dict):
+        return {name: _filled(value, stand_in) for name, value in values.items()}
+    return stand_in if values == "???" else values
 
 
 def load_config(text: str, where: str) -> Config:

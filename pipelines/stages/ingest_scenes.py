@@ -25,7 +25,7 @@ def make_shard(context: ShardContext) -> ShardResult:
     """Make samples `first` to `end`. A sample depends on the seed and its number alone, never on its shard's neighbours."""
     args = context.task.args
     rows: list[IngestRow] = []
-    write_records(context.file(f"shards/{context.task.name}.tar"), _records(args, rows))
+    write_records(context.file(f"shards/{context.task.name}.tar"), scene_records(args, rows))
     return write_rows(context, rows)
 
 
@@ -49,7 +49,8 @@ class World:
         return render(self.scene(number), self.options.size)
 
 
-def _records(args: dict[str, Any], rows: list[IngestRow]) -> Iterator[Record]:
+def scene_records(args: dict[str, Any], rows: list[IngestRow]) -> Iterator[Record]:
+    """Yield the records of samples `first` to `end` of a scenes source, and add a row to `rows` for each."""
     source = args["source"]
     world = World(source, args["seed"])
     plans = plan_faults(source["count"], FaultOptions(**source["faults"]), derive_seed(args["seed"], "faults"))

@@ -92,7 +92,7 @@ def _pairs(context: ShardContext, attempts: list[dict[str, Any]]) -> Iterator[An
         caption = caption if isinstance(caption, str) else None
         seed = derive_seed(context.seed, record.key)
         if "scene" in metadata:
-            made = _scene_pairs(metadata["scene"], rgb, args["settings"], metadata.get("scene_options", {}), seed)
+            made = scene_pairs(metadata["scene"], rgb, args["settings"], metadata.get("scene_options", {}), seed)
         else:
             donors = _donors(path, limits) if donors is None else donors
             made = _photo_pairs(rgb, record.key, caption, donors, args["settings"]["photos"], seed)
@@ -109,7 +109,7 @@ def _pairs(context: ShardContext, attempts: list[dict[str, Any]]) -> Iterator[An
 Made = tuple[dict[str, str], dict[str, bytes], dict[str, Any]]
 
 
-def _scene_pairs(
+def scene_pairs(
     scene: dict[str, Any], rgb: Any, settings: dict[str, Any], options: dict[str, Any], seed: int
 ) -> list[Made]:
     """Return the exact edits of a scene. The source is the scene's own render, not the picture that may have been re-encoded."""

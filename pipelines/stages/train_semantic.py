@@ -5,6 +5,10 @@ Artifact: `model/` (a diffusers folder), `samples/`, `curve.jsonl`.
 
 from __future__ import annotations
 
+from typing import Any
+
+from pipelines.config.schema import Config
+from pipelines.pictures import Pictures
 from pipelines.spaces import fresh_space, load_image_text, perceptual, training_pictures
 from pipelines.stage import StageContext
 from pipelines.stages.train_tokenizer import TokenizerTask, save_space
@@ -26,11 +30,14 @@ def build(context: BuildContext) -> Built:
     torch.manual_seed(context.seed % 2**63)
     model = fresh_space(context.config, image_text.encoder, "s_vae")
     pictures = training_pictures(context, held_out=False)
-    options, losses = context.config.tokenizer.semantic, context.config.tokenizer.semantic_losses
-    # The decoder here shows what the semantic latent holds; noise on the latent is stage 2's.
-    task = TokenizerTask(
-        model, image_text.encoder, "s_vae", losses, 0.0, perceptual(context.config, losses, image_text.encoder),
-        training_pictures(context, held_out=True),
-    )  # fmt: skip
+    options = context.config.tokenizer.semantic
+    task = semantic_task(context.config, model, image_text.encoder, training_pictures(context, held_out=True))
     source = PictureSource(pictures, options.batch, context.seed, context.rank, context.world)
     return Built(task, source, options, lambda folder: save_space(model, pictures, folder, "none"))
+
+
+def semantic_task(config: Config, model: Any, encoder: Any, held_out: Pictures | None) -> TokenizerTask:
+    """Return what trains the S-VAE around a frozen encoder."""
+    losses = config.tokenizer.semantic_losses
+    # The decoder here shows what the semantic latent holds; noise on the latent is stage 2's.
+    return TokenizerTask(model, encoder, "s_vae", losses, 0.0, perceptual(config, losses, encoder), held_out)

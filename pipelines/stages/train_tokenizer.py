@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipelines.config.schema import Config
 from pipelines.pictures import Pictures, PictureSource
 from pipelines.spaces import (
     WITH_ENCODER,
@@ -45,7 +46,7 @@ class TokenizerTask:
         losses: Any,
         noise: float,
         distance: Any,
-        held_out: Pictures,
+        held_out: Pictures | None,
         freeze_encoder: bool = False,
     ) -> None:
         from components.tokenizer.blocks import Block
@@ -70,6 +71,7 @@ class TokenizerTask:
         from components.evaluation.grids import reconstruction_grid
         from components.tokenizer.objectives import to_pictures
 
+        assert self._held_out is not None, "a task that is only planned has no pictures"
         device = next(self.module.parameters()).device
         count = min(SAMPLE_PICTURES, len(self._held_out))
         pictures = to_pictures(torch.from_numpy(self._held_out.decoded(range(count)))).to(device)
@@ -121,10 +123,8 @@ def build(context: BuildContext) -> Built:
     elif space == "pretrained":
         model = _pretrained(config)
         options = dataclasses.replace(options, steps=0)
-    elif space == "kl_vae":
-        model = _fresh_kl_vae(config, encoder.grid)
     else:
-        model = fresh_space(config, encoder, space)
+        model = new_model(config, encoder)
     if space == "ps_vae":
         stage_one = load_space(context.store, context.inputs["train_semantic"], context.scratch)
         warm = bool(settings.model.pixel_channels)
@@ -134,16 +134,25 @@ def build(context: BuildContext) -> Built:
         model.eval()
         warm_start(model, torch.cat([to_pictures(b) for b in first_pictures(pictures)]), settings.model.pixel_channels)
         model.train()
-    if options.steps == 0:
-        task: Any = None
-    else:
-        task = TokenizerTask(
-            model, encoder if space in WITH_ENCODER else None, "s_vae_pixels" if space == "s_vae" else space,
-            settings.losses, settings.model.latent_noise, perceptual(config, settings.losses, encoder),
-            training_pictures(context, held_out=True), settings.model.freeze_encoder,
-        )  # fmt: skip
+    task = tokenizer_task(config, model, encoder, training_pictures(context, held_out=True)) if options.steps else None
     source = PictureSource(pictures, options.batch, context.seed, context.rank, context.world)
     return Built(task, source, options, lambda folder: save_space(model, pictures, folder, settings.model.scaling))
+
+
+def new_model(config: Config, encoder: Any) -> Any:
+    """Return a new model of the configured space, which is not `pretrained`."""
+    space = config.tokenizer.model.space
+    return _fresh_kl_vae(config, encoder.grid) if space == "kl_vae" else fresh_space(config, encoder, space)
+
+
+def tokenizer_task(config: Config, model: Any, encoder: Any, held_out: Pictures | None) -> TokenizerTask:
+    """Return what trains a model of the configured space; `encoder` is the one as it was before."""
+    settings = config.tokenizer
+    space = settings.model.space
+    return TokenizerTask(
+        model, encoder if space in WITH_ENCODER else None, "s_vae_pixels" if space == "s_vae" else space, settings.losses,
+        settings.model.latent_noise, perceptual(config, settings.losses, encoder), held_out, settings.model.freeze_encoder,
+    )  # fmt: skip
 
 
 def _pretrained(config: Any) -> Any:

@@ -1,0 +1,35 @@
+"""What a plan takes for given where nothing at hand says it. Each is named in the plan, and the command line can say otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+GPU_PEAK_TFLOPS = {"bf16": 312.0, "fp32": 19.5}  # dense matrix products of an NVIDIA A100, by its data sheet
+GPU_UTILISATION = 0.4
+CPU_UTILISATION = 0.2  # of this machine's measured matrix rate: what the generator's benchmark in the README finds
+GPU_MEMORY_GB = 80.0
+# Bytes per pixel of photos, measured on photos of 512 pixels: JPEG at quality 95, WebP at 95, PNG.
+PICTURE_BYTES_PER_PIXEL = {"jpg": 0.45, "webp": 0.37, "png": 1.65}
+ASPECT = 4 / 3  # of a photo, longer over shorter side
+PHOTO_PIXELS = 1_000_000  # of a photo whose size nothing tells
+# Bytes per row of the stages' tables, measured on shards of 60 rows; larger shards have fewer.
+TABLE_ROW_BYTES = {"ingest": 115, "measure": 330, "curate": 45, "synthesize_edits": 50, "index": 50}
+# Bytes per row of the index that a worker holds while it reads the whole of it, with captions of some 120 bytes.
+INDEX_ROW_BYTES = {"pictures": 950, "latents": 600}
+INSTRUCTION_BYTES = 60
+KEY_BYTES = 12
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What the command line says; None where a default above or a look at this machine stands. 1 GB is 10^9 bytes."""
+
+    samples: int | None = None  # that the source holds
+    keep: float = 1.0  # share of them that comes through download and curation
+    text_tokens: int | None = None  # of a text in training; None: all texts are as long as they may be
+    utilisation: float | None = None  # share of the peak that is reached
+    peak_tflops: float | None = None  # of one GPU
+    cpu_tflops: float | None = None  # of one CPU worker
+    memory_gb: float | None = None  # of one GPU
+    worker_memory_gb: float | None = None  # of one CPU worker
+    store_gb: float | None = None  # free in the store

@@ -1,0 +1,117 @@
+"""The stages of a plan that use models without training them: encoding, both evaluations, and what is registered."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pipelines.config.schema import Config, ScenesSource
+from pipelines.sizing.flow import Flow, latent_bytes
+from pipelines.sizing.hardware import Hardware
+from pipelines.sizing.models import Models
+from pipelines.sizing.rows import StageSize
+from pipelines.sizing.training import kept_snapshots, parameters
+
+FP32 = 4  # bytes
+JUDGED = 64  # pictures that evaluate_tokenizer takes at once
+
+
+def size_encoding(row: StageSize, config: Config, flow: Flow, models: Models, hardware: Hardware) -> None:
+    """Fill encode_latents' row. ValueError where the latent space cannot be built."""
+    from components.training.trace import trace_inference
+
+    settings = config.latents
+    hardware.place(row, settings.precision)
+    row.samples = flow.pictures
+    row.store_bytes = latent_bytes(flow, models.latent_shape, settings.flip)
+    tokenizer = models.tokenizer()
+    row.frozen = parameters(tokenizer)
+    count = settings.batch * (2 if flow.pairs else 1)  # an edit's source is encoded with its target
+    cost = trace_inference(
+        [tokenizer], lambda images: encoded(tokenizer, images), models.pictures(count), row.bf16, row.device == "GPU"
+    )
+    row.memory = {"weights": FP32 * row.frozen, "activations": cost.activations}
+    row.flops = cost.flops / count * (flow.kept + 2 * flow.pairs) * (2 if settings.flip else 1)
+
+
+def size_tokenizer_evaluation(row: StageSize, config: Config, flow: Flow, models: Models, hardware: Hardware) -> None:
+    """Fill evaluate_tokenizer's row: it computes in float32, keeps all it judges in memory, and its probe hardly counts."""
+    from components.training.trace import Cost, trace_inference
+
+    settings = config.evaluate_tokenizer
+    hardware.place(row, "fp32")
+    held_out = flow.pictures - flow.train
+    row.samples = min(settings.pictures, held_out)
+    tokenizer, image_text = models.tokenizer(), models.image_text()
+    row.frozen = parameters(tokenizer) + parameters(image_text)
+
+    def cost(function: Any) -> Cost:
+        return trace_inference([tokenizer, image_text], function, models.pictures(JUDGED), False, False)
+
+    look = cost(lambda images: image_text.encoder(pictures_of(images)))
+    encode = cost(lambda images: encoded(tokenizer, images))
+    both = cost(lambda images: tokenizer.decode(encoded(tokenizer, images)))
+    pool, probed = min(settings.retrieval_pool, held_out), min(settings.probe_pictures, flow.train)
+    # Each picture is encoded, decoded with and without noise, and looked at with its reconstruction.
+    once = row.samples * (2 * both.flops - encode.flops + 2 * look.flops)
+    row.flops = (once + pool * (encode.flops + 2 * look.flops) + 2 * probed * encode.flops) / JUDGED
+    kept = row.samples * FP32 * (math.prod(models.latent_shape) + 3 * config.image_size**2)
+    row.memory = {"weights": FP32 * row.frozen, "activations": both.activations, "pictures": kept}
+
+
+def size_generator_evaluation(row: StageSize, config: Config, flow: Flow, models: Models, hardware: Hardware) -> None:
+    """Fill evaluate_generator's row: pictures are made in float32, with and without their text; judging them hardly counts."""
+    from components.training.trace import trace_inference
+
+    resources = hardware.place(row, "fp32")
+    fused, batch = bool(resources.gpus), config.evaluate_generator.batch
+    made, edited = pictures_made(config, flow, models)
+    row.samples = made + edited
+    generator, tokenizer = models.generator(), models.tokenizer()
+    row.frozen = parameters(generator) + parameters(tokenizer)
+    shapes = models.latents(2 * batch)
+
+    def whole(latents: Any, ids: Any, text: Any) -> Any:
+        return generator.denoise(latents.float(), latents[:, 0, 0, 0].float(), generator.read(ids, text))
+
+    read = trace_inference([generator], lambda latents, ids, text: generator.read(ids, text), shapes, False, fused)
+    step = trace_inference([generator], whole, shapes, False, fused)
+    latents = {"latents": ((batch, *models.latent_shape), shapes["latents"][1])}
+    decode = trace_inference([tokenizer], lambda latents: tokenizer.decode(latents.float()), latents, False, fused)
+    sampled = read.flops + config.generator.sampling_steps * (step.flops - read.flops)
+    # An edit is predicted from its source alone, too; and what is made is held against pictures that are decoded as well.
+    row.flops = ((made + 1.5 * edited) * sampled + row.samples * 2 * decode.flops) / batch
+    row.memory = {"weights": FP32 * row.frozen, "activations": max(step.activations, decode.activations)}
+
+
+def pictures_made(config: Config, flow: Flow, models: Models) -> tuple[int, int]:
+    """Return how many pictures evaluate_generator makes of texts, and how many edits, at most."""
+    from components.scenes.prompts import CATEGORIES
+
+    settings, source = config.evaluate_generator, config.source
+    made = min(settings.frechet_pictures, flow.pictures - flow.train)
+    if not isinstance(source, ScenesSource):
+        return made, 0
+    scales = len(set(settings.guidance_scales) - {config.generator.guidance_scale})
+    snapshots = sum(kept_snapshots(training, config) for training in models.trainings())
+    prompts = settings.prompts + scales * settings.guidance_prompts + snapshots * settings.checkpoint_prompts
+    prompts += settings.unseen_prompts if source.scene.held_out else 0
+    return made + len(CATEGORIES) * prompts, settings.edits * len(config.synthesize_edits.scene_kinds)
+
+
+def size_registration(row: StageSize, config: Config, flow: Flow, models: Models, hardware: Hardware) -> None:
+    """Fill register's row: the pipeline's folder, and the copies of pipeline and tokenizer that MLflow keeps."""
+    tokenizer, generator = parameters(models.tokenizer()), parameters(models.generator())
+    row.store_bytes = FP32 * (2 * (tokenizer + generator) + tokenizer)
+
+
+def encoded(tokenizer: Any, images: Any) -> Any:
+    """Encode pictures uint8 `[b, 3, S, S]` as encode_latents does."""
+    return tokenizer.encode(pictures_of(images)).latent_dist.mode()
+
+
+def pictures_of(images: Any) -> Any:
+    """Return pictures uint8 `[b, 3, S, S]` in -1..1."""
+    from components.tokenizer.objectives import to_pictures
+
+    return to_pictures(images)

@@ -1,0 +1,77 @@
+"""Puts a plan together: samples and bytes, models and FLOPs, hours, and what will not fit."""
+
+from __future__ import annotations
+
+from pipelines.config.schema import Config
+from pipelines.sizing.assumptions import Assumptions
+from pipelines.sizing.flow import Flow, find_flow, stage_bytes
+from pipelines.sizing.hardware import Hardware
+from pipelines.sizing.inference import (
+    size_encoding,
+    size_generator_evaluation,
+    size_registration,
+    size_tokenizer_evaluation,
+)
+from pipelines.sizing.models import Models
+from pipelines.sizing.rows import Plan, StageSize
+from pipelines.sizing.training import size_trainings
+from pipelines.workflows import build_workflow
+
+INFERENCE = {
+    "encode_latents": size_encoding,
+    "evaluate_tokenizer": size_tokenizer_evaluation,
+    "evaluate_generator": size_generator_evaluation,
+    "register": size_registration,
+}
+
+
+def make_plan(config: Config, given: Assumptions) -> Plan:
+    """Plan every stage of a configuration as if nothing were cached. `UserError` where its samples cannot be counted."""
+    flow = find_flow(config, given)
+    models, hardware = Models(config, flow.words, given.text_tokens), Hardware(config, given)
+    rows = {stage.name: StageSize(stage.name) for stage in build_workflow(config.tokenizer.model.space)}
+    samples = {
+        "ingest": flow.source, "measure": flow.source, "curate": flow.source, "synthesize_edits": flow.kept, "index": flow.index_rows,
+    }  # fmt: skip
+    for name, size in stage_bytes(flow).items():
+        rows[name].samples, rows[name].store_bytes = samples[name], size
+    size_trainings(rows, config, flow, models, hardware)
+    for name, fill in INFERENCE.items():
+        try:
+            fill(rows[name], config, flow, models, hardware)
+        except (
+            ValueError
+        ) as error:  # a model that is not known or cannot be built is its stage's problem, not the plan's end
+            rows[name].problems.append(str(error))
+    for row in rows.values():
+        hardware.time(row)
+        hardware.fit(row)
+    plan = Plan(list(rows.values()), _assumed(flow, given, models, hardware))
+    plan.problems = hardware.store_problems(plan)
+    return plan
+
+
+def _assumed(flow: Flow, given: Assumptions, models: Models, hardware: Hardware) -> dict[str, str]:
+    found = {
+        "samples": f"{flow.source:,}: {flow.how}; {given.keep:.0%} of them come through download and curation (--keep)",
+        "edit pairs": f"{flow.pairs:,}: as many as are asked for",
+        "in a tar": f"{flow.sample_bytes:,.0f} bytes a sample, {flow.pair_bytes:,.0f} an edit pair",
+        "encoder": _where(models, "encoder_shape"),
+        "backbone": _where(models, "backbone_shape"),
+        "texts": f"{models.text_tokens} tokens each (--text-tokens)",
+        "activations": "the most bytes that forward and backward hold at once beside weights and gradients, traced through the real "
+        "model on tensors without data; no slack of an allocator",
+        "other memory": "4 bytes for each weight, gradient, state and average; ZeRO's shares, its master copy and its buckets as DeepSpeed "
+        "makes them; the first rank, which keeps the average",
+        "FLOPs": "torch's formulas for every product, convolution and attention of the traced passes; what activation checkpointing "
+        "computes again counts",
+        "cache": "nothing: every stage is planned from its start",
+    }
+    return found | {f"hours, {name}": words for name, words in sorted(hardware.used.items())}
+
+
+def _where(models: Models, name: str) -> str:
+    try:
+        return f"shapes from {getattr(models, name)[1]}"
+    except ValueError:
+        return "shapes are not known"

@@ -1,0 +1,93 @@
+"""The training stages of a plan: what is trained, what a worker holds, what a step computes, what checkpoints take."""
+
+from __future__ import annotations
+
+from pipelines.config.schema import Config
+from pipelines.sizing.assumptions import INDEX_ROW_BYTES
+from pipelines.sizing.flow import Flow
+from pipelines.sizing.hardware import Hardware
+from pipelines.sizing.models import Models, Training
+from pipelines.sizing.rows import StageSize
+
+CRITICS = ("weights", "gradients", "optimizer", "master")  # parts of the memory that a critic has, too
+
+
+def size_trainings(rows: dict[str, StageSize], config: Config, flow: Flow, models: Models, hardware: Hardware) -> None:
+    """Fill the rows of the training stages; a model that cannot be built, or is not known, is a problem of its row."""
+    captions, edits = (round(n * (1 - flow.held_out)) for n in (flow.kept, flow.pairs))
+    # What edits make of scenes has captions, what they make of photos has none.
+    captioned = captions + (edits if config.source.kind == "scenes" else 0)
+    samples = {"train_generator": captioned, "train_editor": captioned + edits}
+    for training in models.trainings():
+        row = rows[training.stage]
+        row.samples = samples.get(row.stage, flow.train)
+        row.seen = training.options.steps * training.options.batch
+        row.host = host_memory(row.stage, config, flow)
+        try:
+            size_training(row, training, config, hardware)
+        except ValueError as error:
+            row.problems.append(str(error))
+
+
+def size_training(row: StageSize, training: Training, config: Config, hardware: Hardware) -> None:
+    """Fill one row. ValueError where its model cannot be built."""
+    from components.training.footprint import FP32, Sizes, checkpoint_bytes, memory
+    from components.training.loop import checkpoint_activations
+    from components.training.trace import trace_training
+
+    options = training.options
+    hardware.place(row, options.precision)
+    parts_of_batch = row.workers * options.accumulate
+    if options.batch % parts_of_batch:
+        row.problems.append(
+            f"a batch of {options.batch} cannot be split over {row.workers} workers and {options.accumulate} micro-batches: "
+            "make it a multiple of both."
+        )
+    parts = training.build()
+    sizes = Sizes.of(parts.module, parts.beside)
+    row.trained, row.frozen = sizes.trained, sizes.frozen + sizes.beside
+    row.memory = memory(sizes, options, row.workers, row.bf16)
+    checkpoint = checkpoint_bytes(sizes, options)
+    if parts.critic is not None:
+        critic = Sizes.of(parts.critic)
+        held = memory(critic, options.of_critic, row.workers, row.bf16)
+        row.memory |= {name: row.memory[name] + held[name] for name in CRITICS}
+        row.trained += critic.trained
+        checkpoint += checkpoint_bytes(critic, options.of_critic) - FP32 * critic.trained  # it has no average
+    flops, activations = 0.0, 0
+    for case in training.cases(max(1, options.batch // parts_of_batch)):
+        parts = training.build()
+        if options.checkpoint_activations:
+            checkpoint_activations(parts.module, parts.blocks)
+        critic_now = parts.critic if case.critic else None
+        cost = trace_training(parts.module, critic_now, parts.beside, case.shapes, row.bf16, fused=row.device == "GPU")
+        flops += case.share * cost.flops
+        activations = max(activations, cost.activations)
+    row.memory["activations"] = activations
+    row.flops = options.steps * parts_of_batch * flops
+    row.working_bytes = checkpoint * (options.keep + 1)  # one more while the newest is written
+    row.store_bytes = FP32 * parameters(training.saved()) * (1 + kept_snapshots(training, config))
+
+
+def host_memory(stage: str, config: Config, flow: Flow) -> dict[str, int]:
+    """Return what a training worker holds of the data: the index, and decoded pictures where all of them fit into its cache."""
+    if stage in ("train_generator", "train_editor"):
+        return {"index": flow.index_rows * INDEX_ROW_BYTES["latents"]}
+    sides = (flow.train, flow.pictures - flow.train)
+    decoded = [pictures * 3 * config.image_size**2 for pictures in sides]
+    kept = sum(size for size in decoded if size <= config.execution.cache_bytes)
+    return {"index": flow.index_rows * INDEX_ROW_BYTES["pictures"], "decoded pictures": kept}
+
+
+def kept_snapshots(training: Training, config: Config) -> int:
+    """Return how many copies of its weights a training keeps along the way."""
+    from pipelines.generators import snapshot_steps
+
+    if training.stage not in ("train_generator", "train_editor"):
+        return 0
+    return len(snapshot_steps(training.options, config.generator.snapshots))
+
+
+def parameters(model: object) -> int:
+    """Return the parameters of a model."""
+    return sum(p.numel() for p in model.parameters())  # type: ignore[attr-defined]

@@ -1,0 +1,72 @@
+"""The arithmetic of memory and checkpoints, held against real DeepSpeed engines."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.training.footprint import BUCKET, Sizes, checkpoint_bytes, memory
+from components.training.options import OptimizerOptions, TrainingOptions
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).resolve().parents[3]
+WORKER = Path(__file__).with_name("held_worker.py")
+
+
+def measure(folder: Path, world: int, kind: str, precision: str, stages: list[int]) -> dict[int, dict[str, int]]:
+    command = [sys.executable, str(WORKER), str(folder)]
+    rest = [str(world), kind, precision, *map(str, stages)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    workers = [
+        subprocess.Popen(
+            [*command, str(rank), *rest], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for rank in range(world)
+    ]
+    said = [worker.communicate(timeout=200) for worker in workers]
+    assert all(worker.returncode == 0 for worker in workers), said[0][1][-2000:]
+    line = next(line for line in said[0][0].splitlines() if line.startswith("found "))
+    return {int(stage): values for stage, values in json.loads(line.removeprefix("found ")).items()}
+
+
+def options_of(kind: str, stage: int, world: int) -> TrainingOptions:
+    return TrainingOptions(batch=world, zero_stage=stage, optimizer=OptimizerOptions(kind=kind))  # type: ignore[arg-type]
+
+
+def check(found: dict[int, dict[str, int]], kind: str, world: int, bf16: bool) -> None:
+    for stage, seen in found.items():
+        sizes, options = Sizes(seen["matrices"], seen["others"]), options_of(kind, stage, world)
+        parts = memory(sizes, options, world, bf16)
+        lasting = parts["weights"] + parts["optimizer"] + parts["master"]
+        if stage == 3:  # holds its gradients and buckets between steps, and no whole weights
+            lasting += parts["gradients"] + parts["buckets"] - 4 * sizes.trained
+        assert seen["held"] == pytest.approx(lasting, rel=0.01), f"zero {stage}"
+        casts = 2 * sizes.trained if bf16 else 0  # of the forward pass: part of the activations
+        most = sum(parts.values()) - parts["average"] + casts
+        assert seen["held"] < seen["peak"] <= 1.01 * most, f"zero {stage}"
+        written = checkpoint_bytes(sizes, options) - parts["average"]  # which the loop writes, not the engine
+        assert seen["checkpoint"] == pytest.approx(written, rel=0.02), f"zero {stage}"
+
+
+def test_one_worker_holds_and_writes_what_the_arithmetic_says_at_every_zero_stage(tmp_path):
+    check(measure(tmp_path, 1, "adamw", "bf16", [0, 1, 2, 3]), "adamw", 1, bf16=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "stages"), [("adamw", [0, 1, 2, 3]), ("muon", [0, 1, 2])])
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+@pytest.mark.parametrize("world", [1, 2])
+def test_workers_hold_and_write_what_the_arithmetic_says(tmp_path, kind, stages, precision, world):
+    check(measure(tmp_path, world, kind, precision, stages), kind, world, bf16=precision == "bf16")
+
+
+def test_the_bucket_is_deepspeeds_default():
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+
+    assert DeepSpeedZeroConfig().reduce_bucket_size == BUCKET
