@@ -120,6 +120,6 @@ def test_mistakes_with_models_are_answered_in_one_message(trained, command, word
 
 def test_a_second_run_is_cached_whole_and_guidance_changes_only_what_depends_on_it(trained):
     assert all(row["cached"] for row in trained.json("run", *TRAINED, "--dry-run"))
-    for change in ("generator.guidance_scale=1.5", "generator.guidance_above=0.3"):
+    for change in ("generator.guidance_scale=1.5", "generator.guidance_above=0.6"):
         rows = trained.json("run", *TRAINED, change, "--dry-run")
         assert [row["stage"] for row in rows if not row["cached"]] == ["evaluate_generator", "register"]
