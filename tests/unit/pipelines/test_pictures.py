@@ -16,11 +16,13 @@ from components.data.latent_reader import LatentDataset
 from components.data.records import Record, write_records
 from components.tokenizer.image_text import ImageTextModel, Vocabulary, save_image_text, small_encoder
 from components.tokenizer.options import SmallEncoderOptions
+from components.tokenizer.rivals import load_tokenizer
 from components.tokenizer.vae import PixelSemanticVAE
 from components.training.checkpoints import FORMAT, state_bytes
 from pipelines.artifacts import Artifact, FileEntry, Manifest, Work
 from pipelines.errors import UserError
 from pipelines.pictures import CaptionSource, Pictures, PictureSource, caption_pairs
+from pipelines.spaces import without_origin
 from pipelines.stage import ShardContext, ShardTask
 from pipelines.stages import encode_latents
 from pipelines.stages.index import index_one, is_held_out
@@ -141,11 +143,14 @@ def test_a_picture_is_cropped_to_its_middle_square():
     assert np.array_equal(square(picture(1, 16), 16), picture(1, 16))
 
 
-def encoded(tmp_path, flip: bool, items, kind: str):
+def small_space() -> PixelSemanticVAE:
     torch.manual_seed(0)
-    encoder = small_encoder(SMALL, 16)
     options = {"kind": "patch", "width": 32, "depth": 1, "heads": 2, "multiples": [1]}
-    model = PixelSemanticVAE(encoder.spec, 16, 6, options, semantic_depth=1).eval()
+    return PixelSemanticVAE(small_encoder(SMALL, 16).spec, 16, 6, options, semantic_depth=1).eval()
+
+
+def encoded(tmp_path, flip: bool, items, kind: str):
+    model = small_space()
     encode_latents._LOADED["d" * 64] = model
     write_records(tmp_path / "s.tar", items)
     args = {
@@ -195,6 +200,12 @@ def test_similarity_is_the_cosine_in_the_model_and_null_where_there_is_nothing_t
     signal.finish()
     assert rows[1][signal.name] is None
     assert -1 <= rows[0][signal.name] <= 1 and rows[0][signal.name] != rows[2][signal.name]
+
+
+def test_a_saved_model_says_nothing_of_where_it_was_loaded_from(tmp_path):
+    small_space().save_pretrained(tmp_path / "a")
+    without_origin(load_tokenizer(tmp_path / "a")).save_pretrained(tmp_path / "b")
+    assert str(tmp_path) not in (tmp_path / "b" / "config.json").read_text()
 
 
 def test_checkpoints_of_another_number_of_workers_are_refused_before_anything_starts(tmp_path):
