@@ -210,6 +210,9 @@ class Head:
 
 @pytest.fixture(scope="module")
 def head():
+    pytest.importorskip(
+        "aiohttp_cors", reason="Ray's job server is not installed; bring it with: pip install -e '.[cluster]'"
+    )
     folder = Path(tempfile.mkdtemp(prefix="px", dir="/tmp"))  # short: Ray's socket paths have a limit
     running = Head(folder)
     try:
