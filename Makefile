@@ -22,7 +22,7 @@ lint: $(STAMP)
 # Known vulnerabilities of exactly the pinned versions. Needs the network; in an environment of its own, so that it changes none of the pins.
 audit:
 	test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && .venv/audit/bin/python -m pip install --quiet 'pip-audit>=2.10'; }
-	.venv/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+	.venv/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.curation
