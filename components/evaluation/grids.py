@@ -46,7 +46,7 @@ def reconstruction_grid(rows: Sequence[tuple[str, Tensor]], captions: Sequence[s
     # A picture may be flat and wide; its label still needs a line.
     step = max(cell[1], 20) + GAP
     below = [textwrap.wrap(caption, max(10, cell[0] // 6)) for caption in captions]
-    footer = 14 * max((len(lines) for lines in below), default=0)
+    footer = 16 * max((len(lines) for lines in below), default=0)
     grid = Image.new("RGB", (margin + count * (cell[0] + GAP), GAP + len(rows) * step + footer), PAPER)
     draw = ImageDraw.Draw(grid)
     for line, (label, pictures) in enumerate(rows):

@@ -71,7 +71,7 @@ class Plan:
     """A comparison as asked for. Requests with the same id share one record: a row added later joins the earlier ones."""
 
     id: str
-    overrides: tuple[str, ...]  # of the shared configuration
+    overrides: tuple[str, ...]  # of the shared configuration, as far as they matter for results
     budget: float
     entries: tuple[Entry, ...]
     base: Config
@@ -98,7 +98,8 @@ def plan_comparison(arguments: list[str], config_dir: str | None = None) -> Plan
             entries.append(Entry(name, row, seed, settings, config))
     values = {key: value for key, value in to_dict(base).items() if key not in WITHOUT}
     identity = sha256_text(canonical_json([values, file.budget]))[:12]
-    return Plan(identity, tuple(shared), file.budget, tuple(entries), base)
+    told = tuple(o for o in shared if _key(o).split(".")[0] not in WITHOUT)
+    return Plan(identity, told, file.budget, tuple(entries), base)
 
 
 def load_rows(own: dict[str, Any], config_dir: str | None) -> Rows:

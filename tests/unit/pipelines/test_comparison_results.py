@@ -156,9 +156,12 @@ def test_a_claim_holds_only_where_its_difference_is_above_its_margin_over_seeds(
     noisy = [measured("a", s, m=v) for s, v in enumerate((0.9, 0.3, 0.6))] + [measured("b", s, m=0.5) for s in range(3)]
     verdict, (finding,) = judge(CLAIM, noisy, None)
     assert verdict == "does not hold at this scale"
-    assert "a 0.600 ± 0.300" in finding.text and "+0.100, must be above 0.506 (95 % over 3 seeds)" in finding.text
+    assert (
+        "a 0.600 ± 0.300" in finding.text and "+0.100, not told apart (margin 0.506: 95 % over 3 seeds)" in finding.text
+    )
     turned = [measured("a", 0, m=0.4), measured("b", 0, m=0.5)]
-    assert judge(CLAIM, turned, None)[0] == "does not hold at this scale"
+    verdict, (finding,) = judge(CLAIM, turned, None)
+    assert verdict == "does not hold at this scale" and "the opposite" in finding.text
 
 
 def test_one_seed_is_held_to_the_number_of_pictures_judged():
@@ -178,15 +181,26 @@ def test_nothing_is_judged_that_was_not_measured():
 
 
 def test_the_claims_page_takes_its_figures_from_the_results_and_the_toy():
-    toy = {"worst": {"2": {"0": 0.1, "1": 0.12}, "8": {"0": 0.5, "1": 0.52}}, "steps": 10, "floor": 0.05}
+    curves = {"steps": [5, 10], "2": {"0": [0.3, 0.1], "1": [0.3, 0.12]}, "8": {"0": [0.9, 0.5], "1": [0.9, 0.52]}}
+    toy = {
+        "worst": {"2": {"0": 0.1, "1": 0.12}, "8": {"0": 0.5, "1": 0.52}},
+        "curves": curves,
+        "steps": 10,
+        "floor": 0.05,
+    }
     results = [
         measured(r, s, text_to_image__overall=v + s / 100) for r, v in (("s_vae", 0.5), ("rae", 0.3)) for s in (0, 1)
     ]
     page = claims_page("Two rows.", results, toy)
-    assert "8-D 0.510 ± 0.014, 2-D 0.110 ± 0.014, fresh data 0.050; 8-D - 2-D = +0.400" in page
+    assert (
+        "after 10 steps: 8-D 0.510 ± 0.014, 2-D 0.110 ± 0.014, fresh data 0.050; 8-D - 2-D = +0.400, as claimed" in page
+    )
+    assert "over the curve, from 5 to 10 steps: 8-D 0.705 ± 0.007" in page
     assert "| So raw features generate worse than the compact semantic latent | holds |" in page
     assert page.count("**holds**") == 2 and page.count("**not tested**") == len(CLAIMS) - 2
-    reverse = {**toy, "worst": {"2": toy["worst"]["8"], "8": toy["worst"]["2"]}}
+    late = {**toy, "curves": {**curves, "8": {"0": [0.9, 0.1], "1": [0.9, 0.12]}}}  # in the end they are alike
+    assert "**does not hold at this scale**" in claims_page("", [], late)
+    reverse = {**toy, "curves": {**curves, "2": curves["8"], "8": curves["2"]}}
     assert "**does not hold at this scale**" in claims_page("", [], reverse)
 
 
