@@ -245,7 +245,9 @@ class Store:
             self.fs.invalidate_cache()
             with self.reaching(relative):
                 found = self.fs.find(base, detail=True)
-            return {name[len(base) + 1 :]: int(info["size"] or 0) for name, info in sorted(found.items())}
+            # A folder that a listing shows as empty may be given back as itself.
+            below = {n: i for n, i in sorted(found.items()) if n.startswith(f"{base}/") and i["type"] == "file"}
+            return {name[len(base) + 1 :]: int(info["size"] or 0) for name, info in below.items()}
         sizes: dict[str, int] = {}
         for folder, _, names in os.walk(base):
             for name in names:
