@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.artifacts import Artifact
 from pipelines.config.schema import Config
 from pipelines.latent_batches import LatentSource, open_samples
-from pipelines.spaces import load_space, local_folder, without_origin
+from pipelines.spaces import load_space, local_folder
 from pipelines.store import Store
 from pipelines.training_stage import BuildContext, Built
 
@@ -165,10 +165,11 @@ def load_generator(store: Store, artifact: Artifact, scratch: Path, snapshot: st
     """Return the generator of `train_generator` or `train_editor`, or one of its snapshots, and its text tokenizer."""
     from components.generator.text import load_tokenizer
     from components.generator.transformer import DeepFusionTransformer
+    from components.tokenizer.rivals import without_path
 
     folder = local_folder(store, artifact, f"snapshots/{snapshot}" if snapshot else "model", scratch)
     model = DeepFusionTransformer.from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False)
-    return without_origin(model).eval(), load_tokenizer(local_folder(store, artifact, "text", scratch))
+    return without_path(model).eval(), load_tokenizer(local_folder(store, artifact, "text", scratch))
 
 
 def snapshots(artifact: Artifact) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.config.schema import Config, Resources, TrainingResources
+from pipelines.config.schema import Config, Resources, TrainingResources, TrainingStages
 from pipelines.labels import selects
 from pipelines.stage import Stage
 
@@ -25,9 +25,10 @@ def training_resources(config: Config, name: str) -> TrainingResources:
     return getattr(config.execution.training, name)
 
 
-def resources_of(config: Config, stage: Stage) -> Resources | TrainingResources:
+def resources_of(config: Config, name: str) -> Resources | TrainingResources:
     """Return what a stage's workers ask for."""
-    return training_resources(config, stage.name) if stage.trains else shard_resources(config, stage.name)
+    trains = name in TrainingStages.model_fields
+    return training_resources(config, name) if trains else shard_resources(config, name)
 
 
 def worker_resources(wanted: Resources | TrainingResources) -> dict[str, float]:
@@ -74,7 +75,7 @@ class Demand:
     @staticmethod
     def of(config: Config, stage: Stage) -> Demand:
         """Return a stage's demand. Shards that are tasks of their own need one place; lasting workers and training need all theirs."""
-        wanted = resources_of(config, stage)
+        wanted = resources_of(config, stage.name)
         workers = wanted.workers if isinstance(wanted, TrainingResources) else max(1, wanted.actors)
         part = "training" if stage.trains else "resources"
         return Demand(

@@ -51,13 +51,7 @@ def load_space(store: Store, artifact: Artifact, scratch: Path) -> Any:
     """Return the tokenizer of `train_semantic` or `train_tokenizer`."""
     from components.tokenizer.rivals import load_tokenizer
 
-    return without_origin(load_tokenizer(local_folder(store, artifact, "model", scratch)))
-
-
-def without_origin(model: Any) -> Any:
-    """Forget where a model was loaded from: diffusers saves that path with the model, and content must not depend on where a store lies."""
-    model.register_to_config(_name_or_path="")
-    return model
+    return load_tokenizer(local_folder(store, artifact, "model", scratch))
 
 
 def fresh_space(config: Config, encoder: Any, space: str) -> Any:

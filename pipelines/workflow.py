@@ -54,7 +54,7 @@ class Driver:
         keep_ray: bool = False,
     ) -> None:
         """`leases` hold the run's own lease already."""
-        self.leases = leases
+        self._leases = leases
         self.store = store
         self.config = config
         self.stages = {stage.name: stage for stage in stages if stage.name in run.stages}
@@ -74,7 +74,7 @@ class Driver:
         save_run(self.store, self.run)
         try:
             with self._signals:
-                self._loop(self.leases)
+                self._loop()
             failed = [name for name, s in self.run.stages.items() if s.state != "done"]
             self.run.state = "failed" if failed else "completed"
         except Interrupted:
@@ -109,19 +109,19 @@ class Driver:
             while training and time.monotonic() < until and not second():
                 _, training = ray.wait(training, num_returns=len(training), timeout=POLL)
 
-    def _loop(self, leases: Leases) -> None:
+    def _loop(self) -> None:
         pending = list(self.stages)
         while pending or self._running:
             for name in list(pending):
-                if self._advance(name, leases):
+                if self._advance(name):
                     pending.remove(name)
             self._signals.check()
-            self._collect(leases)
+            self._collect()
             self._signals.check()
             for listener in self.listeners:
                 listener.tick(self.run)
 
-    def _advance(self, name: str, leases: Leases) -> bool:
+    def _advance(self, name: str) -> bool:
         """Start a stage, or settle it without running it; False while its inputs or its lease are not there."""
         stage, state = self.stages[name], self.run.stages[name]
         states = [self.run.stages[i].state for i in stage.inputs]
@@ -136,7 +136,7 @@ class Driver:
         if artifact is not None:
             self._done(name, artifact, cached=True, seconds=0.0)
             return True
-        holder = leases.acquire(f"stage-{name}-{state.fingerprint}")
+        holder = self._leases.acquire(f"stage-{name}-{state.fingerprint}")
         if holder is not None:
             self._set(name, "waiting", reason=f"held by {holder_text(holder)}")
             return False
@@ -144,7 +144,7 @@ class Driver:
             # Another driver may have committed it between the look and the lease.
             artifact, reasons = self._state(name)
             if artifact is not None:
-                leases.release(f"stage-{name}-{state.fingerprint}")
+                self._leases.release(f"stage-{name}-{state.fingerprint}")
                 self._done(name, artifact, cached=True, seconds=0.0)
                 return True
         self._start(name, reasons, forced)
@@ -180,7 +180,7 @@ class Driver:
         # Nodes come and go: what none can give now, Ray waits for, and the stage says what it waits for.
         waits = [f"waits for nodes: it {w}" for w in unmet([Demand.of(self.config, stage)], ray.nodes()).values()]
         self._set(name, "running", reason="; ".join([*reasons, *waits]), log=f"{self.run.path}/logs/{name}.log")
-        options = driver_options(resources_of(self.config, stage))
+        options = driver_options(resources_of(self.config, name))
         task = ray.remote(run_stage).options(max_retries=STAGE_RETRIES, name=f"stage-{name}", **options)
         reference = task.remote(
             self.store.absolute_url,
@@ -193,7 +193,7 @@ class Driver:
         )
         self._running[reference] = (name, time.monotonic(), reasons)
 
-    def _collect(self, leases: Leases) -> None:
+    def _collect(self) -> None:
         if not self._running:
             time.sleep(POLL if any(s.state == "waiting" for s in self.run.stages.values()) else 0)
             return
@@ -210,7 +210,7 @@ class Driver:
                 self._set(name, "failed", error=one_line(cause), seconds=time.monotonic() - started)
             else:
                 self._done(name, artifact, cached=False, seconds=time.monotonic() - started)
-            leases.release(f"stage-{name}-{self.run.stages[name].fingerprint}")
+            self._leases.release(f"stage-{name}-{self.run.stages[name].fingerprint}")
 
     def _commit(self, name: str, result: dict[str, Any], seconds: float) -> Artifact:
         identity = self.identities[name]

@@ -234,9 +234,8 @@ class DeepFusionTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         clean = clean + of_noisy * noisy.float()
         if source is not None:
             assert has_source is not None
-            clean = (
-                clean + (1 + of_source) * source * has_source[:, None, None, None]
-            )  # an edit keeps most of its source
+            # An edit keeps most of its source.
+            clean = clean + (1 + of_source) * source * has_source[:, None, None, None]
         return velocity_of(clean, noisy.float(), times)
 
     def _tokens(self, latent: Tensor) -> Tensor:

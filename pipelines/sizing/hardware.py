@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 
 from pipelines.config.schema import Config
+from pipelines.resources import resources_of
 from pipelines.sizing.assumptions import (
     CPU_UTILISATION,
     GPU_MEMORY_GB,
@@ -36,7 +37,7 @@ class Hardware:
 
     def place(self, row: StageSize, precision: str) -> Any:
         """Write into a row what it runs on and in which precision; return its resources."""
-        resources = self._resources(row)
+        resources = resources_of(self.config, row.stage)
         row.device = "GPU" if resources.gpus else "CPU"
         row.workers = resources.workers if hasattr(resources, "workers") else max(1, resources.actors)
         row.bf16 = self._bf16(precision, row.device)
@@ -57,7 +58,7 @@ class Hardware:
         """Write a row's hours."""
         if not row.flops:
             return
-        resources, given, kind = self._resources(row), self.given, "bf16" if row.bf16 else "fp32"
+        resources, given, kind = resources_of(self.config, row.stage), self.given, "bf16" if row.bf16 else "fp32"
         if row.device == "GPU":
             units, utilisation = resources.gpus, given.utilisation or GPU_UTILISATION
             peak = given.peak_tflops or GPU_PEAK_TFLOPS[kind]
@@ -72,10 +73,6 @@ class Hardware:
         self.used[name] = f"{utilisation:.0%} (--utilisation) of {peak:,.3g} TFLOP/s ({source})"
         row.hours = row.flops / (row.workers * worker * 1e12 * utilisation) / 3600
         row.device_hours = row.hours * row.workers * units
-
-    def _resources(self, row: StageSize) -> Any:
-        execution = self.config.execution
-        return getattr(execution.training, row.stage, None) or getattr(execution.resources, row.stage)
 
     def fit(self, row: StageSize) -> None:
         """Add a problem to a row whose memory is not there."""

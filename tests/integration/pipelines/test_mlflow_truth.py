@@ -6,7 +6,6 @@ import dataclasses
 import shutil
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -23,13 +22,6 @@ pytestmark = pytest.mark.integration
 CONFIG = compose_config(["preset=tiny"])
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("mlflow")
-    Tracker(f"sqlite:///{folder}/mlflow.db", str(folder / "artifacts"), "pixsem")
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
 def store(tmp_path) -> Store:
     made = Store(str(tmp_path / "store"))
@@ -38,8 +30,8 @@ def store(tmp_path) -> Store:
 
 
 @pytest.fixture
-def tracker(template, store) -> Tracker:
-    shutil.copy(template, store.local("mlflow.db"))
+def tracker(empty_mlflow, store) -> Tracker:
+    shutil.copy(empty_mlflow, store.local("mlflow.db"))
     return Tracker(f"sqlite:///{store.local('mlflow.db')}", str(store.local("mlartifacts")), "pixsem")
 
 

@@ -66,10 +66,10 @@ def test_stages_ask_ray_for_exactly_what_is_configured():
         ]
     )
     labels = {"pool": "!spot", "ray.io/accelerator-type": "in(H100, H200)"}
-    encode = resources_of(config, STAGES["encode_latents"])
+    encode = resources_of(config, "encode_latents")
     assert task_options(encode) == {"num_cpus": 3, "num_gpus": 0.5, "memory": 2 << 30, "label_selector": labels}
     assert driver_options(encode) == {"num_cpus": 0, "num_gpus": 0, "label_selector": labels}
-    training = resources_of(config, STAGES["train_editor"])
+    training = resources_of(config, "train_editor")
     assert scaling_options(training) == {
         "num_workers": 2, "use_gpu": True, "resources_per_worker": {"CPU": 4, "GPU": 1, "memory": 8 << 30},
         "label_selector": {"pool": "gpu"},
@@ -79,21 +79,21 @@ def test_stages_ask_ray_for_exactly_what_is_configured():
     ray.remote(make_shard).options(**task_options(encode))
     ray.remote(make_shard).options(**driver_options(training))
     assert ScalingConfig(**scaling_options(training)).label_selector == {"pool": "gpu"}
-    plain = resources_of(compose_config([]), STAGES["measure"])
+    plain = resources_of(compose_config([]), "measure")
     assert task_options(plain) == {"num_cpus": 1, "num_gpus": 0}
 
 
 def test_in_the_published_recipe_gpu_stages_ask_for_gpus_and_no_other_stage_holds_one():
     config = compose_config(PAPER)
-    with_gpus = {name for name, stage in STAGES.items() if resources_of(config, stage).gpus}
+    with_gpus = {name for name in STAGES if resources_of(config, name).gpus}
     trained = {name for name, stage in STAGES.items() if stage.trains}
     assert with_gpus == trained | {"encode_latents", "evaluate_generator"}
     for name in set(STAGES) - with_gpus:
-        assert task_options(resources_of(config, STAGES[name]))["num_gpus"] == 0
+        assert task_options(resources_of(config, name))["num_gpus"] == 0
     for stage in STAGES.values():  # what only waits for workers holds nothing
         assert (
-            driver_options(resources_of(config, stage))["num_cpus"],
-            driver_options(resources_of(config, stage))["num_gpus"],
+            driver_options(resources_of(config, stage.name))["num_cpus"],
+            driver_options(resources_of(config, stage.name))["num_gpus"],
         ) == (0, 0)
 
 

@@ -21,17 +21,9 @@ pytestmark = pytest.mark.unit
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory) -> Path:
-    """An empty database: making one takes seconds, so it is made once."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    Tracker(f"sqlite:///{folder}/mlflow.db", str(folder / "artifacts"), "pixsem")
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
-def database(template, tmp_path) -> Path:
-    shutil.copy(template, tmp_path / "mlflow.db")
+def database(empty_mlflow, tmp_path) -> Path:
+    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
     return tmp_path / "mlflow.db"
 
 
