@@ -1,4 +1,4 @@
-"""Commands that look before anything runs: what a configuration would take."""
+"""Commands that look before anything runs: what a configuration would take, and whether all it needs is there."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def add_commands(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(plan)
+    app.command()(doctor)
 
 
 def plan(
@@ -60,3 +61,24 @@ def plan(
     )
     made = make_plan(config, given)
     show({"preset": config.preset, **made.to_json()}, as_json, lambda: plan_text(made))
+
+
+def doctor(overrides: Overrides = None, config_dir: ConfigDir = None, as_json: AsJson = False) -> None:
+    """Try what a run needs: Ray and its nodes, GPUs, DeepSpeed, store, MLflow, memory, disk. Each line: ok, or what to do."""
+    import json
+    from dataclasses import asdict
+
+    from pipelines.config.compose import compose_config
+    from pipelines.doctor import examine
+    from pipelines.sizing.flow import NOT_GIVEN
+
+    config = compose_config(overrides or [], config_dir, stand_in=NOT_GIVEN)
+    lines = []
+    for line in examine(config):
+        lines.append(line)
+        if not as_json:
+            print(line, flush=True)
+    if as_json:
+        print(json.dumps([asdict(line) for line in lines], indent=1, ensure_ascii=False))
+    if not all(line.ok for line in lines):
+        raise typer.Exit(1)

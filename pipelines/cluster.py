@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from pipelines.store import Store
 WORKER_ENVIRONMENT = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
 LOCAL = "local"
 POLL = 0.5
+KNOCK_SECONDS = 10.0
 PROBE_SECONDS = 60.0  # that a node may take to start a worker and look
 
 
@@ -33,6 +35,7 @@ def connect(settings: ClusterSection) -> str:
         os.environ.setdefault(name, value)
     address = settings.address or os.environ.get("RAY_ADDRESS") or LOCAL
     options: dict[str, Any] = {"runtime_env": {"env_vars": WORKER_ENVIRONMENT}}
+    _knock(address)
     if address == LOCAL:
         options = {"num_cpus": settings.num_cpus, "include_dashboard": False}
     try:
@@ -40,6 +43,20 @@ def connect(settings: ClusterSection) -> str:
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
         raise UserError(f"cluster.address={address}: Ray cannot be reached: {one_line(error)}") from error
     return address
+
+
+def _knock(address: str) -> None:
+    """Learn of a wrong address at once: Ray itself tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # no address of a server: Ray's own words for one
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"cluster.address={address}: Ray cannot be reached: {one_line(error)}. Give the address of the head's server, port 6379 "
+            "unless it was told otherwise"
+        ) from error
 
 
 def check_demands(

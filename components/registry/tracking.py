@@ -26,11 +26,12 @@ ATTEMPTS = 6  # tries while another process holds the database's lock; each wait
 PARENT = "mlflow.parentRunId"
 ERROR = "pixsem.error"
 ENDS = ("FINISHED", "FAILED", "KILLED")
-# MLflow reports usage over the network, and prints addresses into our output, unless told not to.
+# MLflow reports usage over the network, and prints addresses and progress bars into our output, unless told not to.
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 Result = TypeVar("Result")
 

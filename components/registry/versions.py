@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,8 +67,10 @@ class Registry:
                 specs.append(ColSpec(kind or "string", column, required=not text.endswith("?")))
             return Schema(specs)
 
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
             path = Path(scratch) / "model"
+            # It would have type hints and an example row; the signature given says all that they would.
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"mlflow\.pyfunc")
             save_model(
                 str(path), python_model=str(CODE), artifacts={"model": str(folder)}, model_config={"loader": loader},
                 signature=ModelSignature(schema(columns["in"]), schema(columns["out"])), pip_requirements=["pixsem"],

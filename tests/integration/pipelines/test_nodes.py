@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
-from conftest import ROOT, SMALL
+from conftest import ROOT, SMALL, TRAINED, Pixsem, kill, wait_for, workers
 
 pytestmark = pytest.mark.integration
 HERE = Path(__file__).parent
 PLAIN = {"num_cpus": 2}
 GPU = {"num_cpus": 2, "num_gpus": 1, "labels": {"pool": "gpu"}}
+WORK = {"num_cpus": 2, "labels": {"pool": "work"}}
 
 
 @contextlib.contextmanager
@@ -89,6 +92,32 @@ def test_a_node_that_joins_late_is_waited_for_and_one_that_never_comes_is_not(fr
             "(execution.training.train_encoder)" in refused.stderr
         )
         assert "1 node with 2 CPUs, 1 GPU, " in refused.stderr and "pool=gpu" in refused.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize(
+    "stage, title",
+    [("measure", "ray::make_shard"), ("encode_latents", "ray::ShardWorker.make"), ("train_generator", "ray::RayTrainWorker")],
+)  # fmt: skip
+def test_a_node_lost_in_the_middle_of_a_stage_changes_no_byte_of_it(trained, tmp_path, stage, title):
+    shutil.copytree(trained.store, tmp_path / "store")
+    pixsem = Pixsem(tmp_path)
+    shutil.rmtree(pixsem.store / "artifacts" / stage)
+    part = "training" if stage.startswith("train") else "resources"
+    begun = "checkpoints/*/state.json" if part == "training" else "records/*.json"
+    with cluster(pixsem, PLAIN, WORK, WORK):
+        driver = pixsem.start("run", *TRAINED, f"execution.{part}.{stage}.labels={{pool: work}}")
+        wait_for(lambda: driver.poll() is not None or list(pixsem.store.glob(f"work/{stage}/*/{begun}")), 600.0)
+        wait_for(lambda: driver.poll() is not None or workers(pixsem, title), 60.0)
+        assert driver.poll() is None, driver.communicate()
+        raylet = psutil.Process(workers(pixsem, title)[0]).parent()
+        assert raylet.name() == "raylet", raylet
+        kill([raylet.pid])
+        _, said = driver.communicate(timeout=1200)
+        assert driver.returncode == 0, said
+    assert pixsem.digests() == trained.digests()
+    assert list(pixsem.store.glob("leases/*.json")) == []
 
 
 def test_on_one_machine_a_stage_that_could_never_run_is_refused_before_anything_runs(fresh):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from components.registry.tracking import MAX_PARAM, Tracker, TrackingError, default_tracking_uri
+from components.registry.trial import try_tracking
 
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).resolve().parents[3]
@@ -136,6 +137,13 @@ def test_a_logged_model_whose_maker_was_killed_before_its_files_were_whole_is_no
     assert tracker.find_model("pixsem.digest", "d") is None
     whole = tracker.log_model(run, "m", {"pixsem.digest": "d"}, tmp_path / "weights")
     assert tracker.find_model("pixsem.digest", "d") == whole
+
+
+def test_what_the_trial_writes_is_deleted_again(tracker):
+    assert "registered and found its version" in try_tracking(tracker)
+    assert list(tracker.client.search_registered_models()) == []
+    assert tracker.open_runs("pixsem.doctor", "true") == {}
+    assert tracker.find_run("pixsem.doctor", "true") is None
 
 
 def test_a_run_written_down_afterwards_keeps_its_own_times(tracker, database):
