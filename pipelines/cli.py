@@ -46,7 +46,7 @@ def main() -> None:
     try:
         app()
     except Interrupted as stop:
-        print("stopped; finished shards and stages are kept. Go on with: pixsem resume", file=sys.stderr)
+        print(f"stopped; finished shards and stages are kept. Go on with: {stop.again}", file=sys.stderr)
         sys.exit(128 + stop.signal_number)
     except BrokenPipeError:
         # The reader of our output went away (`pixsem stages | head`).

@@ -24,11 +24,11 @@ class Stopped(UserError):
 
 
 class Interrupted(Exception):
-    """The driver was asked to stop (Ctrl-C or SIGTERM); `signal_number` says by which signal."""
+    """The driver was asked to stop (Ctrl-C or SIGTERM); `signal_number` says by which signal, `again` what goes on from here."""
 
-    def __init__(self, signal_number: int) -> None:
+    def __init__(self, signal_number: int, again: str = "pixsem resume") -> None:
         super().__init__(f"stopped by signal {signal_number}")
-        self.signal_number = signal_number
+        self.signal_number, self.again = signal_number, again
 
 
 ON_DISK = {

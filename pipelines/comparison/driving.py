@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pipelines.comparison.record import Record, load_record, save_record
 from pipelines.comparison.rows import Entry, Plan
-from pipelines.errors import UserError, one_line
+from pipelines.errors import Interrupted, UserError, one_line
 from pipelines.running import dry_run_listing, run_new
 from pipelines.runs import list_run_ids, read_run
 from pipelines.store import Store
@@ -74,6 +74,8 @@ def drive(store: Store, plan: Plan, quiet: bool) -> Record:
             error = ""
             try:
                 run = run_new(store, entry.config, UNTIL, [], quiet, keep_ray=True)
+            except Interrupted as stop:
+                raise Interrupted(stop.signal_number, "the same pixsem compare again") from None
             except UserError as refused:
                 error = one_line(refused)
                 console.print(f"{entry.name}: {error}", markup=False)

@@ -2,9 +2,10 @@
 
 import pytest
 
+from pipelines.comparison import driving
 from pipelines.comparison.record import load_record, save_record
 from pipelines.comparison.rows import CONF, FILE, load_rows, plan_comparison
-from pipelines.errors import UserError
+from pipelines.errors import Interrupted, UserError
 from pipelines.plan import identify
 from pipelines.store import Store
 from pipelines.workflows import build_workflow
@@ -123,3 +124,14 @@ def test_a_users_file_is_refused_for_a_key_it_cannot_have(tmp_path):
     with pytest.raises(UserError, match=r"rows\.odd\.agianst"):
         load_rows({}, str(tmp_path))
     assert (CONF / FILE).is_file()
+
+
+def test_a_stopped_comparison_says_that_the_same_command_goes_on(tmp_path, monkeypatch):
+    def stopped(*_, **__):
+        raise Interrupted(2)
+
+    monkeypatch.setattr(driving, "run_new", stopped)
+    plan = plan_comparison(["preset=tiny", f"store={tmp_path}/store"], None)
+    with pytest.raises(Interrupted) as caught:
+        driving.drive(Store(plan.base.store), plan, True)
+    assert (caught.value.signal_number, caught.value.again) == (2, "the same pixsem compare again")
