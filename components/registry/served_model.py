@@ -22,7 +22,7 @@ class ServedModel(PythonModel):
         module, function = context.model_config["loader"].split(":")
         self._answer = getattr(importlib.import_module(module), function)(context.artifacts["model"])
 
-    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+    def predict(self, context: Any, model_input: pandas.DataFrame, params: Any = None) -> Any:
         """Answer a table of rows, or a list of dicts, by a table."""
         table = pandas.DataFrame(model_input)
         rows = [

@@ -147,7 +147,9 @@ def test_the_model_mlflow_loads_makes_the_pipelines_own_pictures(registry, champ
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(row)))), np.asarray(picture))
 
 
-def test_the_registered_tokenizer_gives_pictures_back(registry, run, folder):
+def test_the_registered_tokenizer_gives_pictures_back_and_registering_it_warns_of_nothing(
+    registry, run, folder, recwarn
+):
     import mlflow
 
     mlflow.set_tracking_uri(registry._tracker.uri)
@@ -160,6 +162,7 @@ def test_the_registered_tokenizer_gives_pictures_back(registry, run, folder):
         "pipelines.serving:load_tokenizer",
         TOKENIZER_COLUMNS,
     )
+    assert not [str(warning.message) for warning in recwarn if "mlflow" in warning.filename]
     model = mlflow.pyfunc.load_model(f"models:/{logged}")
     made = model.predict([{"image": encode_png(Image.new("RGB", (40, 60)))}])
     assert made["latent_shape"][0] == "8x4x4"
