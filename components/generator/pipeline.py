@@ -129,7 +129,7 @@ class PixelSemanticPipeline(DiffusionPipeline):
 
     def _encode(self, image: Any, count: int, repeats: int) -> Tensor:
         """Return the source pictures' standardised latents `[count, C, H, W]`."""
-        side = self.vae.image_size
+        side = self.vae.config.image_size
         pictures = self.image_processor.preprocess(image, height=side, width=side, resize_mode=self._mode(image))
         pictures = pictures.to(self._execution_device, self.vae.dtype).repeat_interleave(repeats, 0)
         if len(pictures) == 1:

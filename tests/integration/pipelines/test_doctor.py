@@ -11,6 +11,7 @@ PARTS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_where_all_is_well_every_line_is_ok_and_nothing_is_left(fresh):
     lines = fresh.json("doctor", "preset=tiny")
     found = {line["part"]: line for line in lines}
