@@ -97,17 +97,22 @@ def test_a_node_that_joins_late_is_waited_for_and_one_that_never_comes_is_not(fr
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
 @pytest.mark.parametrize(
-    "stage, title",
-    [("measure", "ray::make_shard"), ("encode_latents", "ray::ShardWorker.make"), ("train_generator", "ray::RayTrainWorker")],
-)  # fmt: skip
-def test_a_node_lost_in_the_middle_of_a_stage_changes_no_byte_of_it(trained, tmp_path, stage, title):
-    shutil.copytree(trained.store, tmp_path / "store")
+    "stage, title, store, settings",
+    [
+        ("measure", "ray::make_shard", "finished", SMALL),
+        ("encode_latents", "ray::ShardWorker.make", "trained", TRAINED),
+        ("train_generator", "ray::RayTrainWorker", "trained", TRAINED),
+    ],
+)
+def test_a_node_lost_in_the_middle_of_a_stage_changes_no_byte_of_it(request, tmp_path, stage, title, store, settings):
+    whole = request.getfixturevalue(store)
+    shutil.copytree(whole.store, tmp_path / "store")
     pixsem = Pixsem(tmp_path)
     shutil.rmtree(pixsem.store / "artifacts" / stage)
     part = "training" if stage.startswith("train") else "resources"
     begun = "checkpoints/*/state.json" if part == "training" else "records/*.json"
     with cluster(pixsem, PLAIN, WORK, WORK):
-        driver = pixsem.start("run", *TRAINED, f"execution.{part}.{stage}.labels={{pool: work}}")
+        driver = pixsem.start("run", *settings, f"execution.{part}.{stage}.labels={{pool: work}}")
         wait_for(lambda: driver.poll() is not None or list(pixsem.store.glob(f"work/{stage}/*/{begun}")), 600.0)
         wait_for(lambda: driver.poll() is not None or workers(pixsem, title), 60.0)
         assert driver.poll() is None, driver.communicate()
@@ -116,7 +121,7 @@ def test_a_node_lost_in_the_middle_of_a_stage_changes_no_byte_of_it(trained, tmp
         kill([raylet.pid])
         _, said = driver.communicate(timeout=1200)
         assert driver.returncode == 0, said
-    assert pixsem.digests() == trained.digests()
+    assert pixsem.digests() == whole.digests()
     assert list(pixsem.store.glob("leases/*.json")) == []
 
 
