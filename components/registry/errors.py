@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from components.registry.database import database_path
+
 # Words in an error's text (lower case) and the sentence for them. The first that matches counts.
 SENTENCES = (
     (
@@ -20,7 +22,7 @@ SENTENCES = (
     ),
     (
         ("disk is full", "no space left"),
-        "cannot be written to: the disk is full. Make room, then run again.",
+        "cannot be written to: the disk is full: make room, then run again.",
     ),
     (
         ("readonly database", "unable to open database", "permission denied", "is a directory"),
@@ -50,6 +52,12 @@ def tracking_error(uri: str, error: Exception) -> TrackingError:
         )
     text = " ".join(without_credentials(str(error)).split())
     low = text.lower()
+    path = database_path(uri)
+    if path is not None and not path.exists() and ("unable to open database" in low or "readonly database" in low):
+        return TrackingError(
+            f"MLflow at {uri} is not there any more, or cannot be made: look for {path.parent}, which may have been moved, removed or "
+            "unmounted, and at its permissions; then run again."
+        )
     said = next((sentence for words, sentence in SENTENCES if any(word in low for word in words)), None)
     return TrackingError(f"MLflow at {without_credentials(uri)} {said or f'failed: {text[:400]}'}")
 

@@ -40,7 +40,7 @@ STAGES = (
 )  # fmt: skip
 VICTIMS = ("driver", "worker", "training worker", "raylet", "all")
 EARLY = "early.db"  # MLflow's database before anything was registered
-QUIET = 90.0  # seconds in which the processes of an ended run must be gone
+QUIET = 30.0  # seconds in which the processes of an ended run must be gone
 
 
 @dataclass(frozen=True)

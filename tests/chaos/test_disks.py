@@ -112,7 +112,7 @@ def test_a_run_on_a_full_disk_says_so_and_goes_on_when_there_is_room(finished, d
     filled(folder, 300_000)
     done = pixsem("run", *LARGER, code=None)
     assert done.returncode in (1, 2), done.stdout + done.stderr
-    assert "make room" in done.stderr.lower(), done.stderr
+    assert "make room" in done.stderr, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     assert before.items() <= artifact_digests(pixsem.store).items()
     assert pixsem.json("verify")["damaged"] == []
@@ -150,8 +150,7 @@ def test_a_store_moved_away_in_mid_run_is_named_and_the_run_goes_on_when_it_is_b
     fresh.store.rename(away)
     _, said = driver.communicate(timeout=600)
     assert driver.returncode in (1, 2), said
-    # Whichever noticed first: the store, or MLflow, whose database lies in it.
-    assert "not there any more" in said or "mlflow.db cannot be opened for writing" in said, said
+    assert "not there any more" in said, said
     assert "Traceback" not in said, said
     assert before and before.items() <= artifact_digests(away).items()
     wait_for(lambda: not processes(str(fresh.folder)), 60.0)
