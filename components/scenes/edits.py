@@ -58,7 +58,12 @@ def sample_edit(
 
 def change_mask(source: Scene, target: Scene, size: int = 64) -> np.ndarray:
     """Return the pixels that the edit changes, bool [S, S]: every one where the two pictures differ."""
-    return np.asarray((render(source, size) != render(target, size)).any(-1))
+    return picture_change(render(source, size), render(target, size))
+
+
+def picture_change(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return the pixels in which two pictures [S, S, 3] differ, bool [S, S]."""
+    return np.asarray((source != target).any(-1))
 
 
 def _held_out(target: Scene, source: Scene, options: SceneOptions) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import itertools
 from dataclasses import dataclass
 from typing import Literal
@@ -41,6 +42,7 @@ def stripe_colour(colour: Colour) -> Colour:
     return red, green, blue
 
 
+@functools.cache  # asked for every look of every object that is drawn
 def distinguishable(colour: str, fill: str, background: str) -> bool:
     """True where an object of that colour and fill stands out from the background, in each of its own colours."""
     base = BACKGROUNDS[background]

@@ -35,10 +35,14 @@ class World:
     def __init__(self, source: dict[str, Any], seed: int) -> None:
         self.seed = seed
         self.options = SceneOptions(**source["scene"])
+        self._last: tuple[int, Scene] | None = None  # a sample's scene is asked for several times in a row
 
     def scene(self, number: int) -> Scene:
         """Return the scene of a sample."""
-        return sample_scene(self.options, np.random.default_rng(derive_seed(self.seed, "scene", number)))
+        if self._last is None or self._last[0] != number:
+            rng = np.random.default_rng(derive_seed(self.seed, "scene", number))
+            self._last = number, sample_scene(self.options, rng)
+        return self._last[1]
 
     def caption(self, number: int, phrasing: str = "caption") -> str:
         """Return a caption of a sample's scene."""

@@ -116,7 +116,7 @@ def scene_pairs(
     import numpy as np
 
     from components.scenes.describe import describe
-    from components.scenes.edits import change_mask, sample_edit
+    from components.scenes.edits import picture_change, sample_edit
     from components.scenes.options import SceneOptions
     from components.scenes.render import render
     from components.scenes.scene import Scene
@@ -133,8 +133,9 @@ def scene_pairs(
             attempt = {"family": "scene", "kind": "any", "state": "dropped", "reason": "no_possible_edit"}
             made.append(({**attempt, "detail": "no edit of the kinds asked for fits this scene"}, {}, {}))
             continue
-        mask = change_mask(source, edit.target, size)
-        parts = _images(render(source, size), render(edit.target, size), mask)
+        before, after = render(source, size), render(edit.target, size)
+        mask = picture_change(before, after)
+        parts = _images(before, after, mask)
         parts["txt"] = edit.instruction.encode()
         extra = {
             "quality": {"mask_share": float(mask.mean())},
