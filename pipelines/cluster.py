@@ -37,6 +37,8 @@ def connect(settings: ClusterSection) -> str:
     options: dict[str, Any] = {"runtime_env": {"env_vars": WORKER_ENVIRONMENT}}
     _knock(address)
     if address == LOCAL:
+        # A process beside every training that asks whether a node is about to be taken away: no use on the only one.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         options = {"num_cpus": settings.num_cpus, "include_dashboard": False}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)

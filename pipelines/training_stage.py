@@ -6,6 +6,7 @@ folder under `checkpoints/`; a stopped, killed or failed stage goes on from the 
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import logging
@@ -123,6 +124,10 @@ def _run_trainer(context: StageContext, builder: str, samples: int) -> ShardReco
                 trainer.fit()
             except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
                 raise UserError(_failure(context.work) or one_line(error)) from None
+            finally:
+                # Until its reference cycles are collected, Ray's controller of this training and what helps it live on beside the next.
+                del trainer
+                gc.collect()
         record = context.work.record(RECORD)
         if record is not None:
             return record

@@ -33,7 +33,7 @@ class Pixsem:
         self.store = folder / "store"
         self.environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
         self.environment["PIXSEM_TEST_FOLDER"] = str(folder)  # inherited by every process of a run
-        for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "PIXSEM_STORE"):
+        for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "PIXSEM_STORE", "OMP_NUM_THREADS"):
             self.environment.pop(name, None)
 
     def __call__(
