@@ -9,8 +9,9 @@ STAMP := .venv/installed-$(shell cat pyproject.toml constraints.txt | sha256sum 
 demo: $(STAMP)
 	$(BIN)/pixsem run
 
+# In two processes; those tests that share what takes long to make stay in one of them (tests/conftest.py).
 test: $(STAMP) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -37,8 +37,8 @@ def worker_resources(wanted: Resources | TrainingResources) -> dict[str, float]:
     return {name: amount for name, amount in share.items() if amount}
 
 
-def task_options(wanted: Resources) -> dict[str, Any]:
-    """Return the options of a shard's task, or of an actor that makes shards."""
+def task_options(wanted: Resources | TrainingResources) -> dict[str, Any]:
+    """Return the options of a shard's task, of an actor that makes shards, or of the one worker of a training."""
     share = worker_resources(wanted)
     options: dict[str, Any] = {"num_cpus": share["CPU"], "num_gpus": share.get("GPU", 0), **label_options(wanted)}
     return options | ({"memory": share["memory"]} if "memory" in share else {})

@@ -1,21 +1,18 @@
-"""How a training stage runs: Ray Train workers around `components.training.loop`, one record for the whole when it is done.
+"""How a training stage runs: workers around `components.training.loop`, one record for the whole when it is done.
 
-A stage gives a builder, `module:name`, that makes the task and its source in each worker. Checkpoints lie in the stage's work
-folder under `checkpoints/`; a stopped, killed or failed stage goes on from the newest one.
+A stage gives a builder, `module:name`, that makes the task and its source in each worker (`training_start.py` starts them).
+Checkpoints lie in the stage's work folder under `checkpoints/`; a stopped, killed or failed stage goes on from the newest one.
 """
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import logging
 import os
-import signal
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +20,6 @@ from typing import Any
 
 from pipelines.artifacts import Artifact, FileEntry, Manifest, ShardRecord, Work
 from pipelines.config.schema import Config
-from pipelines.errors import Stopped, UserError, one_line
-from pipelines.resources import scaling_options, training_resources
 from pipelines.runs import stop_requested
 from pipelines.stage import StageContext, derive_seed, fetched, load_function, publish
 from pipelines.stage_task import ProgressWriter
@@ -32,9 +27,9 @@ from pipelines.store import Store, sha256_file
 
 RECORD = "train"
 CURVE = "curve.jsonl"
-FAILURE = "failure.json"  # of the attempt that goes on: what a worker says of its own error
 LOOKS = ("samples", "snapshots")  # folders of what a task writes as training goes on
 STOP_POLL = 0.5  # seconds between looks for a stop
+PREEMPTED = threading.Event()  # set by SIGTERM to this worker
 
 
 @dataclass
@@ -67,9 +62,11 @@ def train_in_workers(context: StageContext, builder: str, name: str) -> None:
 
     The last rates differ from attempt to attempt: they stand in the metrics and are no part of the artifact's files.
     """
+    from pipelines.training_start import start_training
+
     record = context.work.record(RECORD)
     if record is None:
-        record = _run_trainer(context, builder, context.inputs["index"].manifest.metrics["index"]["train"])
+        record = start_training(context, builder, context.inputs["index"].manifest.metrics["index"]["train"])
     context.work.store.remove_tree(f"{context.work.path}/checkpoints")  # of use only until the result is whole
     data = record.to_bytes()
     context.outputs += [*record.files, FileEntry(f"records/{RECORD}.json", len(data), hashlib.sha256(data).hexdigest())]
@@ -82,133 +79,14 @@ def train_in_workers(context: StageContext, builder: str, name: str) -> None:
     context.metrics["training"] = {name: {**record.metrics, **rates}}
 
 
-def _run_trainer(context: StageContext, builder: str, samples: int) -> ShardRecord:
-    import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
-    from pipelines.shards import worker_environment
-
-    resources = training_resources(context.config, context.stage.name)
-    args: dict[str, Any] = {
-        "store": context.work.store.absolute_url,
-        "run": context.run_id,
-        "stage": context.stage.name,
-        "fingerprint": context.work.fingerprint,
-        "digests": context.work.input_digests,
-        "config": context.config.model_dump(mode="json"),
-        "inputs": {name: artifact.manifest.to_json() for name, artifact in context.inputs.items()},
-        "seed": context.seed,
-        "builder": builder,
-        "samples": samples,
-        "threads": max(1, int(resources.cpus)),
-    }
-    check_workers(context.work, context.stage.name, resources.workers)
-    context.progress("starting the training workers")
-    for attempt in range(1, resources.retries + 2):
-        with tempfile.TemporaryDirectory(dir=context.work.store.scratch()) as folder:
-            trainer = TorchTrainer(
-                train_worker,
-                train_loop_config=args,
-                torch_config=_torch_config(),
-                scaling_config=ScalingConfig(**scaling_options(resources)),
-                run_config=RunConfig(  # type: ignore[call-arg]
-                    name=context.work.fingerprint,
-                    storage_path=folder,
-                    failure_config=FailureConfig(max_failures=resources.retries),
-                    worker_runtime_env={"env_vars": worker_environment(args["threads"])},
-                ),
-            )
-            context.work.store.remove_tree(f"{context.work.path}/{FAILURE}")
-            try:
-                trainer.fit()
-            except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
-                raise UserError(_failure(context.work) or one_line(error)) from None
-            finally:
-                # Until its reference cycles are collected, Ray's controller of this training and what helps it live on beside the next.
-                del trainer
-                gc.collect()
-        record = context.work.record(RECORD)
-        if record is not None:
-            return record
-        if stop_requested(context.work.store, context.run_id):
-            raise Stopped("training stopped with a checkpoint; go on with: pixsem resume")
-        context.log.warning("the workers were told to stop (attempt %d); going on from their checkpoint", attempt)
-    raise UserError("the training workers were stopped again and again from outside; go on with: pixsem resume")
-
-
-def check_workers(work: Work, stage: str, workers: int) -> None:
-    """Refuse at once to go on from checkpoints of another number of workers, which each hold their part of the state."""
-    from components.training.checkpoints import STATE, parse_state
-
-    folder = f"{work.path}/checkpoints"
-    for name in reversed(work.store.folders(folder)):
-        try:
-            world = parse_state(work.store.read_bytes(f"{folder}/{name}/{STATE}"), name)["world"]
-        except (OSError, ValueError):
-            continue  # not whole: the workers pass it over too, and their log says so
-        if world != workers:
-            raise UserError(
-                f"{stage} was stopped at a checkpoint of {world} workers ({work.store.path(folder)}/{name}), and now has "
-                f"{workers}. Go on with execution.training.{stage}.workers={world}, or start it anew with --force {stage}."
-            )
-        return
-
-
-def _failure(work: Work) -> str:
-    """The words of a worker that failed by an error, not by being lost; empty where there are none."""
-    path = f"{work.path}/{FAILURE}"
-    return str(work.store.read_json(path)["text"]) if work.store.exists(path) else ""
-
-
-_PREEMPTED = threading.Event()
-
-
-def _note_preemption() -> None:
-    """In a worker's main thread: SIGTERM asks for a checkpoint and an orderly end."""
-    signal.signal(signal.SIGTERM, lambda *_: _PREEMPTED.set())
-
-
-def _torch_config() -> Any:
-    from ray.train.torch import TorchConfig
-
-    class Backend(TorchConfig().backend_cls):  # type: ignore[misc]
-        def on_training_start(self, worker_group: Any, backend_config: Any) -> None:
-            super().on_training_start(worker_group, backend_config)
-            worker_group.execute(_note_preemption)
-
-    class PreemptibleTorchConfig(TorchConfig):
-        @property
-        def backend_cls(self) -> Any:
-            return Backend
-
-    return PreemptibleTorchConfig()
-
-
-def train_worker(args: dict[str, Any]) -> None:
-    """One worker: build, train, and on the first rank publish the result, its record last."""
-    import ray.train
-
-    work = Work(Store(args["store"]), args["stage"], args["fingerprint"], args["digests"])
-    if text := _failure(work):
-        raise UserError(text)  # Ray tries lost workers again; what failed by itself would only fail again
+def train_here(args: dict[str, Any], rank: int, world: int, device: Any) -> None:
+    """Train in this process as one of `world` workers. The process may have trained before: nothing is taken from its state."""
     import torch
 
-    torch.set_num_threads(args["threads"])
-    rank, world = ray.train.get_context().get_world_rank(), ray.train.get_context().get_world_size()
-    device = ray.train.torch.get_device() if torch.cuda.is_available() else torch.device("cpu")
-    try:
-        train_here(args, rank, world, device)
-    except Exception as error:
-        logging.getLogger(__name__).exception("rank %d failed", rank)
-        work.store.write_json(f"{work.path}/{FAILURE}", {"text": one_line(error), "trace": traceback.format_exc()})
-        raise
-
-
-def train_here(args: dict[str, Any], rank: int, world: int, device: Any) -> None:
-    """Train in this process as one of `world` workers."""
     from components.training.loop import Hooks, Place, Result, train
 
+    torch.set_num_threads(args["threads"])
+    torch.manual_seed(args["seed"] % 2**63)
     store = Store(args["store"])
     config = Config.model_validate(args["config"])
     work = Work(store, args["stage"], args["fingerprint"], args["digests"])
@@ -266,7 +144,7 @@ class StopLook:
 
     def __call__(self) -> bool:
         """Look."""
-        if _PREEMPTED.is_set():
+        if PREEMPTED.is_set():
             return True
         if time.monotonic() - self._looked > STOP_POLL:
             self._looked = time.monotonic()

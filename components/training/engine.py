@@ -17,13 +17,14 @@ from components.training.optimizers import adamw, build_optimizer, split_paramet
 from components.training.options import TrainingOptions
 
 
-def set_up_process_group(rank: int, world: int) -> None:
+def set_up_process_group(rank: int, world: int, device: torch.device) -> None:
     """Start torch's process group where nobody has: one process on its own needs no address."""
     import torch.distributed as dist
 
     if not dist.is_initialized():
         assert world == 1, "several workers get their process group from what starts them"
-        dist.init_process_group("gloo", store=dist.HashStore(), rank=rank, world_size=world)
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=dist.HashStore(), rank=rank, world_size=world)
 
 
 def deepspeed_config(options: TrainingOptions, world: int, precision: str) -> dict[str, Any]:

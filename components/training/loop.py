@@ -98,7 +98,7 @@ def train(
     Ends early, with a checkpoint, where `hooks.should_stop` says so. At the end the task's module holds the averaged
     weights (on rank 0). Raises `TrainingFailed`.
     """
-    set_up_process_group(place.rank, place.world)
+    set_up_process_group(place.rank, place.world, place.device)
     if options.checkpoint_activations:
         checkpoint_activations(task.module, task.blocks)
     task.module.to(place.device).train()

@@ -23,10 +23,7 @@ def try_engine(zero_stage: Literal[0, 1, 2, 3] = 0) -> str:
     import torch.distributed as dist
 
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    if device.type == "cuda":
-        dist.init_process_group("nccl", store=dist.HashStore(), rank=0, world_size=1)
-    else:
-        set_up_process_group(0, 1)
+    set_up_process_group(0, 1, device)
     try:
         torch.manual_seed(0)
         model = nn.Linear(WIDTH, WIDTH).to(device)

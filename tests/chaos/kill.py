@@ -224,7 +224,7 @@ class Trials:
 
 def strike(pixsem: Pixsem, driver: subprocess.Popen[str], victims: tuple[str, ...]) -> str:
     """Kill the first of the victims that there is; return which."""
-    titles = {"training worker": "ray::RayTrainWorker", "worker": "ray::"}
+    titles = {"training worker": "ray::train-", "worker": "ray::"}
     for victim in victims:
         if victim in ("driver", "all"):
             kill([driver.pid] if victim == "driver" else [driver.pid, *processes(str(pixsem.folder))])

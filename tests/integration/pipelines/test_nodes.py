@@ -101,7 +101,7 @@ def test_a_node_that_joins_late_is_waited_for_and_one_that_never_comes_is_not(fr
     [
         ("measure", "ray::make_shard", "finished", SMALL),
         ("encode_latents", "ray::ShardWorker.make", "trained", TRAINED),
-        ("train_generator", "ray::RayTrainWorker", "trained", TRAINED),
+        ("train_generator", "ray::train-train_generator", "trained", TRAINED),
     ],
 )
 def test_a_node_lost_in_the_middle_of_a_stage_changes_no_byte_of_it(request, tmp_path, stage, title, store, settings):

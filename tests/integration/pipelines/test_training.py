@@ -57,11 +57,12 @@ def test_training_stopped_by_sigterm_and_killed_ends_as_training_that_was_not(co
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_lost_or_preempted_training_worker_is_replaced_and_nothing_differs(copy, number):
-    settings = [*LONG, "--until", "train_encoder"]
+@pytest.mark.parametrize(("count", "title"), [(1, "ray::train-train_encoder"), (2, "ray::RayTrainWorker")])
+def test_a_lost_or_preempted_training_worker_is_replaced_and_nothing_differs(copy, number, count, title):
+    settings = [*LONG, f"execution.training.train_encoder.workers={count}", "--until", "train_encoder"]
     driver = copy.start("run", *settings)
     wait_for(lambda: checkpoints(copy))
-    hit = workers(copy, "ray::RayTrainWorker")
+    hit = workers(copy, title)
     assert hit
     for pid in hit:
         os.kill(pid, number)

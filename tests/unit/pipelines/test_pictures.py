@@ -27,7 +27,7 @@ from pipelines.stages import encode_latents
 from pipelines.stages.index import index_one, is_held_out
 from pipelines.stages.measure import ImageTextSimilarity
 from pipelines.store import Store, sha256_file
-from pipelines.training_stage import check_workers
+from pipelines.training_start import check_workers
 
 pytestmark = pytest.mark.unit
 
