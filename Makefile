@@ -11,7 +11,7 @@ demo: $(STAMP)
 
 # In two processes; those tests that share what takes long to make stay in one of them (tests/conftest.py).
 test: $(STAMP) lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -10,16 +10,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Where tests run in several processes, those of a file stay together, and so do those on the stores that take long to make, first."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Where tests run in several processes, those of a file stay together, and so do those on stores that take long to make, first."""
+    from xdist.scheduler import LoadScopeScheduling
 
-    def group(item) -> str:
-        return "stores" if {"finished", "trained"} & set(item.fixturenames) else str(item.path)
+    class ByStore(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path = nodeid.split("::")[0]
+            return "stores" if path.startswith(("tests/chaos/", "tests/integration/pipelines/")) else path
 
-    items.sort(key=lambda item: group(item) != "stores")
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
+    config.option.loadscopereorder = False
+    return ByStore(config, log)
 
 
 @pytest.fixture(scope="session")
