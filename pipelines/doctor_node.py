@@ -129,11 +129,9 @@ def _nccl(of_node: float) -> Iterator[Line]:
 
 
 def _precision(wanted: Wanted) -> Iterator[Line]:
-    import torch
+    from components.training.machine import best_device, choose_precision, matrix_rate
 
-    from components.training.machine import choose_precision, matrix_rate
-
-    device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    device = best_device()
     best = choose_precision("auto", device)
     rate = f"{device.type} multiplies matrices at {matrix_rate(device, best) / 1e12:.2f} TFLOP/s in {best}"
     if wanted.bf16 and best != "bf16" and not wanted.gpus:

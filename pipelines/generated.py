@@ -38,10 +38,10 @@ class Maker:
 
     @staticmethod
     def _quiet(pipe: Any) -> Any:
-        import torch
+        from components.training.machine import best_device
 
         pipe.set_progress_bar_config(disable=True)
-        return pipe.to("cuda") if torch.cuda.is_available() else pipe
+        return pipe.to(best_device())
 
     def __call__(
         self, name: str, prompts: Sequence[str], sources: np.ndarray | None = None, guidance: float | None = None
@@ -108,6 +108,7 @@ def generated_distances(
 
     from components.evaluation.frechet import FeatureMoments, frechet_distance, frechet_name
     from components.evaluation.retrieval import retrieval_score
+    from components.training.machine import best_device
 
     held_out = Pictures(
         context.store, inputs["index"], context.scratch, ("picture",), True, config.image_size, config.measure.limits
@@ -122,6 +123,8 @@ def generated_distances(
         absent |= dict.fromkeys((f"text_to_image.{name}", "text_to_image.retrieval"), reason)
         return {}
     image_text, vocabulary = load_image_text(context.store, inputs["train_encoder"], context.scratch)
+    device = best_device()
+    image_text.to(device)
     captions = [held_out.rows["caption"][n] for n in numbers]
     real = held_out.decoded(numbers).transpose(0, 2, 3, 1)
     made = maker("frechet", captions)
@@ -131,7 +134,7 @@ def generated_distances(
         for first in range(0, len(pictures), 64):
             batch = torch.from_numpy(pictures[first : first + 64].copy()).permute(0, 3, 1, 2).float() / 127.5 - 1
             with torch.inference_mode():
-                parts.append(image_text.encoder(batch))
+                parts.append(image_text.encoder(batch.to(device)))
         return parts
 
     def moments(parts: list[Any]) -> FeatureMoments:
@@ -147,6 +150,6 @@ def generated_distances(
         "frechet_pictures": count,
     }
     with torch.inference_mode():
-        text = image_text.embed_text(vocabulary.encode(captions, image_text.options.max_words))
+        text = image_text.embed_text(vocabulary.encode(captions, image_text.options.max_words).to(device))
         score = retrieval_score(torch.cat([image_text.embed_features(part) for part in of_made]), text, captions)
     return values | {"retrieval": score["retrieval_top1"], "retrieval_pool": len(set(captions))}

@@ -65,9 +65,10 @@ def load_tokenizer(folder: str) -> Callable[[Rows], Rows]:
     from components.curation.images import square
     from components.tokenizer.objectives import to_pictures
     from components.tokenizer.rivals import load_tokenizer as load
+    from components.training.machine import best_device
 
     check_files(Path(folder))
-    model = load(folder)
+    model = load(folder).to(best_device())
 
     def answer(rows: Rows) -> Rows:
         from PIL import Image
@@ -77,9 +78,9 @@ def load_tokenizer(folder: str) -> Callable[[Rows], Rows]:
             picture = square(np.asarray(decode_picture(row.get("image"), number)), model.image_size)
             images = to_pictures(torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None])
             with torch.inference_mode():
-                latent = model.encode(images).latent_dist.mode()
+                latent = model.encode(images.to(model.device)).latent_dist.mode()
                 back = model.decode(latent).sample.float().clamp(-1, 1)[0]
-            pixels = ((back + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+            pixels = ((back + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
             found.append(
                 {"image": encode_png(Image.fromarray(pixels)), "latent_shape": "x".join(map(str, latent.shape[1:]))}
             )
@@ -92,6 +93,7 @@ def open_pipeline(folder: str) -> Any:
     """Open a pipeline's folder. ValueError where it holds none."""
     import components.tokenizer.rivals  # noqa: F401  (diffusers loads only classes whose module is imported)
     from components.generator.pipeline import PixelSemanticPipeline
+    from components.training.machine import best_device
 
     if not (Path(folder) / "model_index.json").exists():
         raise ValueError(
@@ -103,7 +105,7 @@ def open_pipeline(folder: str) -> Any:
     except (OSError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(f"the pipeline in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
     pipe.set_progress_bar_config(disable=True)
-    return pipe
+    return pipe.to(best_device())
 
 
 def make_picture(pipe: Any, row: dict[str, Any], number: int = 0) -> Any:

@@ -70,12 +70,12 @@ def _train_alone(context: StageContext, resources: TrainingResources, args: dict
 
 def train_alone(args: dict[str, Any]) -> None:
     """Train as the only worker, in the main thread of its process."""
-    import torch
+    from components.training.machine import best_device
 
     before = signal.getsignal(signal.SIGTERM)
     _note_preemption()
     try:
-        train_here(args, 0, 1, torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu"))
+        train_here(args, 0, 1, best_device())
     finally:
         signal.signal(signal.SIGTERM, before)
         gc.collect()  # the engine is in reference cycles; the process stays

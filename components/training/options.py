@@ -41,6 +41,7 @@ class TrainingOptions:
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # bf16: fp32 weights, products in bf16
     zero_stage: Literal[0, 1, 2, 3] = 0  # DeepSpeed's
     checkpoint_activations: bool = False
+    compile: bool = False  # the blocks, by torch.compile: for GPUs
     log_every: int = 20  # steps
     sample_every: int = 0  # steps between sample grids; 0: none
     checkpoint_every: int = 500  # steps

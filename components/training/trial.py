@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from components.training.engine import build_engine, set_up_process_group
-from components.training.machine import choose_precision
+from components.training.machine import best_device, choose_precision
 from components.training.options import OptimizerOptions, TrainingOptions
 
 WIDTH = 64
@@ -22,7 +22,7 @@ def try_engine(zero_stage: Literal[0, 1, 2, 3] = 0) -> str:
     import deepspeed
     import torch.distributed as dist
 
-    device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    device = best_device()
     set_up_process_group(0, 1, device)
     try:
         torch.manual_seed(0)

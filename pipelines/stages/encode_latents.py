@@ -66,10 +66,11 @@ def encode_shard(context: ShardContext) -> ShardResult:
     import torch
 
     from components.data.latents import LatentSpec, LatentWriter
+    from components.training.machine import best_device
     from pipelines.stages.rows import write_rows
 
     args = context.task.args
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     torch.set_num_threads(args["threads"])
     tokenizer = load_once(context.store, args["tokenizer"], context.scratch).to(device)
     channels, height, width = tokenizer.latent_shape

@@ -79,9 +79,14 @@ class Judge:
         train: Pictures,
         seed: int,
     ) -> None:
+        from components.training.machine import best_device
+
         self.config, self.tokenizer, self.image_text = config, tokenizer, image_text
         self.vocabulary, self.held_out, self.train, self.seed = vocabulary, held_out, train, seed
         self.settings = config.evaluate_tokenizer
+        self.device = best_device()
+        self.tokenizer.to(self.device)
+        self.image_text.to(self.device)
         self.space = config.tokenizer.model.space
         self.numbers = spread(len(held_out), self.settings.pictures)
         self.absent: dict[str, str] = {}
@@ -101,7 +106,7 @@ class Judge:
         from components.tokenizer.objectives import to_pictures
 
         for first in range(0, len(numbers), 64):
-            yield to_pictures(torch.from_numpy(pictures.decoded(numbers[first : first + 64])))
+            yield to_pictures(torch.from_numpy(pictures.decoded(numbers[first : first + 64])).to(self.device))
 
     def _reconstruction(self) -> dict[str, Any]:
         import torch
@@ -145,7 +150,7 @@ class Judge:
         if not self.settings.lpips_weights:
             self.absent["lpips"] = "evaluate_tokenizer.lpips_weights names no weights"
             return None
-        model = Lpips.load(self.settings.lpips_weights)
+        model = Lpips.load(self.settings.lpips_weights).to(self.device)
         import torch
 
         def each(originals: Any, decoded: Any) -> Any:
@@ -160,7 +165,7 @@ class Judge:
         safe = "".join(c if c.isalnum() else "_" for c in named.rsplit("/", 1)[-1].lower())
         features = {safe: lambda pictures: self.image_text.encoder(pictures).mean(1)}
         if self.settings.inception:
-            features["inception"] = _inception(self.settings.inception)
+            features["inception"] = _inception(self.settings.inception, self.device)
         else:
             self.absent["rfid"] = "evaluate_tokenizer.inception names no weights"
         return features
@@ -179,7 +184,8 @@ class Judge:
             self.absent |= {"retrieval": reason, "retrieval_frozen": reason, "feature_cosine": reason}
             return {}
         texts = [self.held_out.rows["caption"][n] for n in captioned]
-        text = self.image_text.embed_text(self.vocabulary.encode(texts, self.image_text.options.max_words))
+        ids = self.vocabulary.encode(texts, self.image_text.options.max_words)
+        text = self.image_text.embed_text(ids.to(self.device))
         found: dict[str, list[Any]] = {"frozen": [], "latent": [], "encoder": []}
         cosines = []
         for pictures in self._batches(self.held_out, captioned):
@@ -262,6 +268,7 @@ class Judge:
         with torch.inference_mode():
             latent = self.tokenizer.encode(pictures).latent_dist.mode()
             noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(self.seed % 2**63))
+            noise = noise.to(self.device)
             sigma = self.settings.noise
             deviation = latent.std((0, 2, 3), keepdim=True)
             rows = [("original", pictures)]
@@ -270,12 +277,12 @@ class Judge:
         reconstruction_grid([(label, (p + 1) / 2) for label, p in rows]).save(path)
 
 
-def _inception(path: str) -> Any:
+def _inception(path: str, device: Any) -> Any:
     """Load Inception's 2015 weights as TorchScript: `model(uint8 pictures, return_features=True)` gives `[N, 2048]`."""
     import torch
 
     try:
-        model = torch.jit.load(path, map_location="cpu").eval()
+        model = torch.jit.load(path, map_location=device).eval()
     except (RuntimeError, ValueError, OSError) as error:
         raise ValueError(f"evaluate_tokenizer.inception={path} is no TorchScript file: {error}") from error
     return lambda pictures: model(((pictures + 1) * 127.5).round().to(torch.uint8), return_features=True).float()

@@ -1,0 +1,109 @@
+"""What the machine does well, and blocks that run compiled."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from components.training import machine
+from components.training.loop import compile_blocks
+from components.training.machine import choose_precision, matrix_rate
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def cpu(monkeypatch):
+    """Stand for a CPU that knows AVX512-BF16, no AMX, and multiplies at the rates given."""
+
+    def stand(bf16: float, fp32: float, knows: bool = True, amx: bool = False) -> None:
+        rates = {"bf16": bf16, "fp32": fp32}
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: knows)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+        monkeypatch.setattr(machine, "matrix_rate", lambda device, precision, **_: rates[precision])
+        machine._cpu_prefers_bf16.cache_clear()
+
+    yield stand
+    machine._cpu_prefers_bf16.cache_clear()
+
+
+@pytest.mark.unit
+def test_auto_is_bf16_only_where_the_cpu_multiplies_it_faster(cpu):
+    cpu(bf16=2.0, fp32=1.0)
+    assert choose_precision("auto", CPU) == "bf16"
+    cpu(bf16=0.5, fp32=1.0)  # it knows the instruction, and is slower by it
+    assert choose_precision("auto", CPU) == "fp32"
+    assert choose_precision("bf16", CPU) == "bf16"
+    cpu(bf16=2.0, fp32=1.0, knows=False)
+    assert choose_precision("auto", CPU) == "fp32"
+    cpu(bf16=0.5, fp32=1.0, amx=True)
+    assert choose_precision("auto", CPU) == "bf16"
+
+
+@pytest.mark.unit
+def test_the_matrix_rate_leaves_the_global_generators_as_they_are():
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    assert matrix_rate(CPU, "fp32", size=64, seconds=0.01) > 0
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+class Layer(nn.Module):
+    """A block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Add to the tokens."""
+        return hidden + self.linear(hidden)
+
+
+@pytest.mark.unit
+def test_compiled_blocks_keep_their_names_weights_and_results():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4), Layer(), Layer())
+    names, data = list(model.state_dict()), torch.randn(2, 4)
+    plain = model(data)
+    compile_blocks(model, (Layer,))
+    assert [part._compiled_call_impl is not None for part in model] == [False, True, True]
+    assert list(model.state_dict()) == names
+    with torch.compiler.set_stance("force_eager"):
+        assert torch.equal(model(data), plain)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_compiled_generator_learns_as_an_uncompiled_one_on_a_gpu():
+    from components.generator.layers import FusionLayer
+    from components.generator.objective import FlowObjective
+    from components.generator.options import FlowOptions, FusionOptions, SmallBackboneOptions
+    from components.generator.transformer import DeepFusionTransformer
+
+    device = torch.device("cuda", 0)
+    losses = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        small = SmallBackboneOptions(width=64, depth=2, heads=4, kv_heads=2, hidden=128)
+        model = DeepFusionTransformer.fresh(small, 20, 8, 4, FusionOptions())
+        objective = FlowObjective(model, FlowOptions()).to(device)
+        if compiled:
+            compile_blocks(objective, (FusionLayer,))
+        optimizer = torch.optim.AdamW(objective.parameters(), 1e-2)
+        batch = {
+            "latents": torch.randn(8, 8, 4, 4, generator=torch.Generator().manual_seed(1)).to(device),
+            "ids": torch.arange(40, device=device).reshape(8, 5) % 20,
+            "text": torch.ones(8, 5, dtype=torch.bool, device=device),
+        }
+        found = []
+        for step in range(8):
+            torch.manual_seed(step)
+            loss = objective(batch, 0.0, None)[0]
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            found.append(float(loss))
+        losses.append(found)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
