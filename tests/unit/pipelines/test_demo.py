@@ -1,0 +1,39 @@
+"""Which demo a machine makes in twenty minutes."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines import demo
+from pipelines.config.compose import compose_config
+
+pytestmark = pytest.mark.unit
+
+
+def test_a_fast_machine_takes_the_long_demo_and_a_slow_one_the_short():
+    assert [demo.demo_preset(rate) for rate in (0.05e12, 0.2e12, 0.25e12, 0.4e12)] == [
+        "demo",
+        "demo",
+        "demo_long",
+        "demo_long",
+    ]
+
+
+def test_the_long_demo_trains_longer_in_every_stage():
+    short, long = (compose_config([f"preset={name}"]) for name in ("demo", "demo_long"))
+    for stage in (
+        "encoder.training",
+        "tokenizer.semantic",
+        "tokenizer.training",
+        "generator.training",
+        "generator.editing",
+    ):
+        group, name = stage.split(".")
+        assert getattr(getattr(long, group), name).steps > getattr(getattr(short, group), name).steps, stage
+
+
+def test_the_choice_is_printed_alone_on_stdout_and_its_reason_on_stderr(capsys):
+    demo.main()
+    found = capsys.readouterr()
+    assert found.out in ("demo\n", "demo_long\n")
+    assert "TFLOP/s" in found.err
