@@ -9,16 +9,23 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Several processes share the cores: with a team of threads each they would wait for one another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+WITH_MODELS = (
+    "tests/chaos/",
+    *(f"tests/integration/pipelines/test_{name}.py" for name in ("comparison", "generator_stages", "tokenizer_stages")),
+)
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Where tests run in several processes, those of a file stay together, and so do those on stores that take long to make, first."""
+    """Where tests run in several processes, those of a file stay together, and so do those on each of the stores that take long to make, first."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByStore(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             path = nodeid.split("::")[0]
-            return "stores" if path.startswith(("tests/chaos/", "tests/integration/pipelines/")) else path
+            if path.startswith(WITH_MODELS):
+                return "stores with models"
+            return "stores" if path.startswith("tests/integration/pipelines/") else path
 
     config.option.loadscopereorder = False
     return ByStore(config, log)

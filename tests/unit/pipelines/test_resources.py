@@ -87,7 +87,7 @@ def test_in_the_published_recipe_gpu_stages_ask_for_gpus_and_no_other_stage_hold
     config = compose_config(PAPER)
     with_gpus = {name for name in STAGES if resources_of(config, name).gpus}
     trained = {name for name, stage in STAGES.items() if stage.trains}
-    assert with_gpus == trained | {"encode_latents", "evaluate_generator"}
+    assert with_gpus == trained | {"encode_latents", "evaluate_tokenizer", "evaluate_generator"}
     for name in set(STAGES) - with_gpus:
         assert task_options(resources_of(config, name))["num_gpus"] == 0
     for stage in STAGES.values():  # what only waits for workers holds nothing
@@ -113,6 +113,7 @@ def test_what_no_node_can_give_is_named_by_stage_request_and_key():
         "encode_latents",
         "train_generator",
         "train_editor",
+        "evaluate_tokenizer",
         "evaluate_generator",
     }
     assert found["train_generator"] == (
