@@ -125,8 +125,8 @@ def _finish(store: Store, run: Run, as_json: bool) -> None:
     from pipelines.report import report, report_text
 
     tries = ['pixsem generate "a red circle on a white background"', "pixsem models", "pixsem report", "pixsem ui"]
-    if run.preset == "demo":
-        tries.append("pixsem run preset=demo_long (trained up to three times as long)")
+    if run.preset == "demo_small":
+        tries.append("pixsem run preset=demo (trained two to three times as long)")
     show(report(store, run), as_json, lambda: f"\n{report_text(store, run)}\n\nnext: {', '.join(tries)}")
     if run.state != "completed":
         raise typer.Exit(1)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 
 CORES = 2  # that the demo's training takes
-FAST = 0.25e12  # FLOP/s. At 0.33e12 demo_long took 15 minutes and demo 10; at 0.08e12 and at 0.2e12 demo alone takes nearly twenty.
+FAST = 0.25e12  # FLOP/s. At 0.33e12 demo takes 15 minutes; at 0.2e12 and at 0.08e12 over half an hour, and demo_small nearly twenty.
 
 
 def demo_preset(rate: float) -> str:
     """Return the preset for a machine whose two cores multiply matrices at so many FLOP/s."""
-    return "demo_long" if rate >= FAST else "demo"
+    return "demo" if rate >= FAST else "demo_small"
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     rate = matrix_rate(cpu, precision, seconds=0.5)
     preset = demo_preset(rate)
     print(
-        f"{CORES} cores multiply matrices at {rate / 1e12:.2f} TFLOP/s in {precision} ({FAST / 1e12:g} and more: demo_long, below: demo)",
+        f"{CORES} cores multiply matrices at {rate / 1e12:.2f} TFLOP/s in {precision} ({FAST / 1e12:g} and more: demo, below: demo_small)",
         file=sys.stderr,
     )
     print(preset)
