@@ -28,6 +28,7 @@ from pipelines.store import Store, sha256_file
 RECORD = "train"
 CURVE = "curve.jsonl"
 LOOKS = ("samples", "snapshots")  # folders of what a task writes as training goes on
+LOOKED = "looks"  # the record of these files, as long as training goes on: a store's listing may lag
 STOP_POLL = 0.5  # seconds between looks for a stop
 PREEMPTED = threading.Event()  # set by SIGTERM to this worker
 
@@ -102,7 +103,7 @@ def train_here(args: dict[str, Any], rank: int, world: int, device: Any) -> None
             hooks.log = curve.log
             hooks.saved = checkpoints.saved
             hooks.look = lambda step: Path(tempfile.mkdtemp(dir=folder))
-            hooks.looked = lambda made: publish_tree(work, made)
+            hooks.looked = lambda made: note_looks(work, publish_tree(work, made))
         result = Result(0, True)  # a space that is only measured
         if built.task is not None:
             result = train(
@@ -119,14 +120,31 @@ def train_here(args: dict[str, Any], rank: int, world: int, device: Any) -> None
 
 
 def _publish(store: Store, work: Work, out: Path, samples: int, metrics: dict[str, Any]) -> None:
-    files = publish_tree(work, out)
-    for kind in LOOKS:  # they lie where they belong already
-        for name in sorted(store.files(f"{work.path}/{kind}")):
-            with fetched(store, f"{work.path}/{kind}/{name}") as path:
-                files.append(FileEntry(f"{kind}/{name}", path.stat().st_size, sha256_file(path)))
+    files = publish_tree(work, out) + looks(work)
     counts = {"input": samples, "kept": samples, "dropped": 0, "failed": 0}
     record = ShardRecord(RECORD, files, counts, metrics)
     work.write_record(record)
+
+
+def note_looks(work: Work, files: list[FileEntry]) -> None:
+    """Write down that these files were put into the work as training went on."""
+    nothing = {"input": 0, "kept": 0, "dropped": 0, "failed": 0}
+    before = work.record(LOOKED)
+    known = {file.path: file for file in [*(before.files if before else []), *files]}
+    work.write_record(ShardRecord(LOOKED, list(known.values()), nothing, {}))
+
+
+def looks(work: Work) -> list[FileEntry]:
+    """Return what was put into the work as training went on: what was written down, and what is there beside it."""
+    record = work.record(LOOKED)
+    known = {file.path: file for file in (record.files if record else [])}
+    for kind in LOOKS:
+        for name in work.store.files(f"{work.path}/{kind}"):
+            if f"{kind}/{name}" not in known:
+                with fetched(work.store, f"{work.path}/{kind}/{name}") as path:
+                    entry = FileEntry(f"{kind}/{name}", path.stat().st_size, sha256_file(path))
+                known[entry.path] = entry
+    return [known[path] for path in sorted(known)]
 
 
 def publish_tree(work: Work, folder: Path) -> list[FileEntry]:
