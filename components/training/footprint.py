@@ -44,7 +44,7 @@ def memory(sizes: Sizes, options: TrainingOptions, world: int, bf16: bool) -> di
     """Return the bytes of each part on the first rank, which alone keeps the average.
 
     Parts: `weights`, `gradients`, `optimizer` (its states), `master` (ZeRO's own copy of the weights it updates), `buckets` (in which
-    gradients are reduced), `average`. Each is its largest; they need not come at the same moment, so their sum is an upper bound.
+    gradients are reduced; or more, where the optimizer's step needs more), `average`. Each is its largest; they need not come at the same moment, so their sum is an upper bound.
     """
     n, zero = sizes.trained, options.zero_stage
     share = 1 if zero == 0 else world
@@ -63,12 +63,14 @@ def memory(sizes: Sizes, options: TrainingOptions, world: int, bf16: bool) -> di
     if options.optimizer.kind == "muon" and zero:
         gradients += 2 * -(-n // world)  # DeepSpeed's Muon turns them in copies
         states = 2 * n  # and keeps its momentum twice
+    # Ours iterates on all matrices of one shape at once: their updates and, in fp32, four as large. As if all were of one shape, and square.
+    step = 5 * sizes.matrices if options.optimizer.kind == "muon" and not zero else 0
     return {
         "weights": (weights + sizes.beside) * FP32,
         "gradients": gradients * FP32,
         "optimizer": -(-states // share) * FP32,
         "master": -(-n // share) * FP32 if zero else 0,
-        "buckets": buckets,
+        "buckets": max(buckets, step * FP32),
         "average": n * FP32,
     }
 

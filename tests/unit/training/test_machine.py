@@ -13,32 +13,23 @@ from components.training.machine import choose_precision, matrix_rate
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
-def cpu(monkeypatch):
-    """Stand for a CPU that knows AVX512-BF16, no AMX, and multiplies at the rates given."""
-
-    def stand(bf16: float, fp32: float, knows: bool = True, amx: bool = False) -> None:
-        rates = {"bf16": bf16, "fp32": fp32}
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: knows)
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-        monkeypatch.setattr(machine, "matrix_rate", lambda device, precision, **_: rates[precision])
-        machine._cpu_prefers_bf16.cache_clear()
-
-    yield stand
-    machine._cpu_prefers_bf16.cache_clear()
-
-
 @pytest.mark.unit
-def test_auto_is_bf16_only_where_the_cpu_multiplies_it_faster(cpu):
-    cpu(bf16=2.0, fp32=1.0)
-    assert choose_precision("auto", CPU) == "bf16"
-    cpu(bf16=0.5, fp32=1.0)  # it knows the instruction, and is slower by it
-    assert choose_precision("auto", CPU) == "fp32"
+@pytest.mark.parametrize(
+    ("vendor", "avx512_bf16", "amx", "wanted"),
+    [
+        ("AuthenticAMD", True, False, "bf16"),
+        ("GenuineIntel", True, False, "fp32"),  # it knows the instruction, and is slower by it
+        ("AuthenticAMD", False, False, "fp32"),
+        ("GenuineIntel", True, True, "bf16"),
+        ("", True, False, "fp32"),
+    ],
+)
+def test_auto_is_bf16_only_where_the_cpu_multiplies_it_faster(monkeypatch, vendor, avx512_bf16, amx, wanted):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(machine, "cpu_vendor", lambda: vendor)
+    assert choose_precision("auto", CPU) == wanted
     assert choose_precision("bf16", CPU) == "bf16"
-    cpu(bf16=2.0, fp32=1.0, knows=False)
-    assert choose_precision("auto", CPU) == "fp32"
-    cpu(bf16=0.5, fp32=1.0, amx=True)
-    assert choose_precision("auto", CPU) == "bf16"
 
 
 @pytest.mark.unit
