@@ -7,13 +7,15 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import ray
 
 from pipelines.config.schema import ClusterSection
 from pipelines.errors import UserError, one_line
+from pipelines.leftovers import watched
 from pipelines.resources import Demand, nodes_text, unmet
 from pipelines.store import Store
 
@@ -41,7 +43,8 @@ def connect(settings: ClusterSection) -> str:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         options = {"num_cpus": settings.num_cpus, "include_dashboard": False}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+        with watched() if address == LOCAL else nullcontext():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
         raise UserError(f"cluster.address={address}: Ray cannot be reached: {one_line(error)}") from error
     return address
@@ -101,22 +104,33 @@ def check_shared(store: Store) -> None:
         )
 
 
+def ask_nodes(
+    task: Any,
+    nodes: Sequence[Mapping[str, Any]],
+    seconds: float,
+    arguments: Callable[[Mapping[str, Any]], tuple[Any, ...]],
+    **options: Any,
+) -> Iterator[tuple[Mapping[str, Any], ray.ObjectRef | None]]:
+    """Call a task on all nodes at the same time; yield each with its finished call, or None where it has not answered after `seconds`."""
+    calls = [
+        task.options(num_cpus=0, label_selector={"ray.io/node-id": node["NodeID"]}, **options).remote(*arguments(node))
+        for node in nodes
+    ]
+    _, silent = ray.wait(calls, num_returns=len(calls), timeout=seconds)
+    for node, call in zip(nodes, calls, strict=True):
+        yield node, None if call in silent else call
+
+
 def _lacking(store: Store, mark: str, nodes: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the nodes that do not see a file of the store. One that is lost meanwhile has nothing to share."""
-    task = ray.remote(_sees)
-    looks = {}
-    for node in nodes:
-        there = task.options(num_cpus=0, label_selector={"ray.io/node-id": node["NodeID"]})
-        reference = there.remote(store.absolute_url, mark)
-        looks[reference] = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-    ready, silent = ray.wait(list(looks), num_returns=len(looks), timeout=PROBE_SECONDS)
-    lacking = [looks[reference] for reference in silent]
-    for reference in ready:
+    lacking = []
+    for node, call in ask_nodes(ray.remote(_sees), nodes, PROBE_SECONDS, lambda _: (store.absolute_url, mark)):
+        where = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
         try:
-            if not ray.get(reference):
-                lacking.append(looks[reference])
+            if call is None or not ray.get(call):
+                lacking.append(where)
         except ray.exceptions.RayTaskError as error:
-            raise UserError(f"node {looks[reference]} cannot work on this run: {one_line(error.cause)}") from None
+            raise UserError(f"node {where} cannot work on this run: {one_line(error.cause)}") from None
         except (ray.exceptions.NodeDiedError, ray.exceptions.WorkerCrashedError):
             continue
     return lacking

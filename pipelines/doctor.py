@@ -139,30 +139,23 @@ def _nodes(wanted: Wanted, nodes: list[Mapping[str, Any]]) -> Iterator[Line]:
     """Look at all nodes at the same time; a worker of its own each, with the environment of those that train, and all GPUs in its sight."""
     import ray
 
+    from pipelines.cluster import ask_nodes
     from pipelines.shards import worker_environment
 
     environment = {**worker_environment(1), "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     task: Any = ray.remote(max_calls=1)(look)  # in a process of its own, which ends
-    looks = {}
-    for node in nodes:
-        there = task.options(
-            num_cpus=0, max_retries=0, runtime_env={"env_vars": environment},
-            label_selector={"ray.io/node-id": node["NodeID"]},
-        )  # fmt: skip
+    calls = ask_nodes(
+        task, nodes, NODE_SECONDS, lambda node: (wanted, node["Resources"].get("GPU", 0.0)),
+        max_retries=0, runtime_env={"env_vars": environment},
+    )  # fmt: skip
+    for node, call in calls:
         where = f"{node['NodeManagerHostname']} {node['NodeManagerAddress']}" if len(nodes) > 1 else ""
-        looks[there.remote(wanted, node["Resources"].get("GPU", 0.0))] = where
-    _, silent = ray.wait(list(looks), num_returns=len(looks), timeout=NODE_SECONDS)
-    for reference, where in looks.items():
-        if reference in silent:
-            yield Line(
-                "node",
-                False,
-                f"no answer in {NODE_SECONDS:.0f} s: is it overloaded, or its Ray of another version?",
-                where,
-            )
+        if call is None:
+            text = f"no answer in {NODE_SECONDS:.0f} s: is it overloaded, or its Ray of another version?"
+            yield Line("node", False, text, where)
             continue
         try:
-            for line in ray.get(reference):
+            for line in ray.get(call):
                 yield dataclasses.replace(line, where=where)
         except ray.exceptions.RayError as error:
             yield Line("node", False, f"the worker that looked was lost: {one_line(error)}", where)

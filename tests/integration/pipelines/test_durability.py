@@ -47,6 +47,15 @@ def test_after_kill_9_of_everything_the_run_resumes_to_the_same_bytes(fresh, fin
     assert states == {"FINISHED"}
 
 
+def test_what_a_killed_driver_leaves_behind_is_gone_before_long(fresh):
+    driver = fresh.start("run", *SMALL)
+    wait_for(lambda: workers(fresh, "ray::"))
+    kill([driver.pid])
+    driver.communicate()
+    assert processes(str(fresh.folder))
+    wait_for(lambda: not processes(str(fresh.folder)), 25.0)  # Ray's agents alone would stay for a minute
+
+
 @pytest.mark.parametrize("title", ["ray::make_shard", pytest.param("ray::stage-", marks=pytest.mark.slow)])
 def test_a_killed_worker_is_replaced_and_the_run_completes(fresh, finished, title):
     driver = fresh.start("run", *SMALL)
