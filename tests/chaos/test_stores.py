@@ -183,3 +183,34 @@ def test_the_whole_chain_on_a_bad_day_ends_in_the_local_bytes_and_registered_ver
     assert differing(Store(pixsem.url), Store(str(local.store))) == []
     assert pixsem.digests() == local.digests()
     assert pixsem.json("verify")["damaged"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("faults", [{}, BAD_DAY], ids=["good day", "bad day"])
+def test_two_drivers_on_one_object_store_make_each_stage_once_and_end_with_the_local_bytes(
+    finished, tmp_path, s3, faults
+):
+    pixsem = OnS3(tmp_path, s3)
+    s3.faults = Faults(**faults)
+    drivers = [pixsem.start("run", *SMALL, *pixsem.settings) for _ in range(2)]
+    for driver in drivers:
+        _, said = driver.communicate(timeout=1800)
+        assert "Traceback" not in said, said
+        assert faults or driver.returncode == 0, said
+    s3.faults.none()
+    store = Store(pixsem.url)
+    runs = [json.loads(store.read_bytes(f"runs/{name}")) for name in store.files("runs") if name.endswith("/run.json")]
+    assert len(runs) == 2
+    for run in runs:
+        assert run["state"] == "completed" or pixsem("resume", run["id"]).returncode == 0
+    made = [
+        name
+        for run in runs
+        for name, state in run["stages"].items()
+        if state["state"] == "done" and not state["cached"]
+    ]
+    assert sorted(made) == sorted(set(made)), "a stage was made twice"
+    assert pixsem.digests() == finished.digests()
+    assert pixsem.json("verify")["damaged"] == []
+    assert store.files("leases") == {}
