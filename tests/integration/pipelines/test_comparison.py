@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 
 import pytest
-from conftest import SMALL, Pixsem
+from conftest import SMALL, Pixsem, kill, processes, wait_for
 
 pytestmark = pytest.mark.integration
 TINY = ["preset=tiny", "source.count=80", "source.samples_per_shard=10"]
+OF_THE_CLOCK = ("second", "utilisation", "wait")
 SPACES = ["ps_vae", "s_vae", "p_vae", "rae", "kl_vae"]
 
 
@@ -116,3 +118,41 @@ def test_the_default_spaces_are_compared_once_resumed_and_joined_by_another(tmp_
         "select count(*) from tags where key = 'mlflow.parentRunId' and value = ?", (parent,)
     ).fetchone()
     assert children == (6,)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_comparison_stopped_and_killed_goes_on_and_ends_as_one_that_nobody_touched(tmp_path):
+    asked = [*TINY, "spaces=[s_vae]", "controls=[shift_1]", "seeds=[0,1]"]  # shift_1 brings ps_vae
+    rows = ["s_vae", "ps_vae", "shift_1"]
+    calm, hurt = Pixsem(tmp_path / "calm"), Pixsem(tmp_path / "hurt")
+    for pixsem in (calm, hurt):
+        pixsem.folder.mkdir()
+        pixsem.patience = 1500.0
+    calm("compare", *asked)
+
+    def made(stage: str) -> int:
+        return sum(key.startswith(f"{stage}/") for key in hurt.digests())
+
+    driver = hurt.start("compare", *asked)
+    wait_for(lambda: made("evaluate_generator") == 1, 600.0)
+    driver.send_signal(signal.SIGTERM)
+    _, said = driver.communicate(timeout=120)
+    assert driver.returncode == 128 + signal.SIGTERM and "the same pixsem compare again" in said
+    driver = hurt.start("compare", *asked)
+    wait_for(lambda: made("evaluate_generator") == 3, 600.0)
+    before = hurt.digests()
+    kill([driver.pid, *processes(str(hurt.folder))])
+    driver.communicate()
+    value = hurt.json("compare", *asked)
+
+    assert [(row["row"], row["seed"]) for row in value["results"]] == [(row, seed) for row in rows for seed in (0, 1)]
+    assert set(before.items()) <= set(hurt.digests().items())
+    assert hurt.digests() == calm.digests()
+    assert made("train_tokenizer") == 4  # shift_1 takes that of ps_vae, seed by seed
+    tables = []
+    for pixsem in (calm, hurt):
+        (path,) = pixsem.store.glob("comparisons/*/summary.csv")
+        tables.append([row for row in csv.DictReader(path.open()) if not any(w in row["figure"] for w in OF_THE_CLOCK)])
+    assert tables[0] == tables[1]
+    assert {row["seeds"] for row in tables[0]} == {"2"} and all(row["standard_deviation"] for row in tables[0])
