@@ -16,6 +16,7 @@ from pipelines.comparison.results import (
     Result,
     add_equal_seconds,
     columns,
+    lower_is_better,
     mean_curves,
     mean_of_curve,
     numbers,
@@ -209,3 +210,8 @@ def test_every_claim_names_rows_that_exist():
 
     rows = load_rows({}, None).rows
     assert {row for claim in CLAIMS for contrast in claim.contrasts for _, row in contrast.terms} <= set(rows)
+
+
+def test_a_score_at_equal_seconds_is_better_the_higher_and_seconds_the_lower():
+    assert not lower_is_better("convergence.at_equal_seconds") and not lower_is_better("text_to_image.overall")
+    assert lower_is_better("convergence.seconds") and lower_is_better("tokenizer.frechet_trained_encoder")
