@@ -70,7 +70,7 @@ def toy(
     steps: Annotated[int, typer.Option("--steps", min=1, help="Training steps of each network.")] = 3000,
     seeds: Annotated[
         int, typer.Option("--seeds", min=1, help="Repetitions, each with networks and points of its own.")
-    ] = 3,
+    ] = 10,
     store: Annotated[
         str, typer.Option("--store", help="The store, whose toy/ folder the results go to.", envvar="PIXSEM_STORE")
     ] = "./store",
