@@ -1,85 +1,83 @@
 """Ending what is left of a local Ray whose driver was killed.
 
 Ray's own processes end with their driver, but not all at once: its agents try for a minute to report their raylet's death to a
-server that is dead too. So a process beside the driver, which outlives it, waits for its end, then for theirs, and ends the rest.
+server that is dead too. So a process beside the driver, which outlives it, notes what a Ray consists of while it starts, waits for the
+driver's end, then for theirs, and ends the rest.
 
-Run as a program by its path, so that it loads nothing else: `leftovers.py MARK`, with a pipe from the driver as its input.
+Run as a program by its path, so that it loads nothing else, with a pipe from the driver as its input.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
 
 import psutil
 
-MARK = "PIXSEM_LOCAL_RAY"  # in the environment of every process of a local Ray
+STARTING, STARTED = b"+", b"-"
 GRACE = 10.0  # seconds that they have to end by themselves once their driver is gone
-POLL = 0.2
+POLL = 0.1
 
-_watcher: tuple[str, subprocess.Popen[bytes]] | None = None
+_watcher: subprocess.Popen[bytes] | None = None
 
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Mark all processes that are started inside, and have them ended where this process ends without them."""
+    """Have all processes that are started inside, and those that they start, ended where this process ends without them."""
     global _watcher
-    if _watcher is None or _watcher[1].poll() is not None:
-        mark = uuid.uuid4().hex
+    if _watcher is None or _watcher.poll() is not None:
         # A session of its own: Ctrl-C and a closed terminal are for the driver. The pipe closes with this process, however it ends.
-        process = subprocess.Popen(
-            [sys.executable, "-I", __file__, mark], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True,
+        _watcher = subprocess.Popen(
+            [sys.executable, "-I", __file__], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True, bufsize=0,
         )  # fmt: skip
-        _watcher = mark, process
-    os.environ[MARK] = _watcher[0]
+    assert _watcher.stdin is not None
+    _watcher.stdin.write(STARTING)
     try:
         yield
     finally:
-        del os.environ[MARK]
+        _watcher.stdin.write(STARTED)
 
 
-def marked(mark: str) -> list[psutil.Process]:
-    """Return the processes that carry a mark and are still at work."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if _carries(process, mark) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue  # another user's, or gone meanwhile
-    return found
+def watch(driver: psutil.Process, pipe: int) -> set[psutil.Process]:
+    """Return what the driver started while it said so, once it has ended."""
+    seen: set[psutil.Process] = set()
+    starting = True
+    while True:
+        told = bool(select.select([pipe], [], [], POLL if starting else None)[0])
+        with suppress(psutil.NoSuchProcess):  # where it has ended, the pipe says so next
+            seen.update(driver.children(recursive=True) if starting else ())
+        if told:
+            words = os.read(pipe, 1024)
+            if not words:
+                return seen - {psutil.Process()}
+            starting = words.endswith(STARTING)
 
 
-def _carries(process: psutil.Process, mark: str) -> bool:
-    """True where a process' environment has the mark."""
-    if not sys.platform.startswith("linux"):
-        return process.environ().get(MARK) == mark
-    # Ray's agents give themselves a title, which runs over the start of their environment: psutil reads no further than that.
-    return f"{MARK}={mark}\0".encode() in Path(f"/proc/{process.pid}/environ").read_bytes()
-
-
-def clear(mark: str, grace: float) -> int:
-    """Wait until no process carries a mark; after `grace` seconds kill those that do. Return how many were killed."""
+def clear(processes: set[psutil.Process], grace: float) -> int:
+    """Wait until the processes have ended; after `grace` seconds kill those that have not. Return how many were killed."""
     ends = time.monotonic() + grace
-    while left := marked(mark):
+    while left := [process for process in processes if _works(process)]:
         if time.monotonic() >= ends:
             for process in left:
-                try:
+                with suppress(psutil.NoSuchProcess):
                     process.kill()
-                except psutil.NoSuchProcess:
-                    continue
             return len(left)
         time.sleep(POLL)
     return 0
 
 
+def _works(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 if __name__ == "__main__":
-    sys.stdin.buffer.read()  # to the driver's end
-    clear(sys.argv[1], GRACE)
+    clear(watch(psutil.Process(os.getppid()), sys.stdin.fileno()), GRACE)

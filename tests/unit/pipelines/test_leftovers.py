@@ -6,17 +6,22 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
-from pipelines.leftovers import MARK, clear, marked
+from pipelines.leftovers import clear
 
 pytestmark = pytest.mark.unit
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+# What it starts starts another, as a raylet does its agents; and one is started after the watched block.
 DRIVER = """
-import subprocess, sys
+import subprocess, sys, time
 from pipelines.leftovers import watched
 with watched():
-    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3)"])
+    child = "import subprocess, sys, time; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid, flush=True); time.sleep(2)"
+    left = subprocess.Popen([sys.executable, "-c", child])
+    time.sleep(1)
+time.sleep(0.5)
 other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 print(left.pid, other.pid, flush=True)
 sys.stdin.read()
@@ -24,13 +29,12 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def sleeper(monkeypatch):
+def sleeper():
     started = []
 
-    def start(mark: str) -> subprocess.Popen[bytes]:
-        monkeypatch.setenv(MARK, mark)
+    def start() -> psutil.Process:
         started.append(subprocess.Popen(SLEEP))
-        return started[-1]
+        return psutil.Process(started[-1].pid)
 
     yield start
     for process in started:
@@ -38,33 +42,32 @@ def sleeper(monkeypatch):
         process.wait()
 
 
-def test_only_what_carries_the_mark_is_killed_and_only_after_the_grace(sleeper):
-    ours, other = sleeper("a"), sleeper("b")
+def test_only_what_is_named_is_killed_and_only_after_the_grace(sleeper):
+    ours, other = sleeper(), sleeper()
     started = time.monotonic()
-    assert clear("a", 0.5) == 1 and time.monotonic() - started >= 0.5
-    assert ours.wait(5) == -9 and other.poll() is None
+    assert clear({ours}, 0.5) == 1 and time.monotonic() - started >= 0.5
+    assert ours.wait(5) == -9 and other.is_running()
 
 
 def test_what_ends_by_itself_is_waited_for(sleeper):
-    ours = sleeper("a")
+    ours = sleeper()
     ours.terminate()
-    assert clear("a", 60.0) == 0
-    assert not marked("a")
+    assert clear({ours}, 60.0) == 0
 
 
-def test_the_mark_is_on_what_is_started_inside_and_the_watcher_ends_when_it_is_gone():
-    import psutil
-
+def test_what_was_started_inside_is_ended_with_a_killed_driver_and_the_watcher_last():
     driver = subprocess.Popen([sys.executable, "-c", DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    grandchild = psutil.Process(int(driver.stdout.readline()))
     left, other = (psutil.Process(int(pid)) for pid in driver.stdout.readline().split())
     try:
-        assert MARK in left.environ() and MARK not in other.environ()
-        watcher = next(p for p in psutil.Process(driver.pid).children() if left.environ()[MARK] in p.cmdline())
+        watcher = next(p for p in psutil.Process(driver.pid).children() if "leftovers.py" in " ".join(p.cmdline()))
         driver.kill()
         driver.wait()
         time.sleep(0.5)
-        assert watcher.is_running()  # the driver's end is not its own
-        psutil.wait_procs([left, watcher], 20)
-        assert not watcher.is_running() and not left.is_running() and other.is_running()
+        assert watcher.is_running() and grandchild.is_running()  # the driver's end is not theirs
+        psutil.wait_procs([left, grandchild, watcher], 25)
+        assert not any(p.is_running() for p in (left, grandchild, watcher)) and other.is_running()
     finally:
-        other.kill()
+        for process in (other, grandchild):
+            if process.is_running():
+                process.kill()
