@@ -36,12 +36,19 @@ def watched() -> Iterator[None]:
             [sys.executable, "-I", __file__], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True, bufsize=0,
         )  # fmt: skip
-    assert _watcher.stdin is not None
-    _watcher.stdin.write(STARTING)
+    _tell(STARTING)
     try:
         yield
     finally:
-        _watcher.stdin.write(STARTED)
+        _tell(STARTED)
+
+
+def _tell(word: bytes) -> None:
+    assert _watcher is not None and _watcher.stdin is not None
+    with suppress(
+        BrokenPipeError
+    ):  # killed itself: then Ray's agents stay for their minute, and the run is none the worse
+        _watcher.stdin.write(word)
 
 
 def watch(driver: psutil.Process, pipe: int) -> set[psutil.Process]:
