@@ -74,7 +74,8 @@ def explain(evidence: Evidence, filled: np.ndarray, options: SceneOptions) -> Re
         ]
     fitted.sort(reverse=True)
     tried: list[Reading] = []
-    likely = [fit for fit in fitted[:3] if fit[0] >= LIKELY * fitted[0][0]]  # three where none overlaps it at all
+    best = fitted[0][0]  # 0 where no shape overlaps the region at all: then the three are as likely as each other
+    likely = [fit for fit in fitted[:3] if not best or fit[0] > LIKELY * best]
     for _, shape, name, x, y in likely:
         tried += _readings(evidence, shape, name, options.fills, (x,), (y,), options.colours)
     tried.sort(key=lambda reading: reading[0])
