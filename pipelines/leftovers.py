@@ -19,7 +19,6 @@ from contextlib import contextmanager, suppress
 
 import psutil
 
-STARTING, STARTED = b"+", b"-"
 GRACE = 10.0  # seconds that they have to end by themselves once their driver is gone
 POLL = 0.1
 
@@ -30,40 +29,38 @@ _watcher: subprocess.Popen[bytes] | None = None
 def watched() -> Iterator[None]:
     """Have all processes that are started inside, and those that they start, ended where this process ends without them."""
     global _watcher
-    if _watcher is None or _watcher.poll() is not None:
-        # A session of its own: Ctrl-C and a closed terminal are for the driver. The pipe closes with this process, however it ends.
-        _watcher = subprocess.Popen(
-            [sys.executable, "-I", __file__], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True, bufsize=0,
-        )  # fmt: skip
-    _tell(STARTING)
-    try:
-        yield
-    finally:
-        _tell(STARTED)
-
-
-def _tell(word: bytes) -> None:
-    assert _watcher is not None and _watcher.stdin is not None
-    with suppress(
-        BrokenPipeError
-    ):  # killed itself: then Ray's agents stay for their minute, and the run is none the worse
-        _watcher.stdin.write(word)
+    # A session of its own: Ctrl-C and a closed terminal are for the driver. The pipe closes with this process, however it ends.
+    watcher = subprocess.Popen(
+        [sys.executable, "-I", __file__], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True, bufsize=0,
+    )  # fmt: skip
+    assert watcher.stdin is not None
+    yield
+    # Killed itself, it costs no more than its service: Ray's agents stay for their minute.
+    with suppress(BrokenPipeError):
+        watcher.stdin.write(b"started")
+    if _watcher is not None and _watcher.stdin is not None:
+        _watcher.stdin.close()  # that of an earlier Ray, which is gone where another could be started
+    _watcher = watcher
 
 
 def watch(driver: psutil.Process, pipe: int) -> set[psutil.Process]:
-    """Return what the driver started while it said so, once it has ended."""
+    """Return what the driver has started since this process was, until it said that all had been, once it has ended."""
+    me = psutil.Process()
     seen: set[psutil.Process] = set()
-    starting = True
-    while True:
-        told = bool(select.select([pipe], [], [], POLL if starting else None)[0])
-        with suppress(psutil.NoSuchProcess):  # where it has ended, the pipe says so next
-            seen.update(driver.children(recursive=True) if starting else ())
-        if told:
-            words = os.read(pipe, 1024)
-            if not words:
-                return seen - {psutil.Process()}
-            starting = words.endswith(STARTING)
+    while not select.select([pipe], [], [], POLL)[0]:
+        seen.update(_started_by(driver))
+    seen.update(_started_by(driver))
+    while os.read(pipe, 1024):
+        pass
+    return {process for process in seen - {me} if process.create_time() >= me.create_time()}
+
+
+def _started_by(driver: psutil.Process) -> list[psutil.Process]:
+    try:
+        return driver.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []  # it has ended, and the pipe says so
 
 
 def clear(processes: set[psutil.Process], grace: float) -> int:

@@ -37,7 +37,13 @@ NAMES = {
     "convergence.samples": "samples", "editing.preservation_psnr_of_reconstructions": "by the tokenizer alone",
     "text_to_image.unseen.overall": "unseen combinations",
 }  # fmt: skip
-LOWER = ("frechet", "lpips", "rfid", "seconds", "residue")  # in the names of figures of which less is better
+LOWER = (
+    "frechet",
+    "lpips",
+    "rfid",
+    "convergence.seconds",
+    "residue",
+)  # in the names of figures of which less is better
 
 
 @dataclass(frozen=True)
@@ -256,7 +262,7 @@ def label(name: str) -> str:
 
 def lower_is_better(name: str) -> bool:
     """True where less is better."""
-    return name != "convergence.at_equal_seconds" and any(word in name for word in LOWER)  # that one is a score
+    return any(word in name for word in LOWER)
 
 
 def mean_curves(results: Sequence[Result]) -> dict[str, list[CurvePoint]]:
