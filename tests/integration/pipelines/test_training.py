@@ -74,3 +74,29 @@ def test_a_lost_or_preempted_training_worker_is_replaced_and_nothing_differs(cop
     copy("run", *settings, "--force", "train_encoder")
     (whole,) = [d for name, d in copy.digests().items() if name.startswith("train_encoder/")]
     assert interrupted == whole
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1)])
+def test_another_number_of_workers_on_resume_is_refused_and_loses_nothing_of_what_was_trained(copy, first, then):
+    settings = {n: [*LONG, f"execution.training.train_encoder.workers={n}", "--until", "train_encoder"] for n in (1, 2)}
+    driver = copy.start("run", *settings[first])
+    wait_for(lambda: checkpoints(copy))
+    driver.send_signal(signal.SIGTERM)
+    driver.communicate(timeout=120)
+    saved = checkpoints(copy)
+    assert int(saved[-1].split("-")[1]) < 400, "it was not stopped in time"
+
+    done = copy("run", *settings[then], code=1)
+    said = done.stdout + done.stderr
+    assert f"was stopped at a checkpoint of {first} workers" in said and f"now has {then}" in said
+    assert f"execution.training.train_encoder.workers={first}" in said and "--force train_encoder" in said
+    assert "Traceback" not in said and checkpoints(copy) == saved
+
+    copy("run", *settings[first])
+    steps = [json.loads(line)["step"] for line in next(copy.store.glob("artifacts/train_encoder/*/curve.jsonl")).open()]
+    assert steps == list(range(20, 401, 20))
+    (gone_on,) = [d for name, d in copy.digests().items() if name.startswith("train_encoder/")]
+    copy("run", *settings[first], "--force", "train_encoder")
+    assert [d for name, d in copy.digests().items() if name.startswith("train_encoder/")] == [gone_on]
+    copy("run", *settings[then], "--force", "train_encoder")  # the other way out that the message names
