@@ -116,7 +116,7 @@ def _stages() -> list[Stage]:
         ),
         Stage(
             name="train_tokenizer",
-            version="1",
+            version="2",
             function="pipelines.stages.train_tokenizer:run",
             external="pipelines.external:tokenizer_files",
             config=(

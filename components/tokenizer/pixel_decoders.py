@@ -10,7 +10,7 @@ import math
 
 from torch import Tensor, nn
 
-from components.tokenizer.blocks import Block, positions, to_tokens, unpatchify
+from components.tokenizer.blocks import Block, norm_groups, positions, to_tokens, unpatchify
 from components.tokenizer.options import PixelDecoderOptions
 
 
@@ -61,7 +61,7 @@ class ConvPixelDecoder(nn.Module):
             up_block_types=("UpDecoderBlock2D",) * levels,
             block_out_channels=tuple(options.width * multiple for multiple in multiples),
             layers_per_block=options.depth,
-            norm_num_groups=math.gcd(32, options.width),
+            norm_num_groups=norm_groups(options.width),
         )
 
     @property

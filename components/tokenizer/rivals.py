@@ -17,9 +17,10 @@ from diffusers.models.modeling_utils import ModelMixin
 from safetensors import SafetensorError
 from torch import Tensor
 
+from components.tokenizer.blocks import norm_groups
 from components.tokenizer.standardised import Scaling, StandardisedLatents
 from components.tokenizer.taesd import AutoencoderTaesd, load_taesd
-from components.tokenizer.vae import EXACT, PixelSemanticVAE
+from components.tokenizer.vae import EXACT, SHARP, PixelSemanticVAE
 
 KNOWN = (
     "AutoencoderKL",
@@ -149,7 +150,10 @@ def empty_autoencoder(path: str) -> Any:
 
 
 def fresh_kl_vae(channels: int, image_size: int, grid: int, width: int, depth: int) -> Any:
-    """A new diffusers `AutoencoderKL` with latent diffusion's shape (random weights from torch's global generator)."""
+    """A new diffusers `AutoencoderKL` with latent diffusion's shape (random weights from torch's global generator).
+
+    Its posterior starts sharp, as the warm start's does; latent diffusion's own start is noise of deviation 1, for far more steps.
+    """
     import math
 
     from diffusers import AutoencoderKL
@@ -158,15 +162,19 @@ def fresh_kl_vae(channels: int, image_size: int, grid: int, width: int, depth: i
     if grid * 2 ** (levels - 1) != image_size:
         raise ValueError(f"a KL-VAE halves the picture: {image_size} over a grid of {grid} is no power of two.")
     multiples = ([1, 1, 2, 2, 4] + [4] * levels)[:levels]
-    return AutoencoderKL(
+    model: Any = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
         block_out_channels=tuple(width * m for m in multiples),
         layers_per_block=depth,
         latent_channels=channels,
-        norm_num_groups=math.gcd(32, width),
+        norm_num_groups=norm_groups(width),
         sample_size=image_size,
     )
+    with torch.no_grad():
+        model.quant_conv.weight[channels:] = 0
+        model.quant_conv.bias[channels:] = SHARP
+    return model
 
 
 def without_path(model: Any) -> Any:

@@ -22,6 +22,7 @@ from components.tokenizer.pixel_decoders import build_pixel_decoder
 from components.tokenizer.standardised import Scaling, StandardisedLatents
 
 EXACT = -30.0  # log-variance of a posterior that is a point
+SHARP = -6.0  # at which a posterior starts where few steps are to come: noise of deviation 1 would hide a fresh latent from its decoder
 
 
 class SemanticEncoder(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from components.tokenizer.blocks import patchify, to_tokens
-from components.tokenizer.vae import PixelSemanticVAE
+from components.tokenizer.vae import SHARP, PixelSemanticVAE
 
 
 def principal(values: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -46,7 +46,7 @@ def warm_start(model: PixelSemanticVAE, images: Tensor, pixel_channels: int) -> 
     encode.bias.zero_()
     encode.weight[:kept] = (into @ means).float()
     encode.bias[:kept] = (into @ (mean_bias - mean)).float()
-    encode.bias[model.channels :] = -6.0  # a sharp posterior to begin with
+    encode.bias[model.channels :] = SHARP
     back = (turn * spread[:, None]).T  # [C, kept]
     old, old_bias = decode.weight.double(), decode.bias.double()
     decode.weight.zero_()

@@ -8,14 +8,14 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 
-from components.tokenizer.blocks import patchify, unpatchify
+from components.tokenizer.blocks import norm_groups, patchify, unpatchify
 from components.tokenizer.discriminator import PatchCritic
 from components.tokenizer.encoders import FAMILIES, VisionEncoder
 from components.tokenizer.image_text import ImageTextModel, Vocabulary, load_image_text, save_image_text, small_encoder
 from components.tokenizer.losses import hinge_discriminator_loss, kl_loss, latent_noise, semantic_loss
 from components.tokenizer.objectives import SWITCHES, EncoderPerceptual, TokenizerObjective
 from components.tokenizer.options import LossOptions, SmallEncoderOptions
-from components.tokenizer.rivals import AutoencoderSpace, load_autoencoder, load_tokenizer
+from components.tokenizer.rivals import AutoencoderSpace, fresh_kl_vae, load_autoencoder, load_tokenizer
 from components.tokenizer.vae import PixelSemanticVAE
 from components.tokenizer.warm_start import principal, warm_start
 
@@ -199,6 +199,20 @@ def test_the_perceptual_distance_is_zero_for_equal_pictures_and_reaches_the_deco
     decoded = (IMAGES + 0.1 * torch.randn_like(IMAGES)).requires_grad_(True)
     distance(decoded, IMAGES).backward()
     assert decoded.grad.abs().sum() > 0
+
+
+@torch.no_grad()
+def test_a_fresh_kl_vae_starts_with_a_latent_that_its_noise_does_not_hide():
+    torch.manual_seed(0)
+    space = AutoencoderSpace.of(fresh_kl_vae(8, 32, 8, width=8, depth=1), 32, "kl_vae")
+    mean, log_variance = space.moments(IMAGES, None)
+    assert space.latent_shape == (8, 8, 8)
+    assert (0.5 * log_variance).exp().max() < 0.1 and mean.std((0, 2, 3)).mean() > 3 * (0.5 * log_variance).exp().mean()
+
+
+@pytest.mark.parametrize(("width", "groups"), [(128, 32), (192, 16), (64, 16), (32, 8), (8, 2), (34, 2), (3, 1)])
+def test_no_group_norm_of_a_convolutional_autoencoder_is_an_instance_norm(width, groups):
+    assert norm_groups(width) == groups
 
 
 @pytest.mark.parametrize("kind", ["kl", "tiny"])
