@@ -87,25 +87,25 @@ CLAIMS = (
     Claim(
         "From the paper's own start, without patch PCA, semantics and pixels beat pixels alone",
         "The paper has no patch PCA: its GenEval of 76.56 against 75.2, and a curve that rises sooner.",
-        "pixsem compare 'spaces=[ps_vae]' 'controls=[plain_p_vae]' 'seeds=[0,1,2]'",
+        "pixsem compare preset=plain 'spaces=[ps_vae]' 'controls=[plain_p_vae]' 'seeds=[0,1,2]'",
         (above("plain", "plain_p_vae", OVERALL), above("plain", "plain_p_vae", CURVE)),
     ),
     Claim(
         "MLP projections lose semantics",
         "Probe 44.5 instead of 79.5, GenEval 70.3 instead of 76.56.",
-        "pixsem compare 'spaces=[ps_vae]' 'controls=[mlp]' 'seeds=[0,1,2]'",
+        "pixsem compare preset=plain 'spaces=[ps_vae]' 'controls=[mlp]' 'seeds=[0,1,2]'",
         (above("plain", "mlp", PROBE, PROBED), above("plain", "mlp", OVERALL)),
     ),
     Claim(
         "Pixels read from D_s' output reconstruct better and generate worse",
         "Stated of the pixel decoder on D_s' output, without a figure kept here.",
-        "pixsem compare 'spaces=[ps_vae]' 'controls=[pixel_on_features]' 'seeds=[0,1,2]'",
+        "pixsem compare preset=plain 'spaces=[ps_vae]' 'controls=[pixel_on_features]' 'seeds=[0,1,2]'",
         (above("pixel_on_features", "plain", PSNR, DECIBEL), above("plain", "pixel_on_features", OVERALL)),
     ),
     Claim(
         "RAE-HD reconstructs better and generates worse",
         "PSNR 33.10 and GenEval 60.2 of RAE-HD, 28.79 and 76.56 of PS-VAE.",
-        "pixsem compare 'spaces=[rae_hd]' 'controls=[plain]' 'seeds=[0,1,2]'",
+        "pixsem compare preset=plain 'spaces=[rae_hd]' 'controls=[plain]' 'seeds=[0,1,2]'",
         # Against plain: raw features have no channels for patch PCA to start in.
         (above("rae_hd", "plain", PSNR, DECIBEL), above("plain", "rae_hd", OVERALL)),
     ),
