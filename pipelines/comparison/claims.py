@@ -63,25 +63,25 @@ CLAIMS = (
     Claim(
         "So raw features generate worse than the compact semantic latent",
         "GenEval 71.27 of RAE, 73.7 of S-VAE.",
-        "pixsem compare 'spaces=[rae,s_vae]' 'seeds=[0,1,2]'",
+        "pixsem compare preset=plain 'spaces=[rae,s_vae]' 'seeds=[0,1,2]'",
         (above("s_vae", "rae", OVERALL),),
     ),
     Claim(
         "The semantic latent converges faster",
         "Convergence curves at equal steps: the semantic latents rise sooner.",
-        "pixsem compare 'spaces=[ps_vae,p_vae,kl_vae]' 'seeds=[0,1,2]'",
+        "pixsem compare preset=plain 'spaces=[ps_vae,p_vae,kl_vae]' 'seeds=[0,1,2]'",
         (above("ps_vae", "p_vae", CURVE), above("ps_vae", "kl_vae", CURVE)),
     ),
     Claim(
         "Pixels matter for editing",
         "EditReward .222 of PS-VAE, .12 of S-VAE, .059 of RAE.",
-        "pixsem compare 'spaces=[ps_vae,s_vae,rae]' 'seeds=[0,1,2]'",
+        "pixsem compare preset=plain 'spaces=[ps_vae,s_vae,rae]' 'seeds=[0,1,2]'",
         (above("ps_vae", "s_vae", EDITS), above("ps_vae", "rae", EDITS), above("ps_vae", "s_vae", KEPT, DECIBEL)),
     ),
     Claim(
         "Semantics and pixels together beat either alone",
         "GenEval 76.56 of PS-VAE, 73.7 of S-VAE, 75.2 of P-VAE; EditReward .222, .12, .04.",
-        "pixsem compare 'spaces=[ps_vae,s_vae,p_vae]' 'seeds=[0,1,2]'",
+        "pixsem compare preset=plain 'spaces=[ps_vae,s_vae,p_vae]' 'seeds=[0,1,2]'",
         tuple(above("ps_vae", other, metric) for metric in (OVERALL, EDITS) for other in ("s_vae", "p_vae")),
     ),
     Claim(
@@ -112,19 +112,19 @@ CLAIMS = (
     Claim(
         "Larger latents need larger generators",
         "With 1.7 B for 0.5 B, 96 channels gain on GenEval, DPG and editing, 32 channels do not.",
-        "pixsem compare 'spaces=[ps_vae]' 'controls=[channels_32_large,channels_96_large]' 'seeds=[0,1,2]'",
+        "pixsem compare preset=plain 'spaces=[ps_vae]' 'controls=[channels_32_large,channels_96_large]' 'seeds=[0,1,2]'",
         (Contrast(LARGER, OVERALL), Contrast((*LARGER, (-1.0, "channels_32_large"), (1.0, "channels_32")), OVERALL)),
     ),
     Claim(
         "The dimension-aware shift is needed",
         "Used for every space; from RAE.",
-        "pixsem compare 'spaces=[ps_vae]' 'controls=[shift_1]' 'seeds=[0,1,2]'",
+        "pixsem compare preset=plain 'spaces=[ps_vae]' 'controls=[shift_1]' 'seeds=[0,1,2]'",
         (above("ps_vae", "shift_1", OVERALL),),
     ),
     Claim(
         "The wide DDT head helps",
         "Every space gains from it: GenEval 63.7 to 68.0 of Flux-VAE.",
-        "pixsem compare 'spaces=[ps_vae]' 'controls=[head]' 'seeds=[0,1,2]'",
+        "pixsem compare preset=plain 'spaces=[ps_vae]' 'controls=[head]' 'seeds=[0,1,2]'",
         (above("head", "no_head", OVERALL),),
     ),
 )  # fmt: skip
