@@ -38,6 +38,7 @@ class Row(Section):
     settings: dict[str, Any] = Field(default_factory=dict)
     small: dict[str, Any] = Field(default_factory=dict)  # beside, where the generator is a small random one
     full: dict[str, Any] = Field(default_factory=dict)  # beside, where it is a pretrained decoder
+    patch_pca: dict[str, Any] = Field(default_factory=dict)  # beside, where tokenizers start from patch PCA
 
 
 class Rows(Section):
@@ -83,11 +84,12 @@ def plan_comparison(arguments: list[str], config_dir: str | None = None) -> Plan
     file = load_rows(own, config_dir)
     shared = [o for o in overrides if _key(o) != PRETRAINED]
     base = compose_config(shared, config_dir)
-    scale = "full" if base.generator.backbone else "small"
+    beside = ["full" if base.generator.backbone else "small"]
+    beside += ["patch_pca"] if base.tokenizer.model.pixel_channels else []
     entries = []
     for name in _names(file):
         row = file.rows[name]
-        settings = {**row.settings, **getattr(row, scale)}
+        settings = row.settings | {key: value for part in beside for key, value in getattr(row, part).items()}
         # An autoencoder that is named for one space is no part of the others, whose artifacts stand without it.
         given = overrides if settings.get("tokenizer.model.space") == "pretrained" else shared
         for seed in file.seeds:

@@ -31,6 +31,23 @@ def test_every_row_of_conf_is_a_configuration_and_differs_from_what_it_is_held_a
     assert configs["kl_vae"].tokenizer.pixel_decoder.width == 32 and configs["shift_1"].generator.flow.shift == 1
 
 
+def test_rows_of_other_channel_counts_start_from_patch_pca_only_where_the_shared_configuration_does(tmp_path):
+    for preset, pixel_channels in (("demo_small", (27, 80)), ("plain", (0, 0))):
+        arguments = [
+            f"preset={preset}",
+            f"store={tmp_path}",
+            "spaces=[ps_vae]",
+            "controls=[channels_32_large,channels_96]",
+        ]
+        configs = {entry.name: entry.config for entry in plan_comparison(arguments).entries}
+        found = [
+            configs[name].tokenizer.model.pixel_channels for name in ("channels_32", "channels_32_large", "channels_96")
+        ]
+        assert found == [pixel_channels[0], *pixel_channels]
+        assert configs["channels_32_large"].generator.small.width > configs["channels_32"].generator.small.width
+        assert configs["channels_96"] == configs["ps_vae"]
+
+
 def test_rows_share_every_stage_in_which_they_do_not_differ(tmp_path):
     store = Store(str(tmp_path))
     asked = ["preset=tiny", f"store={tmp_path}", "spaces=[ps_vae,s_vae,rae]", "controls=[shift_1]", "seeds=[0,1]"]
