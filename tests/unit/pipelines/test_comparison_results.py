@@ -173,6 +173,24 @@ def test_one_seed_is_held_to_the_number_of_pictures_judged():
     assert margin_of([0.2], 0.0) == (0.0, "one seed, no spread")
 
 
+def test_scores_of_a_row_whose_tokenizer_shows_few_true_pictures_right_are_no_verdict():
+    def judged(metric, ceiling, share):
+        figures = [{metric: 0.6, ceiling: 1.0}, {metric: 0.1, ceiling: share}]
+        return examine(
+            above("a", "b", metric), [Result(row, 0, "", f) for row, f in zip(("a", "b"), figures, strict=True)]
+        )
+
+    for metric, ceiling in (
+        ("text_to_image.overall", "text_to_image.ceiling.overall"),
+        ("convergence.mean", "text_to_image.ceiling.overall"),
+        ("editing.success", "editing.ceiling"),
+    ):
+        finding = judged(metric, ceiling, 0.08)
+        assert finding.shows is None and "b shows 0.080 of true pictures right" in finding.text
+        assert judged(metric, ceiling, 0.9).shows is True
+    assert judged("tokenizer.psnr", "text_to_image.ceiling.overall", 0.08).shows is True  # of the tokenizer itself
+
+
 def test_nothing_is_judged_that_was_not_measured():
     for results in ([], [measured("a", 0, m=0.9)], [measured("a", 0, m=0.9), measured("b", 1, m=0.1)]):
         verdict, findings = judge(CLAIM, results, None)
