@@ -180,7 +180,7 @@ def _unreadable(contrast: Contrast, of_row: Mapping[str, Mapping[int, Result]]) 
     shown = {
         row: statistics.fmean(r.metrics[ceiling] for r in found.values())
         for row, found in of_row.items()
-        if found and all(ceiling in r.metrics for r in found.values())
+        if all(ceiling in r.metrics for r in found.values())
     }
     low = [f"{row} shows {share:.3f} of true pictures right" for row, share in shown.items() if share < READABLE]
     return f"{', '.join(low)} through its tokenizer alone, too few to tell" if low else ""
