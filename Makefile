@@ -6,12 +6,12 @@ STAMP := .venv/installed-$(shell cat pyproject.toml constraints.txt | sha256sum 
 
 .PHONY: demo test lint audit setup clean bench
 
-# The demo that this machine makes in twenty minutes (pipelines/demo.py); `pixsem run preset=...` takes another.
+# The demo that this machine makes in twenty minutes (pipelines/sizing/demo_preset.py); `pixsem run preset=...` takes another.
 demo: $(STAMP) .venv/demo
 	$(BIN)/pixsem run preset=$$(cat .venv/demo)
 
 .venv/demo: | $(STAMP)
-	$(BIN)/python -m pipelines.demo > $@.part && mv $@.part $@
+	$(BIN)/python -m pipelines.sizing.demo_preset > $@.part && mv $@.part $@
 
 # In two processes; those tests that share what takes long to make stay in one of them (tests/conftest.py).
 test: $(STAMP) lint

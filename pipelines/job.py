@@ -1,4 +1,4 @@
-"""What runs on the cluster of a submitted job: `python -m pipelines.job run ...`, in the folder that `shipping.py` packed.
+"""What runs on the cluster of a submitted job: `python -m pipelines.job run ...`, in the folder that `submit/shipping.py` packed.
 
 Imports nothing of pixsem's before it is asked to work: Ray calls `load_environment` in every worker, too.
 """
@@ -22,7 +22,7 @@ def load_environment() -> None:
 
 
 if __name__ == "__main__":
-    from pipelines.cli import main
+    from pipelines.cli.main import main
 
     load_environment()
     main()

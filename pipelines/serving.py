@@ -26,8 +26,8 @@ def check_files(folder: Path) -> None:
 
     A folder that somebody saved by himself has neither list, and is taken as it is.
     """
-    from pipelines.artifacts import MANIFEST, Manifest
-    from pipelines.store import parse_json, sha256_file
+    from pipelines.store.artifacts import MANIFEST, Manifest
+    from pipelines.store.files import parse_json, sha256_file
 
     wanted: dict[str, str] = {}
     listed, manifest = folder / SUMS, folder.absolute().parent / MANIFEST

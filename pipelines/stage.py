@@ -1,4 +1,4 @@
-"""The stage contract: what a stage declares, and what its function is given. Scheduling stands in `workflow.py`.
+"""The stage contract: what a stage declares, and what its function is given. Scheduling stands in `workflow/`.
 
 A stage is a plain function `run(context: StageContext) -> None` with declared configuration keys and inputs. It writes
 only into its work folder, shard by shard through `context.map_shards`, or whole files through `context.output`.
@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.artifacts import Artifact, FileEntry, ShardRecord, Work
-from pipelines.checked import fetch_checked
-from pipelines.store import Store, sha256_file
+from pipelines.store.artifacts import Artifact, FileEntry, ShardRecord, Work
+from pipelines.store.files import Store, sha256_file
+from pipelines.store.verified_read import fetch_checked
 
 if TYPE_CHECKING:
     from pipelines.config.schema import Config

@@ -10,9 +10,9 @@ from rich.console import Console
 from pipelines.comparison.record import Record, load_record, save_record
 from pipelines.comparison.rows import Entry, Plan
 from pipelines.errors import Interrupted, UserError, one_line
-from pipelines.running import dry_run_listing, run_new
-from pipelines.runs import list_run_ids, read_run
-from pipelines.store import Store
+from pipelines.store.files import Store
+from pipelines.store.runs import list_run_ids, read_run
+from pipelines.workflow.launch import dry_run_listing, run_new
 
 UNTIL = "evaluate_tokenizer,evaluate_generator"  # nothing is registered: a control must not become the champion
 

@@ -14,17 +14,17 @@ import numpy as np
 from components.evaluation.grids import reconstruction_grid
 from components.scenes.render import render
 from components.scenes.scene import Scene
-from pipelines.artifacts import Artifact
 from pipelines.comparison.record import Record
 from pipelines.comparison.results import Result
 from pipelines.config.compose import load_config
 from pipelines.config.schema import Config
-from pipelines.generated import Maker
-from pipelines.pictures import Pictures
-from pipelines.report import run_artifacts
-from pipelines.runs import read_run
 from pipelines.stage import derive_seed, fetched
-from pipelines.store import Store, canonical_json, sha256_text
+from pipelines.stages.generator.sample_sets import Maker
+from pipelines.stages.tokenizer.picture_batches import Pictures
+from pipelines.store.artifacts import Artifact
+from pipelines.store.files import Store, canonical_json, sha256_text
+from pipelines.store.runs import read_run
+from pipelines.workflow.report import run_artifacts
 
 COLUMNS = 12  # pictures on a grid
 CAPTION = "the same prompts and seeds for every row"

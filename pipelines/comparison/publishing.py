@@ -23,8 +23,8 @@ from pipelines.comparison.page import (
 from pipelines.comparison.record import Record, save_record
 from pipelines.comparison.results import Result, collect, mean_curves
 from pipelines.config.schema import Config
-from pipelines.store import Store
-from pipelines.tracking import open_tracker
+from pipelines.store.files import Store
+from pipelines.tracking.run_log import open_tracker
 
 PAGE, TABLES = "index.html", "results.md"
 CURVE_FILES = {"by_samples.png": "Score against samples seen", "by_seconds.png": "Score against seconds of training"}

@@ -7,8 +7,8 @@ from typing import Any
 
 from pipelines.comparison.rows import Plan
 from pipelines.errors import StoreError
-from pipelines.runs import now
-from pipelines.store import Store
+from pipelines.store.files import Store
+from pipelines.store.runs import now
 
 
 @dataclass

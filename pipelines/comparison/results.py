@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from components.scenes.prompts import CATEGORIES
-from pipelines.artifacts import Artifact
 from pipelines.comparison.record import Record, Recorded
 from pipelines.config.compose import flatten, load_config
 from pipelines.config.schema import Config
-from pipelines.report import report, run_artifacts
-from pipelines.runs import list_run_ids, read_run
-from pipelines.store import Store
+from pipelines.store.artifacts import Artifact
+from pipelines.store.files import Store
+from pipelines.store.runs import list_run_ids, read_run
+from pipelines.workflow.report import report, run_artifacts
 
 # The tables: their titles, and the figures in their columns, by pattern; a column that no row has is left out.
 TABLES = (

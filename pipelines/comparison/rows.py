@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from pipelines.config.compose import CONF, compose_config, select, to_dict
 from pipelines.config.schema import Config, Section
 from pipelines.errors import UserError, nearest
-from pipelines.store import canonical_json, sha256_text
+from pipelines.store.files import canonical_json, sha256_text
 
 FILE = "compare.yaml"
 OWN = (

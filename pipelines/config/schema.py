@@ -19,7 +19,7 @@ from components.registry.gates import Gate
 from components.scenes.options import SceneOptions
 from components.tokenizer.options import LossOptions, PixelDecoderOptions, SmallEncoderOptions, TokenizerOptions
 from components.training.options import TrainingOptions
-from pipelines.labels import check_selector
+from pipelines.config.node_selectors import check_selector
 
 # Stages' names are keys; `register` is also a method of every class's metaclass, which pydantic warns of and instances never see.
 warnings.filterwarnings("ignore", message='Field name "register" in .* shadows', category=UserWarning)

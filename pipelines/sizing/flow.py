@@ -158,8 +158,8 @@ def _draw(config: Config) -> _Drawn:
 
     from components.data.samples import Record
     from components.data.sizes import tar_sample_bytes
-    from pipelines.stages.ingest_scenes import World, scene_records
-    from pipelines.stages.synthesize_edits import scene_pairs
+    from pipelines.stages.data.ingest_scenes import World, scene_records
+    from pipelines.stages.data.synthesize_edits import scene_pairs
 
     source = config.source.model_dump(mode="json")
     world = World(source, config.seed)

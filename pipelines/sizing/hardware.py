@@ -8,8 +8,8 @@ from typing import Any
 
 import psutil
 
+from pipelines.cluster.resources import resources_of
 from pipelines.config.schema import Config
-from pipelines.resources import resources_of
 from pipelines.sizing.assumptions import (
     CPU_UTILISATION,
     GPU_MEMORY_GB,
@@ -17,8 +17,8 @@ from pipelines.sizing.assumptions import (
     GPU_UTILISATION,
     Assumptions,
 )
-from pipelines.sizing.rows import Plan, StageSize
-from pipelines.store import Store
+from pipelines.sizing.stage_sizes import Plan, StageSize
+from pipelines.store.files import Store
 
 GB = 1e9
 PROCESS_BYTES = 1_000_000_000  # of a CPU worker itself: Python, torch, Ray

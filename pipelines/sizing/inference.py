@@ -9,7 +9,7 @@ from pipelines.config.schema import Config, ScenesSource
 from pipelines.sizing.flow import Flow, latent_bytes
 from pipelines.sizing.hardware import Hardware
 from pipelines.sizing.models import Models
-from pipelines.sizing.rows import StageSize
+from pipelines.sizing.stage_sizes import StageSize
 from pipelines.sizing.training import kept_snapshots, parameters
 
 FP32 = 4  # bytes

@@ -108,7 +108,7 @@ class Models:
         import torch
 
         from components.tokenizer.rivals import AutoencoderSpace, empty_autoencoder
-        from pipelines.stages.train_tokenizer import new_model
+        from pipelines.stages.tokenizer.train_tokenizer import new_model
 
         settings = self.config.tokenizer.model
         with torch.device("meta"):
@@ -176,25 +176,25 @@ class Models:
 
     def _encoder_parts(self) -> Parts:
         from components.tokenizer.blocks import Block
-        from pipelines.stages.train_encoder import EncoderTask
+        from pipelines.stages.tokenizer.train_encoder import EncoderTask
 
         return Parts(EncoderTask(self.image_text(), (Block,)).module, blocks=(Block,))
 
     def _semantic(self) -> Any:
         import torch
 
-        from pipelines.spaces import fresh_space
+        from pipelines.stages.tokenizer.space_setup import fresh_space
 
         with torch.device("meta"):
             return fresh_space(self.config, self.encoder(), "s_vae")
 
     def _semantic_parts(self) -> Parts:
-        from pipelines.stages.train_semantic import semantic_task
+        from pipelines.stages.tokenizer.train_semantic import semantic_task
 
         return self._task(semantic_task, self._semantic())
 
     def _tokenizer_parts(self) -> Parts:
-        from pipelines.stages.train_tokenizer import tokenizer_task
+        from pipelines.stages.tokenizer.train_tokenizer import tokenizer_task
 
         return self._task(tokenizer_task, self.tokenizer())
 

@@ -13,9 +13,9 @@ from pipelines.sizing.inference import (
     size_tokenizer_evaluation,
 )
 from pipelines.sizing.models import Models
-from pipelines.sizing.rows import Plan, StageSize
+from pipelines.sizing.stage_sizes import Plan, StageSize
 from pipelines.sizing.training import size_trainings
-from pipelines.workflows import build_workflow
+from pipelines.workflow.graph import build_workflow
 
 INFERENCE = {
     "encode_latents": size_encoding,

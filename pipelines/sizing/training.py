@@ -7,7 +7,7 @@ from pipelines.sizing.assumptions import INDEX_ROW_BYTES
 from pipelines.sizing.flow import Flow
 from pipelines.sizing.hardware import Hardware
 from pipelines.sizing.models import Models, Training
-from pipelines.sizing.rows import StageSize
+from pipelines.sizing.stage_sizes import StageSize
 
 CRITICS = ("weights", "gradients", "optimizer", "master")  # parts of the memory that a critic has, too
 
@@ -81,7 +81,7 @@ def host_memory(stage: str, config: Config, flow: Flow) -> dict[str, int]:
 
 def kept_snapshots(training: Training, config: Config) -> int:
     """Return how many copies of its weights a training keeps along the way."""
-    from pipelines.generators import snapshot_steps
+    from pipelines.stages.generator.generator_setup import snapshot_steps
 
     if training.stage not in ("train_generator", "train_editor"):
         return 0

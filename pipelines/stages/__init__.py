@@ -1,1 +1,1 @@
-"""The stages, one file each. `pipelines/workflows.py` puts them in order."""
+"""The stages, one file each. `pipelines/workflow/graph.py` puts them in order."""

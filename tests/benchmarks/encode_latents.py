@@ -24,8 +24,8 @@ from components.scenes.render import render
 from components.scenes.scene import sample_scene
 from pipelines.config.compose import compose_config
 from pipelines.stage import ShardContext, ShardTask
-from pipelines.stages import encode_latents
-from pipelines.store import Store
+from pipelines.stages.tokenizer import encode_latents
+from pipelines.store.files import Store
 from tests.benchmarks.demo_space import demo_space
 
 DINOV2_S = [

@@ -26,8 +26,8 @@ from components.training.loop import Hooks, Place, train
 from components.training.machine import attention_kernels, choose_precision
 from components.training.optimizers import build_optimizer, learning_rate
 from pipelines.config.compose import compose_config
-from pipelines.generators import flow_scheduler
-from pipelines.latent_batches import LatentSource, Rows, Samples
+from pipelines.stages.generator.generator_setup import flow_scheduler
+from pipelines.stages.generator.latent_batches import LatentSource, Rows, Samples
 
 CHANNELS, GRID, ROWS = 96, 4, 2000
 STEPS, SKIP, ROUNDS = 24, 6, 3

@@ -18,12 +18,12 @@ from unittest.mock import patch
 
 import psutil
 
-from pipelines import running
-from pipelines.artifacts import Artifact, find_artifact
 from pipelines.config.compose import compose_config
-from pipelines.maintenance import verify
 from pipelines.stage import ShardContext, ShardResult, ShardTask, Stage, StageContext
-from pipelines.store import Store
+from pipelines.store.artifacts import Artifact, find_artifact
+from pipelines.store.files import Store
+from pipelines.store.maintenance import verify
+from pipelines.workflow.driver import launch as running
 
 HERE = "tests.benchmarks.many_shards"
 SHARDS = "PIXSEM_BENCHMARK_SHARDS"

@@ -12,7 +12,7 @@ import time
 from statistics import median
 
 ROUNDS = 7
-CLI = [sys.executable, "-c", "from pipelines.cli import main; main()"]
+CLI = [sys.executable, "-c", "from pipelines.cli.main import main; main()"]
 
 
 def seconds(command: list[str], folder: str) -> float:

@@ -58,7 +58,7 @@ def train(assets: Path) -> None:
             "source=folder", f"source.path={folder}", "held_out=0.2", f"store={name}/store",
             "encoder.training.steps=60", "encoder.training.batch=32", "tokenizer.semantic.steps=60", "tokenizer.training.steps=120",
         ]  # fmt: skip
-        command = [sys.executable, "-c", "from pipelines.cli import main; main()", "run", *settings, "--json"]
+        command = [sys.executable, "-c", "from pipelines.cli.main import main; main()", "run", *settings, "--json"]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         figures = json.loads(done.stdout)["metrics"]["tokenizer"]
         shown = {k: round(v, 3) for k, v in figures.items() if isinstance(v, float)}

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 
-COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from pipelines.cli.main import main; main()"]
 
 
 def pixsem(folder: str, *args: str) -> str:

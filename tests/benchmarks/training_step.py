@@ -31,7 +31,7 @@ from components.generator.transformer import DeepFusionTransformer
 from components.training.loop import Hooks, Place, train
 from components.training.machine import best_device, matrix_rate
 from pipelines.config.compose import compose_config
-from pipelines.generators import flow_scheduler
+from pipelines.stages.generator.generator_setup import flow_scheduler
 
 CHANNELS, GRID = 96, 16
 BATCHES = (192, 160, 128, 96, 64, 48, 32, 16)

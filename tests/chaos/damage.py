@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from components.training.checkpoints import Checkpoints
-from pipelines.artifacts import MANIFEST, Artifact, find_artifact
-from pipelines.checked import fetch_checked
 from pipelines.errors import StoreError, UserError
-from pipelines.maintenance import problems_of, verify
-from pipelines.store import Store
+from pipelines.store.artifacts import MANIFEST, Artifact, find_artifact
+from pipelines.store.files import Store
+from pipelines.store.maintenance import problems_of, verify
+from pipelines.store.verified_read import fetch_checked
 
 CHAIN = ("preset=tiny", "source.count=80", "source.samples_per_shard=10")
 KINDS = {  # in this order: the first that matches counts
@@ -214,7 +214,7 @@ def add_checkpoints(store: Store) -> None:
 def made_store(folder: Path, ready: Path | None, until: str | None) -> Store:
     """Return a store with one completed run: a copy of a ready one, or made here."""
     from pipelines.config.compose import compose_config
-    from pipelines.running import run_new
+    from pipelines.workflow.launch import run_new
 
     path = folder / "store"
     if ready is not None:

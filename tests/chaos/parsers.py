@@ -238,8 +238,8 @@ def read_overrides(data: bytes, folder: Path) -> str:
 
 @functools.cache
 def manifests() -> list[bytes]:
-    from pipelines.artifacts import FileEntry, Manifest, content_digest
-    from pipelines.store import json_bytes
+    from pipelines.store.artifacts import FileEntry, Manifest, content_digest
+    from pipelines.store.files import json_bytes
 
     files = [FileEntry("rows/0", 4, "0" * 64), FileEntry("möwe", 5, "1" * 64)]
     manifest = Manifest(
@@ -250,8 +250,8 @@ def manifests() -> list[bytes]:
 
 
 def read_manifest(data: bytes, folder: Path) -> str:
-    from pipelines.artifacts import find_artifact
-    from pipelines.store import Store, json_bytes
+    from pipelines.store.artifacts import find_artifact
+    from pipelines.store.files import Store, json_bytes
 
     store = Store(str(folder))
     store.write_bytes("artifacts/measure/f1/manifest.json", data, durable=False)

@@ -8,10 +8,10 @@ from typing import Any
 
 import ray
 
-from pipelines.artifacts import MANIFEST, Artifact, Manifest, list_artifacts
-from pipelines.maintenance import verify
-from pipelines.running import load_run, resume_run
-from pipelines.store import Store, json_bytes, sha256_file
+from pipelines.store.artifacts import MANIFEST, Artifact, Manifest, list_artifacts
+from pipelines.store.files import Store, json_bytes, sha256_file
+from pipelines.store.maintenance import verify
+from pipelines.workflow.launch import load_run, resume_run
 from tests.chaos.damage import artifact_of, files_by_kind, hurt
 
 TRAINING = ("train_encoder", "train_semantic", "train_tokenizer", "train_generator", "train_editor")

@@ -12,8 +12,8 @@ from safetensors.numpy import save_file
 from components.data.latents import LatentSpec, LatentWriter
 from components.data.records import Record, write_records
 from components.data.tables import write_table
-from pipelines.artifacts import FileEntry, Manifest, ShardRecord, Work, content_digest
-from pipelines.store import Store
+from pipelines.store.artifacts import FileEntry, Manifest, ShardRecord, Work, content_digest
+from pipelines.store.files import Store
 from tests.chaos.damage import KINDS, made_store, prove
 from tests.chaos.parsers import ROWS, picture_bytes
 

@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from pipelines.errors import StoreUnreachable, in_words
-from pipelines.runs import new_run
-from pipelines.store import Store
+from pipelines.store.files import Store
+from pipelines.store.runs import new_run
 from tests.chaos.checks import artifact_digests
 from tests.integration.pipelines.conftest import ROOT, SMALL, Pixsem, kill, processes, wait_for
 
@@ -76,7 +76,7 @@ def test_a_file_size_limit_is_told_in_words(tmp_path):
     code = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "from pipelines.errors import in_words; from pipelines.store import Store\n"
+        "from pipelines.errors import in_words; from pipelines.store.files import Store\n"
         f"store = Store({str(tmp_path)!r})\n"
         "try:\n    store.write_bytes('big', b'x' * 5000)\n"
         "except OSError as error:\n    print(in_words(error))"

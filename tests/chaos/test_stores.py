@@ -7,11 +7,11 @@ import uuid
 
 import pytest
 
-from pipelines.artifacts import FileEntry, Manifest, Work, content_digest, find_artifact
 from pipelines.errors import StoreUnreachable, one_line
-from pipelines.leases import Leases
-from pipelines.runs import new_run
-from pipelines.store import Store, sha256_text
+from pipelines.store.artifacts import FileEntry, Manifest, Work, content_digest, find_artifact
+from pipelines.store.files import Store, sha256_text
+from pipelines.store.leases import Leases
+from pipelines.store.runs import new_run
 from tests.chaos.s3 import BUCKET, Faults, faulty_s3
 from tests.integration.pipelines.conftest import SMALL, Pixsem
 

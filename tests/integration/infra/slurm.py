@@ -217,7 +217,7 @@ def _tool(name: str) -> str | None:
 def environment_of(folder: Path, **programs: str) -> dict[str, str]:
     """Return the environment of a job whose virtual environment has these programs before the real ones; all in `folder`."""
     (folder / "venv" / "bin").mkdir(parents=True)
-    pixsem = f'exec {sys.executable} -c "from pipelines.cli import main; main()" "$@"'
+    pixsem = f'exec {sys.executable} -c "from pipelines.cli.main import main; main()" "$@"'
     for name, text in {"pixsem": pixsem, **programs}.items():
         path = folder / "venv" / "bin" / name
         path.write_text(f"#!/usr/bin/env bash\n{text}\n")

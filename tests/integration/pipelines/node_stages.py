@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from pipelines.stage import ShardResult, ShardTask, Stage
-from pipelines.training_stage import Built, train_in_workers
+from pipelines.training.start_workers import train_in_workers
+from pipelines.training.worker import Built
 
 
 def here() -> dict:
@@ -69,10 +70,10 @@ def main(overrides: list[str]) -> None:
     """Run the workflow in ./store."""
     from unittest.mock import patch
 
-    from pipelines import running
     from pipelines.config.compose import compose_config
     from pipelines.errors import UserError
-    from pipelines.store import Store
+    from pipelines.store.files import Store
+    from pipelines.workflow.driver import launch as running
 
     config = compose_config(["preset=tiny", *overrides])
     try:

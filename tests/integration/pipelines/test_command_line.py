@@ -16,7 +16,7 @@ pytestmark = pytest.mark.integration
 def test_a_finished_run_is_cached_whole_and_starts_neither_ray_nor_torch_nor_mlflow(finished):
     code = (
         f"import sys; sys.argv = ['pixsem', 'run', *{SMALL!r}]\n"
-        "from pipelines.cli import app\n"
+        "from pipelines.cli.main import app\n"
         "app(standalone_mode=False)\n"
         "print([m for m in ('ray', 'torch', 'mlflow', 'pyarrow') if m in sys.modules], file=sys.stderr)\n"
     )
@@ -133,7 +133,7 @@ def test_a_run_may_end_with_several_stages_and_all_that_they_need(finished):
 )
 def test_mistakes_are_answered_in_one_message_without_a_traceback(args, words, tmp_path, finished):
     done = subprocess.run(
-        [sys.executable, "-c", "from pipelines.cli import main; main()", *args],
+        [sys.executable, "-c", "from pipelines.cli.main import main; main()", *args],
         cwd=tmp_path, env=finished.environment, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 2

@@ -11,12 +11,12 @@ import pytest
 
 from components.registry.gates import Gate
 from components.registry.tracking import Tracker
-from pipelines.artifacts import Artifact, Manifest
 from pipelines.config.compose import compose_config, to_yaml
-from pipelines.registering import Registrar
-from pipelines.runs import Run, StageState, new_run, save_run
-from pipelines.store import Store
-from pipelines.tracking import RunLog, settle_runs
+from pipelines.store.artifacts import Artifact, Manifest
+from pipelines.store.files import Store
+from pipelines.store.runs import Run, StageState, new_run, save_run
+from pipelines.tracking.registering import Registrar
+from pipelines.tracking.run_log import RunLog, settle_runs
 
 pytestmark = pytest.mark.integration
 CONFIG = compose_config(["preset=tiny"])

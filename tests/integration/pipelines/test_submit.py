@@ -283,7 +283,7 @@ def test_variables_named_with_env_reach_every_kind_of_worker(head, submit, tmp_p
     )
     code = (
         "import sys; from pathlib import Path\n"
-        "from pipelines.config.compose import compose_config; from pipelines.submit import JobServer, Request\n"
+        "from pipelines.config.compose import compose_config; from pipelines.submit.jobs import JobServer, Request\n"
         "class Question(Request):\n"
         "    def entrypoint(self): return 'python config_dir/ask.py'\n"
         "address, folder, secret = sys.argv[1:]\n"

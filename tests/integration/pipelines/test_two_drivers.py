@@ -9,10 +9,10 @@ from conftest import SMALL, kill, processes, wait_for
 
 from pipelines.config.compose import compose_config, to_yaml
 from pipelines.errors import UserError
-from pipelines.leases import Leases
-from pipelines.running import resume_run
-from pipelines.runs import new_run, save_run
-from pipelines.store import Store
+from pipelines.store.files import Store
+from pipelines.store.leases import Leases
+from pipelines.store.runs import new_run, save_run
+from pipelines.workflow.launch import resume_run
 
 pytestmark = pytest.mark.integration
 

@@ -51,10 +51,10 @@ def main(second: str) -> None:
     import json
     from unittest.mock import patch
 
-    from pipelines import running
     from pipelines.config.compose import compose_config
-    from pipelines.report import report
-    from pipelines.store import Store
+    from pipelines.store.files import Store
+    from pipelines.workflow.driver import launch as running
+    from pipelines.workflow.report import report
 
     config = compose_config(["preset=tiny"])
     store = Store(config.store)

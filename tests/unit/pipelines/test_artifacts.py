@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.artifacts import (
+from pipelines.errors import StoreError
+from pipelines.store.artifacts import (
     Artifact,
     FileEntry,
     Manifest,
@@ -15,9 +16,8 @@ from pipelines.artifacts import (
     content_digest,
     find_artifact,
 )
-from pipelines.checked import fetch_checked
-from pipelines.errors import StoreError
-from pipelines.store import Store, sha256_text
+from pipelines.store.files import Store, sha256_text
+from pipelines.store.verified_read import fetch_checked
 
 pytestmark = pytest.mark.unit
 

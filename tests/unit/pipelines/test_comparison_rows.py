@@ -6,9 +6,9 @@ from pipelines.comparison import driving
 from pipelines.comparison.record import load_record, save_record
 from pipelines.comparison.rows import CONF, FILE, load_rows, plan_comparison
 from pipelines.errors import Interrupted, UserError
-from pipelines.plan import identify
-from pipelines.store import Store
-from pipelines.workflows import build_workflow
+from pipelines.store.files import Store
+from pipelines.workflow.graph import build_workflow
+from pipelines.workflow.identity import identify
 
 pytestmark = pytest.mark.unit
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines import demo
 from pipelines.config.compose import compose_config
+from pipelines.sizing import demo_preset as demo
 
 pytestmark = pytest.mark.unit
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipelines import doctor, doctor_node
 from pipelines.config.compose import compose_config
-from pipelines.doctor import wanted_of
-from pipelines.doctor_node import Wanted, installed, look
+from pipelines.doctor.checks import checks as doctor
+from pipelines.doctor.checks import node_checks as doctor_node
+from pipelines.doctor.checks import wanted_of
+from pipelines.doctor.node_checks import Wanted, installed, look
 from pipelines.errors import UserError
-from pipelines.store import Store
+from pipelines.store.files import Store
 
 pytestmark = pytest.mark.unit
 NOTHING = Wanted((), (), 0, "s3://bucket/x")

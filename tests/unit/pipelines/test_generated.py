@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines import generated
 from pipelines.config.compose import compose_config
-from pipelines.generated import Maker
+from pipelines.stages.generator import sample_sets as generated
+from pipelines.stages.generator.sample_sets import Maker
 from tests.unit.generator.worlds import pipeline
 
 pytestmark = pytest.mark.unit

@@ -10,7 +10,7 @@ from components.scenes.edits import change_mask
 from components.scenes.render import render
 from components.scenes.scene import Scene
 from pipelines.config.compose import compose_config
-from pipelines.judging import SceneJudge, others, shares
+from pipelines.stages.generator.scene_metrics import SceneJudge, others, shares
 
 pytestmark = pytest.mark.unit
 CONFIG = compose_config(

@@ -11,8 +11,8 @@ from components.generator.text import train_tokenizer
 from components.training.loop import Hooks, Place, train
 from components.training.options import OptimizerOptions, TrainingOptions
 from pipelines.errors import UserError
-from pipelines.generators import GeneratorTask, spread_snapshots
-from pipelines.latent_batches import WINDOW, LatentSource, Rows, Samples
+from pipelines.stages.generator.generator_setup import GeneratorTask, spread_snapshots
+from pipelines.stages.generator.latent_batches import WINDOW, LatentSource, Rows, Samples
 from tests.unit.generator.worlds import CHANNELS, GRID, VARIANTS, space, transformer
 
 pytestmark = pytest.mark.unit

@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from pipelines.leases import Leases, holder_is_dead, is_live, process_started, read_lease
-from pipelines.store import Store
+from pipelines.store.files import Store
+from pipelines.store.leases import Leases, holder_is_dead, is_live, process_started, read_lease
 
 pytestmark = pytest.mark.unit
 
@@ -33,7 +33,7 @@ def test_a_held_lease_is_refused_and_a_released_one_given(store):
 
 def test_the_lease_of_a_killed_process_is_taken_over_at_once(store):
     code = (
-        "import sys, time; from pipelines.leases import Leases; from pipelines.store import Store\n"
+        "import sys, time; from pipelines.store.leases import Leases; from pipelines.store.files import Store\n"
         f"l = Leases(Store({str(store.root)!r}), 'dead'); l.acquire('x'); print('held', flush=True); time.sleep(60)"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

@@ -9,14 +9,14 @@ import time
 import psutil
 import pytest
 
-from pipelines.leftovers import clear
+from pipelines.cluster.reaper import clear
 
 pytestmark = pytest.mark.unit
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 # What it starts starts another, as a raylet does its agents; and one is started after the watched block.
 DRIVER = """
 import subprocess, sys, time
-from pipelines.leftovers import watched
+from pipelines.cluster.reaper import watched
 with watched():
     child = "import subprocess, sys, time; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid, flush=True); time.sleep(2)"
     left = subprocess.Popen([sys.executable, "-c", child])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.artifacts import Work
-from pipelines.store import Store
-from pipelines.training_stage import looks, note_looks, publish_tree
+from pipelines.store.artifacts import Work
+from pipelines.store.files import Store
+from pipelines.training.worker import looks, note_looks, publish_tree
 
 pytestmark = pytest.mark.unit
 

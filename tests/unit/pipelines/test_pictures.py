@@ -19,15 +19,15 @@ from components.tokenizer.options import SmallEncoderOptions
 from components.tokenizer.rivals import load_tokenizer
 from components.tokenizer.vae import PixelSemanticVAE
 from components.training.checkpoints import FORMAT, state_bytes
-from pipelines.artifacts import Artifact, FileEntry, Manifest, Work
 from pipelines.errors import UserError
-from pipelines.pictures import CaptionSource, Pictures, PictureSource, caption_pairs
 from pipelines.stage import ShardContext, ShardTask
-from pipelines.stages import encode_latents
-from pipelines.stages.index import index_one, is_held_out
-from pipelines.stages.measure import ImageTextSimilarity
-from pipelines.store import Store, sha256_file
-from pipelines.training_start import check_workers
+from pipelines.stages.data.index import index_one, is_held_out
+from pipelines.stages.data.measure import ImageTextSimilarity
+from pipelines.stages.tokenizer import encode_latents
+from pipelines.stages.tokenizer.picture_batches import CaptionSource, Pictures, PictureSource, caption_pairs
+from pipelines.store.artifacts import Artifact, FileEntry, Manifest, Work
+from pipelines.store.files import Store, sha256_file
+from pipelines.training.start_workers import check_workers
 
 pytestmark = pytest.mark.unit
 

@@ -6,14 +6,14 @@ import functools
 
 import pytest
 
-from pipelines.artifacts import Manifest, Work, content_digest
 from pipelines.config.compose import compose_config
 from pipelines.config.schema import Config
-from pipelines.plan import identify
-from pipelines.running import dry_run_listing, resume_listing
-from pipelines.runs import Run
-from pipelines.store import Store
-from pipelines.workflows import build_workflow
+from pipelines.store.artifacts import Manifest, Work, content_digest
+from pipelines.store.files import Store
+from pipelines.store.runs import Run
+from pipelines.workflow.graph import build_workflow
+from pipelines.workflow.identity import identify
+from pipelines.workflow.launch import dry_run_listing, resume_listing
 
 pytestmark = pytest.mark.unit
 TINY = ["preset=tiny"]

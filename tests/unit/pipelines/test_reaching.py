@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pipelines.cluster import connect
+from pipelines.cluster.connect import connect
 from pipelines.config.schema import ClusterSection
 from pipelines.errors import UserError
 

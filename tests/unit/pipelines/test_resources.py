@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from pipelines.cluster.resources import (
+    Demand,
+    driver_options,
+    nodes_text,
+    resources_of,
+    scaling_options,
+    task_options,
+    unmet,
+)
 from pipelines.config.compose import compose_config, load_config, to_dict, to_yaml
+from pipelines.config.node_selectors import selects
 from pipelines.errors import UserError
-from pipelines.labels import selects
-from pipelines.resources import Demand, driver_options, nodes_text, resources_of, scaling_options, task_options, unmet
-from pipelines.workflows import build_workflow
+from pipelines.workflow.graph import build_workflow
 
 pytestmark = pytest.mark.unit
 
@@ -57,7 +65,7 @@ def test_stages_ask_ray_for_exactly_what_is_configured():
     import ray
     from ray.train import ScalingConfig
 
-    from pipelines.shards import make_shard
+    from pipelines.workflow.shards import make_shard
 
     config = compose_config(
         [

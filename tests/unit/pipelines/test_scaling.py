@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipelines.spaces import fit_scaling
+from pipelines.stages.tokenizer.space_setup import fit_scaling
 from tests.unit.generator.worlds import space
 
 pytestmark = pytest.mark.unit

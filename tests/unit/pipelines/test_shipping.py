@@ -13,8 +13,8 @@ import pytest
 
 from pipelines.errors import UserError
 from pipelines.job import ENVIRONMENT
-from pipelines.shipping import MAX_MB, ROOT, named_variables, pack, pinned_packages, runtime_environment
-from pipelines.submit import shared_store
+from pipelines.submit.jobs import shared_store
+from pipelines.submit.shipping import MAX_MB, ROOT, named_variables, pack, pinned_packages, runtime_environment
 
 pytestmark = pytest.mark.unit
 
@@ -50,7 +50,7 @@ def test_the_package_holds_the_code_and_the_presets_and_runs_by_itself(mine, pac
     assert {
         "pyproject.toml",
         "constraints.txt",
-        "pipelines/cli.py",
+        "pipelines/cli/main.py",
         "components/data/rows.py",
         "conf/config.yaml",
         ".commit",

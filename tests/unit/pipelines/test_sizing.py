@@ -21,19 +21,19 @@ from components.training.machine import attention_kernels
 from components.training.trace import trace_training
 from pipelines.config.compose import compose_config
 from pipelines.errors import UserError
-from pipelines.latent_batches import open_samples
-from pipelines.pictures import Pictures
 from pipelines.sizing.assumptions import INDEX_ROW_BYTES, Assumptions
 from pipelines.sizing.flow import NOT_GIVEN, find_flow
 from pipelines.sizing.hardware import Hardware
 from pipelines.sizing.models import Models
+from pipelines.sizing.plan_text import plan_text
 from pipelines.sizing.planning import make_plan
-from pipelines.sizing.rows import Plan, StageSize
-from pipelines.sizing.text import plan_text
+from pipelines.sizing.stage_sizes import Plan, StageSize
 from pipelines.sizing.training import size_training
-from pipelines.spaces import fresh_space
-from pipelines.stages.index import INDEX_SCHEMA
-from pipelines.stages.rows import write_rows
+from pipelines.stages.data.index import INDEX_SCHEMA
+from pipelines.stages.data.parquet_rows import write_rows
+from pipelines.stages.generator.latent_batches import open_samples
+from pipelines.stages.tokenizer.picture_batches import Pictures
+from pipelines.stages.tokenizer.space_setup import fresh_space
 
 pytestmark = pytest.mark.unit
 

@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from pipelines.errors import StoreError
-from pipelines.store import Store
+from pipelines.store.files import Store
 
 pytestmark = pytest.mark.unit
 
@@ -61,7 +61,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path, monkeypat
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pipelines.store.os.fsync", full)
+    monkeypatch.setattr("pipelines.store.files.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         store.write_bytes("f", b"new")
     assert store.files("") == {"f": 3}

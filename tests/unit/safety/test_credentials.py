@@ -13,7 +13,7 @@ from pipelines.config.compose import compose_config
 from pipelines.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
-COMMAND = [sys.executable, "-c", "from pipelines.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from pipelines.cli.main import main; main()"]
 SECRET = "hunter2secret"
 
 

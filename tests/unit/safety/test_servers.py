@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from components.registry.ui import serve_ui
-from pipelines import cli
+from pipelines.cli.main import main as cli
 
 ASK = """
 import os, ray

@@ -1,0 +1,77 @@
+"""Commands that look before anything runs: what a configuration would take, and whether all it needs is there."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.shared import AsJson, ConfigDir, Overrides, show
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command()(plan)
+    app.command()(doctor)
+
+
+def plan(
+    overrides: Overrides = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Samples of the source, where it is not here to be counted.")
+    ] = None,
+    keep: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share that comes through download and curation.")
+    ] = 1.0,
+    text_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of a text in training; as long as they may be if left out.")
+    ] = None,
+    utilisation: Annotated[
+        float | None, typer.Option(min=0.001, max=1.0, help="Share of the peak: 0.4 on GPUs, 0.2 on CPUs.")
+    ] = None,
+    peak_tflops: Annotated[
+        float | None, typer.Option(min=0.001, help="Of a GPU: 312 in bf16, 19.5 in fp32 (an A100).")
+    ] = None,
+    cpu_tflops: Annotated[float | None, typer.Option(min=0.001, help="Of a CPU worker: measured here.")] = None,
+    memory_gb: Annotated[float | None, typer.Option(min=0.001, help="Of a GPU: 80.")] = None,
+    worker_memory_gb: Annotated[
+        float | None, typer.Option(min=0.001, help="Of a worker beside its GPU: this machine's.")
+    ] = None,
+    store_gb: Annotated[float | None, typer.Option(min=0.001, help="Free in the store: its disk's.")] = None,
+    config_dir: ConfigDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what each stage would take: samples, bytes, parameters, memory, FLOPs, hours; and what will not fit."""
+    from pipelines.config.compose import compose_config
+    from pipelines.sizing.assumptions import Assumptions
+    from pipelines.sizing.flow import NOT_GIVEN
+    from pipelines.sizing.plan_text import plan_text
+    from pipelines.sizing.planning import make_plan
+
+    config = compose_config(overrides or [], config_dir, stand_in=NOT_GIVEN)
+    given = Assumptions(
+        samples, keep, text_tokens, utilisation, peak_tflops, cpu_tflops, memory_gb, worker_memory_gb, store_gb
+    )
+    made = make_plan(config, given)
+    show({"preset": config.preset, **made.to_json()}, as_json, lambda: plan_text(made))
+
+
+def doctor(overrides: Overrides = None, config_dir: ConfigDir = None, as_json: AsJson = False) -> None:
+    """Try what a run needs: Ray and its nodes, GPUs, DeepSpeed, store, MLflow, memory, disk. Each line: ok, or what to do."""
+    import json
+    from dataclasses import asdict
+
+    from pipelines.config.compose import compose_config
+    from pipelines.doctor.checks import examine
+    from pipelines.sizing.flow import NOT_GIVEN
+
+    config = compose_config(overrides or [], config_dir, stand_in=NOT_GIVEN)
+    lines = []
+    for line in examine(config):
+        lines.append(line)
+        if not as_json:
+            print(line, flush=True)
+    if as_json:
+        print(json.dumps([asdict(line) for line in lines], indent=1, ensure_ascii=False))
+    if not all(line.ok for line in lines):
+        raise typer.Exit(1)

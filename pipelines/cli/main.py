@@ -1,0 +1,48 @@
+"""The command line. Commands import what they need when they run, so that `pixsem --help` is quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from pipelines.cli import (
+    check_commands,
+    compare_commands,
+    model_commands,
+    run_commands,
+    store_commands,
+    submit_commands,
+)
+
+app = typer.Typer(
+    name="pixsem",
+    help="From image-understanding encoders to one model that generates and edits: durable workflows on Ray.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for commands in (run_commands, store_commands, check_commands, model_commands, compare_commands, submit_commands):
+    commands.add_commands(app)
+
+
+def main() -> None:
+    """Run the command line: the user's mistakes end in one message and exit code 2, a failed run in 1."""
+    from pipelines.errors import Interrupted, in_words
+
+    try:
+        app()
+    except Interrupted as stop:
+        print(f"stopped; finished shards and stages are kept. Go on with: {stop.again}", file=sys.stderr)
+        sys.exit(128 + stop.signal_number)
+    except BrokenPipeError:
+        # The reader of our output went away (`pixsem stages | head`).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (ValueError, OSError) as error:
+        # UserError and the rooms' own ValueErrors are written for people; PIXSEM_DEBUG=1 shows where they arose.
+        if os.environ.get("PIXSEM_DEBUG"):
+            raise
+        print(f"pixsem: {in_words(error)}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,158 @@
+"""Commands on runs: start, resume, see what they did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.cli.shared import DEFAULT_STORE, AsJson, ConfigDir, Overrides, RunArgument, StoreOption, open_store, show
+
+if TYPE_CHECKING:
+    from pipelines.store.files import Store
+    from pipelines.store.runs import Run
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    for command in (run, resume, config, stages, status, report):
+        app.command()(command)
+
+
+def run(
+    overrides: Overrides = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and why; run nothing.")] = False,
+    until: Annotated[str | None, typer.Option("--until", help="Stop after this stage, or several: A,B.")] = None,
+    force: Annotated[
+        list[str] | None, typer.Option("--force", help="Make this stage again even if it is cached.")
+    ] = None,
+    config_dir: ConfigDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the pipeline; stages whose artifact stands are taken from the store."""
+    from pipelines.config.compose import compose_config
+    from pipelines.store.files import Store
+    from pipelines.workflow.launch import dry_run_listing, run_new
+
+    config = compose_config(overrides or [], config_dir)
+    store = Store(config.store)
+    if dry_run:
+        rows = dry_run_listing(store, config, until, force or [])
+        show(rows, as_json, lambda: "\n".join(_plan_line(row) for row in rows))
+        return
+    _finish(store, run_new(store, config, until, force or [], quiet=as_json), as_json)
+
+
+def resume(
+    run_id: RunArgument = None,
+    from_stage: Annotated[str | None, typer.Option("--from", help="Make this stage and all after it again.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and why; run nothing.")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a run as it was configured; finished shards and stages are not made again."""
+    from pipelines.workflow.launch import load_run, resume_listing, resume_run
+
+    opened = open_store(store)
+    found, config = load_run(opened, run_id)
+    if dry_run:
+        rows = resume_listing(opened, found, config, from_stage)
+        show(rows, as_json, lambda: "\n".join(_plan_line(row) for row in rows))
+        return
+    _finish(opened, resume_run(opened, found, config, from_stage, quiet=as_json), as_json)
+
+
+def _finish(store: Store, run: Run, as_json: bool) -> None:
+    from pipelines.workflow.report import report, report_text
+
+    tries = ['pixsem generate "a red circle on a white background"', "pixsem models", "pixsem report", "pixsem ui"]
+    if run.preset == "demo_small":
+        tries.append("pixsem run preset=demo (trained two to three times as long)")
+    show(report(store, run), as_json, lambda: f"\n{report_text(store, run)}\n\nnext: {', '.join(tries)}")
+    if run.state != "completed":
+        raise typer.Exit(1)
+
+
+def _plan_line(row: dict[str, Any]) -> str:
+    return f"{row['stage']:<18} {'cached' if row['cached'] else 'would run: ' + '; '.join(row['reasons'])}"
+
+
+def config(overrides: Overrides = None, config_dir: ConfigDir = None, as_json: AsJson = False) -> None:
+    """Print the resolved configuration, every key."""
+    from pipelines.config.compose import compose_config, to_dict, to_yaml
+
+    resolved = compose_config(overrides or [], config_dir)
+    show(to_dict(resolved), as_json, lambda: to_yaml(resolved).rstrip())
+
+
+def stages(as_json: AsJson = False) -> None:
+    """Draw the stages and what each takes from which."""
+    from pipelines.workflow.graph import build_workflow, draw_workflow
+
+    found = build_workflow()
+    rows = [
+        {"name": s.name, "inputs": list(s.inputs), "config": list(s.config), "version": s.version, "summary": s.summary}
+        for s in found
+    ]
+    show(rows, as_json, lambda: draw_workflow(found))
+
+
+def status(
+    run_id: RunArgument = None,
+    all_runs: Annotated[bool, typer.Option("--all", help="List every run of the store.")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Show a run's stages as they stand now."""
+    from dataclasses import asdict
+
+    from pipelines.store.runs import find_run, list_run_ids, read_progress, read_run
+    from pipelines.workflow.live import StageTable
+    from pipelines.workflow.report import run_artifacts
+
+    opened = open_store(store)
+    if all_runs:
+        rows = [
+            {
+                k: v
+                for k, v in asdict(read_run(opened, i)).items()
+                if k in ("id", "preset", "state", "created", "seconds")
+            }
+            for i in list_run_ids(opened)
+        ]
+        show(
+            rows,
+            as_json,
+            lambda: (
+                "\n".join(f"{r['id']}  {r['preset']:<8} {r['state']:<12} {r['seconds']:8.1f} s" for r in rows)
+                or "no runs yet"
+            ),
+        )
+        return
+    found = find_run(opened, run_id)
+    value = asdict(found)
+    for name, state in value["stages"].items():
+        state["progress"] = read_progress(opened, found.id, name) if state["state"] == "running" else {}
+
+    def text() -> str:
+        from rich.console import Console
+
+        table = StageTable(opened)
+        table.artifacts = run_artifacts(opened, found)
+        console = Console()
+        with console.capture() as captured:
+            console.print(table.render(found))
+        return f"{captured.get().rstrip()}\n{found.state}"
+
+    show(value, as_json, text)
+
+
+def report(run_id: RunArgument = None, store: StoreOption = DEFAULT_STORE, as_json: AsJson = False) -> None:
+    """Report a run: stages, counts, metrics, and where to look."""
+    from pipelines.store.runs import find_run
+    from pipelines.workflow.report import report as build
+    from pipelines.workflow.report import report_text
+
+    opened = open_store(store)
+    found = find_run(opened, run_id)
+    show(build(opened, found), as_json, lambda: report_text(opened, found))

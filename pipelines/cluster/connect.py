@@ -1,0 +1,140 @@
+"""The Ray that a run works on: starting or reaching it, and refusing at once what its nodes could never do."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import ray
+
+from pipelines.cluster.reaper import watched
+from pipelines.cluster.resources import Demand, nodes_text, unmet
+from pipelines.config.schema import ClusterSection
+from pipelines.errors import UserError, one_line
+from pipelines.store.files import Store
+
+# Of every worker. Ray leaves all of a node's GPUs visible to what asked for none, unless told otherwise.
+WORKER_ENVIRONMENT = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
+LOCAL = "local"
+POLL = 0.5
+KNOCK_SECONDS = 10.0
+PROBE_SECONDS = 60.0  # that a node may take to start a worker and look
+
+
+def connect(settings: ClusterSection) -> str:
+    """Start a local Ray, or reach the cluster that is configured or named by RAY_ADDRESS; return its address.
+
+    Raises `UserError` where it cannot be reached.
+    """
+    # Ray reports usage over the network unless told not to; a local Ray's workers inherit all of these.
+    for name, value in {"RAY_USAGE_STATS_ENABLED": "0", **WORKER_ENVIRONMENT}.items():
+        os.environ.setdefault(name, value)
+    address = settings.address or os.environ.get("RAY_ADDRESS") or LOCAL
+    options: dict[str, Any] = {"runtime_env": {"env_vars": WORKER_ENVIRONMENT}}
+    _knock(address)
+    if address == LOCAL:
+        # A process beside every training that asks whether a node is about to be taken away: no use on the only one.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        options = {"num_cpus": settings.num_cpus, "include_dashboard": False}
+    try:
+        with watched() if address == LOCAL else nullcontext():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
+        raise UserError(f"cluster.address={address}: Ray cannot be reached: {one_line(error)}") from error
+    return address
+
+
+def _knock(address: str) -> None:
+    """Learn of a wrong address at once: Ray itself tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # no address of a server: Ray's own words for one
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"cluster.address={address}: Ray cannot be reached: {one_line(error)}. Give the address of the head's server, port 6379 "
+            "unless it was told otherwise"
+        ) from error
+
+
+def check_demands(
+    demands: Sequence[Demand], settings: ClusterSection, address: str, waiting: Callable[[], None]
+) -> None:
+    """Refuse what no node could ever give: Ray would wait for it without end.
+
+    A running cluster's nodes get `join_seconds` to join; `waiting` is called meanwhile. With `autoscaling` nothing is
+    refused. Raises `UserError` that names each stage and its request.
+    """
+    ends = time.monotonic() + (0.0 if address == LOCAL else settings.join_seconds)
+    while problems := unmet(demands, nodes := ray.nodes()):
+        if settings.autoscaling:
+            return
+        if time.monotonic() >= ends:
+            lines = "".join(f"\n  {stage} {problem}" for stage, problem in problems.items())
+            raise UserError(
+                f"Ray would wait without end:{lines}\nIt has {nodes_text(nodes)}. Ask for less, add nodes, or set "
+                "cluster.autoscaling=true where an autoscaler will add them."
+            )
+        waiting()
+        time.sleep(POLL)
+
+
+def check_shared(store: Store) -> None:
+    """Refuse a folder as the store that some node of the cluster does not have, or has one of its own of."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if not store.is_local or len(nodes) < 2:
+        return
+    mark = f"tmp/shared-{uuid.uuid4().hex}"
+    store.write_bytes(mark, b"", durable=False)
+    try:
+        lacking = _lacking(store, mark, nodes)
+    finally:
+        store.remove_tree(mark)
+    if lacking:
+        raise UserError(
+            f"store={store.absolute_url} is a folder that these nodes of the cluster do not share: {', '.join(lacking)}. "
+            "Use a shared disk under the same path on every node, or s3://bucket/path."
+        )
+
+
+def ask_nodes(
+    task: Any,
+    nodes: Sequence[Mapping[str, Any]],
+    seconds: float,
+    arguments: Callable[[Mapping[str, Any]], tuple[Any, ...]],
+    **options: Any,
+) -> Iterator[tuple[Mapping[str, Any], ray.ObjectRef | None]]:
+    """Call a task on all nodes at the same time; yield each with its finished call, or None where it has not answered after `seconds`."""
+    calls = [
+        task.options(num_cpus=0, label_selector={"ray.io/node-id": node["NodeID"]}, **options).remote(*arguments(node))
+        for node in nodes
+    ]
+    _, silent = ray.wait(calls, num_returns=len(calls), timeout=seconds)
+    for node, call in zip(nodes, calls, strict=True):
+        yield node, None if call in silent else call
+
+
+def _lacking(store: Store, mark: str, nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the nodes that do not see a file of the store. One that is lost meanwhile has nothing to share."""
+    lacking = []
+    for node, call in ask_nodes(ray.remote(_sees), nodes, PROBE_SECONDS, lambda _: (store.absolute_url, mark)):
+        where = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+        try:
+            if call is None or not ray.get(call):
+                lacking.append(where)
+        except ray.exceptions.RayTaskError as error:
+            raise UserError(f"node {where} cannot work on this run: {one_line(error.cause)}") from None
+        except (ray.exceptions.NodeDiedError, ray.exceptions.WorkerCrashedError):
+            continue
+    return lacking
+
+
+def _sees(store_url: str, mark: str) -> bool:
+    return Store(store_url).exists(mark)

@@ -1,0 +1,1 @@
+"""`pixsem doctor`: tries what a run needs before it is started."""

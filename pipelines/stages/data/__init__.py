@@ -1,0 +1,1 @@
+"""Stages from a source to curated samples and edit pairs."""

@@ -1,0 +1,117 @@
+"""curate: decisions from signals. Every input sample gets one decision row; kept samples go into curated shards.
+
+Artifact: `shards/NAME.tar` (bytes as ingest gave them), `decisions/NAME.parquet`, `sheet.png` and `sheet.html`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import PurePosixPath
+from typing import Any
+
+from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
+
+DECISION_SCHEMA = {"shard": "string", "key": "string", "state": "string", "reason": "string", "detail": "string"}
+SHEET_SAMPLES = 8  # pictures per reason on the contact sheet
+
+
+def run(context: StageContext) -> None:
+    """Decide over all shards together (duplicates know no shards), then write each shard."""
+    from components.curation.decide import decide
+    from components.data.tables import read_table
+
+    tables = []
+    for path in context.inputs["measure"].files("signals/*.parquet"):
+        with context.fetch(path) as local:
+            tables.append((PurePosixPath(path).stem, read_table(local)))
+    columns: dict[str, list[Any]] = {}
+    for _, table in tables:
+        for name, values in table.items():
+            columns.setdefault(name, []).extend(values)
+    context.progress(f"deciding over {len(columns.get('key', [])):,} samples")
+    decisions = decide(columns, context.config.curate)
+    shards = {PurePosixPath(p).stem: p for p in context.inputs["ingest"].files("shards/*.tar")}
+    tasks, first = [], 0
+    for name, table in tables:
+        end = first + len(table["key"])
+        rows = [[key, d.state, d.reason, d.detail] for key, d in zip(table["key"], decisions[first:end], strict=True)]
+        tasks.append(ShardTask(name, {"shard": shards[name], "rows": rows}))
+        first = end
+    records = context.map_shards("pipelines.stages.data.curate:write_shard", tasks)
+    reasons: Counter[str] = Counter(d.reason for d in decisions if d.state != "kept")
+    curation: dict[str, Any] = {name: context.counts.get(name, 0) for name in ("input", "kept", "dropped", "failed")}
+    context.metrics["curation"] = curation | {"by_reason": dict(sorted(reasons.items()))}
+    planted = [faults for record in records for faults in record.metrics["faults"]]
+    if any(planted):
+        _score(context, planted, columns, decisions)
+    _sheet(context, tasks)
+
+
+def _score(
+    context: StageContext, planted: list[dict[str, Any]], columns: dict[str, list[Any]], decisions: list[Any]
+) -> None:
+    """Add precision and recall per planted fault; what cannot be computed goes to `metrics.absent` with its reason."""
+    from components.curation.faults import score_faults
+
+    for fault, figures in score_faults(planted, columns["key"], decisions).items():
+        absent = figures.pop("absent", None)
+        context.metrics["curation"][fault] = figures
+        if absent:
+            context.metrics.setdefault("absent", {})[f"curation.{fault}"] = absent
+
+
+def write_shard(context: ShardContext) -> ShardResult:
+    """Copy the kept samples of one shard, and write its decision rows."""
+    from components.data.records import Record, read_records, write_records
+    from components.data.samples import metadata_of
+    from pipelines.stages.data.parquet_rows import write_rows
+
+    args = context.task.args
+    rows = args["rows"]
+    faults: list[dict[str, Any]] = []
+
+    def kept() -> Any:
+        # Rows stand in the order of the shard's samples: keys alone would mix up duplicates.
+        for record, (key, state, _, _) in zip(read_records(context.fetch(args["shard"])), rows, strict=True):
+            assert record.key == key, f"shard {context.task.name} has changed since it was measured"
+            found = metadata_of(record) if isinstance(record, Record) else None
+            known = found if isinstance(found, dict) else {}
+            faults.append({name: known[name] for name in ("faults", "fault_source") if name in known})
+            if state == "kept":
+                yield record
+
+    write_records(context.file(f"shards/{context.task.name}.tar"), kept())
+    listed = [dict(zip(DECISION_SCHEMA, [context.task.name, *row], strict=True)) for row in rows]
+    write_rows(context.file(f"decisions/{context.task.name}.parquet"), listed, DECISION_SCHEMA)
+    states = Counter(row[1] for row in rows)
+    counts = {"input": len(rows), **{name: states[name] for name in ("kept", "dropped", "failed")}}
+    return ShardResult(counts, {"faults": faults})
+
+
+def _sheet(context: StageContext, tasks: list[ShardTask]) -> None:
+    """Write the contact sheet: a few samples of every reason, spread over the shards."""
+    from components.curation.sheet import SheetRow, contact_sheet_html, contact_sheet_png
+    from components.data.records import Record, read_records
+    from components.data.samples import caption_of, image_part
+
+    wanted: dict[str, int] = Counter(row[2] or row[1] for task in tasks for row in task.args["rows"])
+    chosen: list[Any] = []
+    taken: Counter[str] = Counter()
+    for task in tasks:
+        if all(taken[reason] >= min(SHEET_SAMPLES, count) for reason, count in wanted.items()):
+            break
+        with context.fetch(task.args["shard"]) as local:
+            for record, (key, state, reason, detail) in zip(read_records(local), task.args["rows"], strict=True):
+                label = reason or state
+                if taken[label] >= SHEET_SAMPLES:
+                    continue
+                part = image_part(record) if isinstance(record, Record) else None
+                found = caption_of(record) if isinstance(record, Record) else None
+                caption = found if isinstance(found, str) else ""
+                taken[label] += 1
+                chosen.append(SheetRow(f"{task.name}/{key}", state, reason, detail, caption, part[1] if part else b""))
+    totals = dict(sorted(wanted.items()))
+    with context.output("sheet.html") as path:
+        path.write_text(contact_sheet_html(chosen, totals), "utf-8")
+    with context.output("sheet.png") as path:
+        path.write_bytes(contact_sheet_png(chosen, totals))

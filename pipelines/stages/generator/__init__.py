@@ -1,0 +1,1 @@
+"""Stages that train, judge and register the generator."""

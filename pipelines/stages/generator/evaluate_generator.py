@@ -1,0 +1,81 @@
+"""evaluate_generator: does the picture hold exactly what was asked, and the edit exactly what was told.
+
+On scenes the inspector reads every picture back. On any source: Frechet distances in named features, and seconds per picture. Artifact:
+`metrics.json`, `judgements.jsonl` (a row for each picture that was judged), `generated.png`, `edits.png`, `convergence.png`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
+from pipelines.store.artifacts import Artifact, Manifest
+
+INPUTS = ("index", "train_encoder", "train_tokenizer", "train_generator", "train_editor")
+
+
+def run(context: StageContext) -> None:
+    """Evaluate in one worker task."""
+    manifests = {name: context.inputs[name].manifest.to_json() for name in INPUTS}
+    args = {"manifests": manifests, "config": context.config.model_dump(mode="json"), "run": context.run_id}
+    (record,) = context.map_shards(
+        "pipelines.stages.generator.evaluate_generator:evaluate", [ShardTask("evaluation", args)]
+    )
+    metrics = dict(record.metrics)
+    context.metrics["absent"] = metrics.pop("absent")
+    context.metrics.update(metrics)
+    timing = f"runs/{context.run_id}/{TIMING}"
+    if context.work.store.exists(timing):  # of this machine at this moment: no part of the artifact's files
+        context.metrics["text_to_image"] |= context.work.store.read_json(timing)
+    if "seconds_per_image" not in context.metrics["text_to_image"]:
+        context.metrics["absent"]["text_to_image.seconds_per_image"] = "no whole batch of pictures was made in this run"
+
+
+TIMING = "evaluate_generator.json"
+
+
+def evaluate(context: ShardContext) -> ShardResult:
+    """Compute every figure and write the pictures."""
+    import torch
+
+    from components.scenes.prompts import CATEGORIES
+    from pipelines.config.schema import Config
+    from pipelines.stages.generator.sample_sets import Maker, generated_distances
+    from pipelines.stages.generator.scene_metrics import SceneJudge
+
+    args = context.task.args
+    config = Config.model_validate(args["config"])
+    inputs = {n: Artifact(context.store, Manifest.from_json(v, n)) for n, v in args["manifests"].items()}
+    torch.set_num_threads(max(1, int(config.execution.resources.evaluate_generator.cpus)))
+    maker = Maker(context.store, config, inputs, context.scratch, context.seed)
+    absent: dict[str, str] = {}
+    metrics: dict[str, Any] = {"text_to_image": generated_distances(maker, config, inputs, context, absent)}
+    rows: list[dict[str, Any]] = []
+    if config.source.kind == "scenes":
+        judge = SceneJudge(maker, config, context.seed, absent)
+        metrics["text_to_image"] |= judge.text_to_image()
+        metrics["editing"] = judge.editing()
+        trainings = [
+            (inputs["train_generator"], config.generator.training),
+            (inputs["train_editor"], config.generator.editing),
+        ]
+        metrics["text_to_image"] |= judge.convergence(trainings, context.file("convergence.png"))
+        judge.grids(context.file("generated.png"), context.file("edits.png"))
+        rows = judge.rows
+    else:
+        reason = "only pictures of the scenes world can be read back by the inspector"
+        absent |= dict.fromkeys(
+            (*(f"text_to_image.{name}" for name in ("overall", *CATEGORIES, "checkpoints")), "editing.success"), reason
+        )
+        metrics["editing"] = {}
+    _write(context.file("judgements.jsonl"), "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
+    _write(context.file("metrics.json"), json.dumps({**metrics, "absent": absent}, indent=1, sort_keys=True))
+    context.store.write_json(f"runs/{args['run']}/{TIMING}", maker.timing())
+    counts = {"input": maker.made, "kept": maker.made, "dropped": 0, "failed": 0}
+    return ShardResult(counts, {**metrics, "absent": absent})
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, "utf-8")

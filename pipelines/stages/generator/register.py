@@ -1,0 +1,39 @@
+"""register: the whole model as one folder, and what its registered versions will say of themselves. The run's log makes the versions.
+
+Artifact: `pipeline/` (what `pixsem generate --model FOLDER` takes), `card.json` (figures, lineage). Nothing in it depends on what is
+registered already; gates are held where the versions are made (`pipelines/tracking/registering.py`).
+"""
+
+from __future__ import annotations
+
+import json
+
+from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
+from pipelines.store.artifacts import Artifact, Manifest
+
+INPUTS = ("train_tokenizer", "train_editor")
+
+
+def run(context: StageContext) -> None:
+    """Assemble the pipeline in one worker task."""
+    manifests = {name: context.inputs[name].manifest.to_json() for name in INPUTS}
+    args = {"manifests": manifests, "config": context.config.model_dump(mode="json")}
+    context.map_shards("pipelines.stages.generator.register:assemble", [ShardTask("pipeline", args)])
+
+
+def assemble(context: ShardContext) -> ShardResult:
+    """Write the pipeline, and the digests of what it is made of."""
+    from pipelines.config.schema import Config
+    from pipelines.stages.generator.generator_setup import load_pipeline
+
+    config = Config.model_validate(context.task.args["config"])
+    manifests = context.task.args["manifests"]
+    inputs = {name: Artifact(context.store, Manifest.from_json(value, name)) for name, value in manifests.items()}
+    folder = context.file("pipeline/model_index.json").parent
+    load_pipeline(context.store, config, inputs, context.scratch).save_pretrained(folder, safe_serialization=True)
+    card = {
+        "parts": {name: value["digest"] for name, value in manifests.items()},
+        "loader": "pixsem generate --model pipeline",
+    }
+    context.file("card.json").write_text(json.dumps(card, indent=1, sort_keys=True), "utf-8")
+    return ShardResult({"input": 1, "kept": 1, "dropped": 0, "failed": 0}, {})

@@ -1,0 +1,1 @@
+"""Stages that train, judge and use the image tokenizer."""

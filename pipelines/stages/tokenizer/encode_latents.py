@@ -1,0 +1,211 @@
+"""encode_latents: every curated sample and every edit pair as latents, one Arrow shard for each input shard.
+
+Artifact: `captions/NAME.arrow`, `edits/NAME.arrow` (see `components.data.latents`), and `failed/NAME.parquet` with one row and a
+reason for each sample that is not in them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import queue
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
+from pipelines.store.artifacts import Artifact, Manifest
+from pipelines.store.files import Store
+
+FAILED_SCHEMA = {"key": "string", "reason": "string", "detail": "string"}
+AHEAD = 4  # decoded batches that may wait for the encoder
+SIDED = re.compile(r"\b(left|right)\b", re.IGNORECASE)
+_LOADED: dict[str, Any] = {}  # the tokenizer this worker process has loaded, by digest
+
+
+def run(context: StageContext) -> None:
+    """Encode every shard that is not encoded yet."""
+    tokenizer = context.inputs["train_tokenizer"].manifest
+    settings = context.config.latents
+    common = {
+        "tokenizer": tokenizer.to_json(),
+        "batch": settings.batch,
+        "flip": settings.flip,
+        "precision": settings.precision,
+        "image_size": context.config.image_size,
+        "limits": dataclasses.asdict(context.config.measure.limits),
+        "threads": max(1, int(context.config.execution.resources.encode_latents.cpus)),
+    }
+    tasks = []
+    for stage, kind in (("curate", "captions"), ("synthesize_edits", "edits")):
+        for path in context.inputs[stage].files("shards/*.tar"):
+            tasks.append(ShardTask(f"{kind}-{PurePosixPath(path).stem}", {"shard": path, "kind": kind, **common}))
+    records = context.map_shards("pipelines.stages.tokenizer.encode_latents:encode_shard", tasks)
+    rows = {"captions": 0, "edits": 0, "flipped": 0}
+    for record in records:
+        for name in rows:
+            rows[name] += record.metrics.get(name, 0)
+    size = sum(f.size for f in context.outputs if f.path.endswith(".arrow"))
+    context.metrics["latents"] = {**rows, "bytes": size, "shape": list(records[0].metrics["shape"]) if records else []}
+
+
+def load_once(store: Store, manifest: dict[str, Any], scratch: Path) -> Any:
+    """Return the tokenizer; a worker that encodes many shards loads it once."""
+    from pipelines.stages.tokenizer.space_setup import load_space
+
+    digest = manifest["digest"]
+    if digest not in _LOADED:
+        _LOADED.clear()
+        _LOADED[digest] = load_space(store, Artifact(store, Manifest.from_json(manifest, "train_tokenizer")), scratch)
+    return _LOADED[digest]
+
+
+def encode_shard(context: ShardContext) -> ShardResult:
+    """Encode one shard; pictures are decoded in a thread of their own while the encoder works."""
+    import torch
+
+    from components.data.latents import LatentSpec, LatentWriter
+    from components.training.machine import best_device
+    from pipelines.stages.data.parquet_rows import write_rows
+
+    args = context.task.args
+    device = best_device()
+    torch.set_num_threads(args["threads"])
+    tokenizer = load_once(context.store, args["tokenizer"], context.scratch).to(device)
+    channels, height, width = tokenizer.latent_shape
+    mean, std = tokenizer.latent_mean.flatten().tolist(), tokenizer.latent_std.flatten().tolist()
+    kind = args["kind"]
+    spec = LatentSpec(channels, height, width, args["tokenizer"]["digest"], tuple(mean), tuple(std), kind)
+    name = context.task.name.removeprefix(f"{kind}-")
+    failed: list[dict[str, str]] = []
+    kept = flips = 0
+    encode = Encoder(tokenizer, device, args["precision"])
+    with LatentWriter(context.file(f"{kind}/{name}.arrow"), spec) as writer:
+        for keys, texts, images, sources in ahead(batches(context.fetch(args["shard"]), args, failed)):
+            both = images if sources is None else torch.cat([images, sources])
+            latents = encode(both)
+            writer.add(
+                keys,
+                texts,
+                latents[: len(keys)],
+                None if sources is None else latents[len(keys) :],
+                [False] * len(keys),
+            )
+            kept += len(keys)
+            if args["flip"]:
+                # A text that names a side would be false of the mirrored picture.
+                chosen = [i for i, text in enumerate(texts) if not SIDED.search(text)]
+                mirrored = images[chosen].flip(-1)
+                both = mirrored if sources is None else torch.cat([mirrored, sources[chosen].flip(-1)])
+                latents = encode(both) if chosen else latents[:0]
+                writer.add(
+                    [keys[i] for i in chosen], [texts[i] for i in chosen], latents[: len(chosen)],
+                    None if sources is None else latents[len(chosen) :], [True] * len(chosen),
+                )  # fmt: skip
+                flips += len(chosen)
+    write_rows(context.file(f"failed/{context.task.name}.parquet"), failed, FAILED_SCHEMA)
+    counts = {"input": kept + len(failed), "kept": kept, "dropped": 0, "failed": len(failed)}
+    return ShardResult(counts, {kind: kept, "flipped": flips, "shape": [channels, height, width]})
+
+
+class Encoder:
+    """Pictures uint8 `[b, 3, S, S]` to the mean of their standardised latents, float16 numpy `[b, C, h, w]`."""
+
+    def __init__(self, tokenizer: Any, device: Any, precision: str) -> None:
+        from components.training.machine import choose_precision
+
+        self.tokenizer, self.device = tokenizer, device
+        self.bf16 = choose_precision(precision, device) == "bf16"
+
+    def __call__(self, images: Any) -> Any:
+        """Encode."""
+        import torch
+
+        from components.tokenizer.objectives import to_pictures
+
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            latent = self.tokenizer.encode(to_pictures(images.to(self.device))).latent_dist.mode()
+        return latent.float().cpu().numpy()
+
+
+Batch = tuple[list[str], list[str], Any, Any]
+
+
+def batches(path: Path, args: dict[str, Any], failed: list[dict[str, str]]) -> Iterator[Batch]:
+    """Yield (keys, texts, images, sources or None) of a shard; what cannot be read gets a row in `failed`."""
+    import numpy as np
+    import torch
+
+    from components.data.records import Record, read_records
+
+    def stacked(pictures: list[Any]) -> Any:
+        return torch.from_numpy(np.stack(pictures).transpose(0, 3, 1, 2).copy())
+
+    keys: list[str] = []
+    texts: list[str] = []
+    pictures: dict[str, list[Any]] = {"image": [], "source": []}
+    paired = args["kind"] == "edits"
+    for record in read_records(path):
+        found: Any = _sample(record, args) if isinstance(record, Record) else (record.reason, record.detail)
+        if len(found) == 2:
+            failed.append({"key": record.key, "reason": found[0], "detail": found[1]})
+            continue
+        text, image, source = found
+        keys.append(record.key)
+        texts.append(text)
+        pictures["image"].append(image)
+        if paired:
+            pictures["source"].append(source)
+        if len(keys) == args["batch"]:
+            yield keys, texts, stacked(pictures["image"]), stacked(pictures["source"]) if paired else None
+            keys, texts, pictures = [], [], {"image": [], "source": []}
+    if keys:
+        yield keys, texts, stacked(pictures["image"]), stacked(pictures["source"]) if paired else None
+
+
+def _sample(record: Any, args: dict[str, Any]) -> Any:
+    """Return (text, picture, source or None), or (reason, detail)."""
+    from components.curation.images import ImageError, decode_image, square
+    from components.curation.options import ImageLimits
+    from components.data.samples import BadRecord, caption_of, image_part
+
+    limits = ImageLimits(**args["limits"])
+    text = caption_of(record)
+    if isinstance(text, BadRecord):
+        return text.reason, text.detail
+    if text is None:
+        return "no_caption", "the sample has no text"
+    try:
+        if args["kind"] == "edits":
+            target, source = record.parts["target.png"], record.parts["source.png"]
+            pair = [square(decode_image(data, limits).rgb, args["image_size"]) for data in (target, source)]
+            return text, pair[0], pair[1]
+        part = image_part(record)
+        if part is None:
+            return "no_image", "the sample has no picture"
+        return text, square(decode_image(part[1], limits).rgb, args["image_size"]), None
+    except KeyError as error:
+        return "no_image", f"the pair has no {error.args[0]}"
+    except ImageError as error:
+        return error.reason, error.detail
+
+
+def ahead(items: Iterator[Batch]) -> Iterator[Batch]:
+    """Yield the items of an iterator that runs in a thread of its own, a few of them ahead."""
+    waiting: queue.Queue[Any] = queue.Queue(AHEAD)
+    end = object()
+
+    def fill() -> None:
+        try:
+            for item in items:
+                waiting.put(item)
+            waiting.put(end)
+        except BaseException as error:  # raised again below, where it is waited for
+            waiting.put(error)
+
+    threading.Thread(target=fill, daemon=True).start()
+    while (item := waiting.get()) is not end:
+        if isinstance(item, BaseException):
+            raise item
+        yield item

@@ -1,0 +1,290 @@
+"""evaluate_tokenizer: what the latent space keeps of pixels and of meaning, on held-out pictures.
+
+Artifact: `metrics.json`, `reconstructions.png`. A figure that cannot be computed is absent, with its reason in `metrics.absent`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
+from pipelines.stages.tokenizer.picture_batches import Pictures
+from pipelines.stages.tokenizer.space_setup import WITH_ENCODER, load_image_text, load_space
+
+GRID = 8  # pictures on the grid
+PROBE_WORDS = 24  # words whose presence the probe tells
+INPUTS = ("index", "train_encoder", "train_tokenizer")
+
+
+def run(context: StageContext) -> None:
+    """Evaluate in one worker task."""
+    manifests = {name: context.inputs[name].manifest.to_json() for name in INPUTS}
+    args = {"manifests": manifests, "config": context.config.model_dump(mode="json")}
+    (record,) = context.map_shards(
+        "pipelines.stages.tokenizer.evaluate_tokenizer:evaluate", [ShardTask("evaluation", args)]
+    )
+    metrics = dict(record.metrics)
+    absent = metrics.pop("absent")
+    context.metrics["tokenizer"] = metrics
+    context.metrics["absent"] = {f"tokenizer.{name}": reason for name, reason in absent.items()}
+
+
+def evaluate(context: ShardContext) -> ShardResult:
+    """Compute every figure and write the grid."""
+    import torch
+
+    from pipelines.config.schema import Config
+    from pipelines.store.artifacts import Artifact, Manifest
+
+    config = Config.model_validate(context.task.args["config"])
+    inputs = {
+        name: Artifact(context.store, Manifest.from_json(value, name))
+        for name, value in context.task.args["manifests"].items()
+    }
+    torch.set_num_threads(max(1, int(config.execution.resources.evaluate_tokenizer.cpus)))
+    pictures = {
+        held_out: Pictures(
+            context.store, inputs["index"], context.scratch, ("picture", "target"), held_out, config.image_size,
+            config.measure.limits,
+        )
+        for held_out in (True, False)
+    }  # fmt: skip
+    image_text, vocabulary = load_image_text(context.store, inputs["train_encoder"], context.scratch)
+    tokenizer = load_space(context.store, inputs["train_tokenizer"], context.scratch)
+    judge = Judge(config, tokenizer, image_text, vocabulary, pictures[True], pictures[False], context.seed)
+    metrics = judge.metrics()
+    judge.grid(context.file("reconstructions.png"))
+    context.file("metrics.json").write_text(json.dumps(metrics, indent=1, sort_keys=True), "utf-8")
+    used = len(judge.numbers)
+    counts = {"input": used, "kept": used, "dropped": 0, "failed": 0}
+    return ShardResult(counts, metrics)
+
+
+def spread(total: int, count: int) -> list[int]:
+    """Return at most `count` numbers evenly spread below `total`."""
+    return [i * total // min(total, count) for i in range(min(total, count))]
+
+
+class Judge:
+    """All figures of one tokenizer on held-out pictures."""
+
+    def __init__(
+        self,
+        config: Any,
+        tokenizer: Any,
+        image_text: Any,
+        vocabulary: Any,
+        held_out: Pictures,
+        train: Pictures,
+        seed: int,
+    ) -> None:
+        from components.training.machine import best_device
+
+        self.config, self.tokenizer, self.image_text = config, tokenizer, image_text
+        self.vocabulary, self.held_out, self.train, self.seed = vocabulary, held_out, train, seed
+        self.settings = config.evaluate_tokenizer
+        self.device = best_device()
+        self.tokenizer.to(self.device)
+        self.image_text.to(self.device)
+        self.space = config.tokenizer.model.space
+        self.numbers = spread(len(held_out), self.settings.pictures)
+        self.absent: dict[str, str] = {}
+
+    def metrics(self) -> dict[str, Any]:
+        """Return every figure; `absent` names those that could not be computed."""
+        import torch
+
+        with torch.inference_mode():
+            values = self._reconstruction() | self._semantics()
+        values |= self._probe()
+        return values | {"space": self.space, "pictures": len(self.numbers), "absent": self.absent}
+
+    def _batches(self, pictures: Pictures, numbers: list[int]) -> Any:
+        import torch
+
+        from components.tokenizer.objectives import to_pictures
+
+        for first in range(0, len(numbers), 64):
+            yield to_pictures(torch.from_numpy(pictures.decoded(numbers[first : first + 64])).to(self.device))
+
+    def _reconstruction(self) -> dict[str, Any]:
+        import torch
+
+        from components.evaluation.frechet import FeatureMoments, frechet_distance, frechet_name
+        from components.evaluation.latent_stats import LatentStatistics
+        from components.evaluation.reconstruction import ReconstructionMeter
+        from components.evaluation.robustness import noise_psnr
+
+        meter = ReconstructionMeter(self._lpips())
+        statistics = LatentStatistics()
+        extractors = self._frechet_features()
+        moments = {name: (FeatureMoments(), FeatureMoments()) for name in extractors}
+        latents, originals = [], []
+        for pictures in self._batches(self.held_out, self.numbers):
+            posterior = self.tokenizer.encode(pictures).latent_dist
+            latent = posterior.mode()
+            decoded = self.tokenizer.decode(latent).sample.float().clamp(-1, 1)
+            meter.update((pictures + 1) / 2, (decoded + 1) / 2)
+            statistics.update(latent, (posterior.mean, posterior.logvar))
+            for name, extract in extractors.items():
+                moments[name][0].update(extract(pictures))
+                moments[name][1].update(extract(decoded))
+            latents.append(latent)
+            originals.append((pictures + 1) / 2)
+        values: dict[str, Any] = dict(meter.compute())
+        for name, (real, made) in moments.items():
+            values[frechet_name(name)] = frechet_distance(real, made)
+        sigma = self.settings.noise
+        noisy = noise_psnr(
+            lambda z: (self.tokenizer.decode(z).sample.float().clamp(-1, 1) + 1) / 2,
+            torch.cat(latents), torch.cat(originals), [sigma], torch.Generator().manual_seed(self.seed % 2**63),
+        )  # fmt: skip
+        found = statistics.compute()
+        latent = {k: found[k] for k in ("std_min", "std_max", "std_mean", "dead_channels", "kl_mean")}
+        return values | {"noise_psnr": noisy[sigma], "latent": latent}
+
+    def _lpips(self) -> Any:
+        from components.tokenizer.lpips import Lpips
+
+        if not self.settings.lpips_weights:
+            self.absent["lpips"] = "evaluate_tokenizer.lpips_weights names no weights"
+            return None
+        model = Lpips.load(self.settings.lpips_weights).to(self.device)
+        import torch
+
+        def each(originals: Any, decoded: Any) -> Any:
+            pairs = zip(originals.split(1), decoded.split(1), strict=True)
+            return torch.stack([model(b * 2 - 1, a * 2 - 1) for a, b in pairs])
+
+        return each
+
+    def _frechet_features(self) -> dict[str, Any]:
+        """Return {features' name: pictures in -1..1 to [N, D]}."""
+        named = self.config.encoder.path or "trained encoder"
+        safe = "".join(c if c.isalnum() else "_" for c in named.rsplit("/", 1)[-1].lower())
+        features = {safe: lambda pictures: self.image_text.encoder(pictures).mean(1)}
+        if self.settings.inception:
+            features["inception"] = _inception(self.settings.inception, self.device)
+        else:
+            self.absent["rfid"] = "evaluate_tokenizer.inception names no weights"
+        return features
+
+    def _semantics(self) -> dict[str, Any]:
+        """Cosine of the latent's features with the frozen encoder's, and retrieval by each."""
+        import torch
+
+        from components.evaluation.retrieval import retrieval_score
+
+        captioned = [n for n in range(len(self.held_out)) if self.held_out.rows["caption"][n]]
+        captioned = [n for n in captioned if self.held_out.rows["role"][n] == "picture"]
+        captioned = [captioned[i] for i in spread(len(captioned), self.settings.retrieval_pool)]
+        if len(captioned) < 2:
+            reason = "fewer than two held-out pictures have captions"
+            self.absent |= {"retrieval": reason, "retrieval_frozen": reason, "feature_cosine": reason}
+            return {}
+        texts = [self.held_out.rows["caption"][n] for n in captioned]
+        ids = self.vocabulary.encode(texts, self.image_text.options.max_words)
+        text = self.image_text.embed_text(ids.to(self.device))
+        found: dict[str, list[Any]] = {"frozen": [], "latent": [], "encoder": []}
+        cosines = []
+        for pictures in self._batches(self.held_out, captioned):
+            frozen = self.image_text.encoder(pictures)
+            found["frozen"].append(self.image_text.embed_features(frozen))
+            if self.space not in WITH_ENCODER:
+                continue
+            found["encoder"].append(self.image_text.embed_features(self.tokenizer.features(pictures)))
+            if self.space != "p_vae":
+                decoded = self.tokenizer.decode_features(self.tokenizer.encode(pictures).latent_dist.mode())
+                cosines.append(torch.cosine_similarity(decoded, frozen, dim=-1).mean(1))
+                found["latent"].append(self.image_text.embed_features(decoded))
+        score = {k: retrieval_score(torch.cat(v), text, texts)["retrieval_top1"] for k, v in found.items() if v}
+        values: dict[str, Any] = {"retrieval_frozen": score["frozen"], "retrieval_pool": len(set(texts))}
+        if "encoder" in score:
+            values["retrieval_encoder"] = score["encoder"]
+        if "latent" in score:
+            values |= {"retrieval": score["latent"], "feature_cosine": float(torch.cat(cosines).mean())}
+        else:
+            why = (
+                "the space has no semantic decoder" if self.space == "p_vae" else "the space has no encoder of features"
+            )
+            self.absent |= {"retrieval": why, "feature_cosine": why}
+        return values
+
+    def _probe(self) -> dict[str, Any]:
+        """Balanced accuracy of an attentive probe that tells from the latent which words the caption holds."""
+        import torch
+
+        from components.evaluation.probe import train_probe
+
+        sides = {"train": self.train, "val": self.held_out}
+        chosen = {}
+        for name, side in sides.items():
+            numbers = [n for n in range(len(side)) if side.rows["caption"][n]]
+            chosen[name] = [numbers[i] for i in spread(len(numbers), self.settings.probe_pictures)]
+        words = self._probe_words(chosen)
+        if not words:
+            self.absent["probe"] = "no word is in a tenth to a half of the captions on both sides of the split"
+            return {}
+        tokens, labels = {}, {}
+        for name, side in sides.items():
+            with torch.inference_mode():
+                parts = [
+                    self.tokenizer.encode(p).latent_dist.mode().flatten(2).transpose(1, 2)
+                    for p in self._batches(side, chosen[name])
+                ]
+            tokens[name] = torch.cat(parts).clone()
+            captions = [set(self._words(side.rows["caption"][n])) for n in chosen[name]]
+            labels[name] = torch.tensor([[w in caption for w in words] for caption in captions], dtype=torch.long)
+        heads = next(h for h in (4, 3, 2, 1) if tokens["train"].shape[2] % h == 0)
+        score = train_probe(
+            tokens["train"], labels["train"], tokens["val"], labels["val"], kind="attentive",
+            seed=self.seed % 2**31, steps=self.settings.probe_steps, heads=heads,
+        )  # fmt: skip
+        return {"probe": score, "probe_words": len(words)}
+
+    def _words(self, caption: str) -> list[str]:
+        from components.tokenizer.image_text import WORDS
+
+        return WORDS.findall(caption.lower())
+
+    def _probe_words(self, chosen: dict[str, list[int]]) -> list[str]:
+        """Return words that are neither rare nor everywhere, on both sides; most frequent first."""
+        shares = []
+        for name, side in (("train", self.train), ("val", self.held_out)):
+            counts = Counter(w for n in chosen[name] for w in set(self._words(side.rows["caption"][n])))
+            shares.append({w: c / max(1, len(chosen[name])) for w, c in counts.items()})
+        fit = [w for w, s in shares[0].items() if 0.1 <= s <= 0.5 and 0.02 <= shares[1].get(w, 0) <= 0.9]
+        return sorted(fit, key=lambda w: (-shares[0][w], w))[:PROBE_WORDS]
+
+    def grid(self, path: Path) -> None:
+        """Write originals, reconstructions, and reconstructions of noisy latents."""
+        import torch
+
+        from components.evaluation.grids import reconstruction_grid
+
+        numbers = [self.numbers[i] for i in spread(len(self.numbers), GRID)]
+        (pictures,) = self._batches(self.held_out, numbers)
+        with torch.inference_mode():
+            latent = self.tokenizer.encode(pictures).latent_dist.mode()
+            noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(self.seed % 2**63))
+            noise = noise.to(self.device)
+            sigma = self.settings.noise
+            deviation = latent.std((0, 2, 3), keepdim=True)
+            rows = [("original", pictures)]
+            for label, z in (("decoded", latent), (f"noise {sigma:g}", latent + sigma * deviation * noise)):
+                rows.append((label, self.tokenizer.decode(z).sample.float().clamp(-1, 1)))
+        reconstruction_grid([(label, (p + 1) / 2) for label, p in rows]).save(path)
+
+
+def _inception(path: str, device: Any) -> Any:
+    """Load Inception's 2015 weights as TorchScript: `model(uint8 pictures, return_features=True)` gives `[N, 2048]`."""
+    import torch
+
+    try:
+        model = torch.jit.load(path, map_location=device).eval()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ValueError(f"evaluate_tokenizer.inception={path} is no TorchScript file: {error}") from error
+    return lambda pictures: model(((pictures + 1) * 127.5).round().to(torch.uint8), return_features=True).float()

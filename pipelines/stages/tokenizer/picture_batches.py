@@ -1,0 +1,147 @@
+"""Pictures for training and evaluation: any of them by number, from the index, decoded once where memory allows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.curation.images import ImageError, decode_image, square
+from components.curation.options import ImageLimits
+from components.data.order import EpochSampler
+from components.data.shard_index import ShardFiles
+from components.data.tables import read_table
+from pipelines.errors import UserError
+from pipelines.store.artifacts import Artifact
+from pipelines.store.files import Store
+from pipelines.store.verified_read import fetch_checked
+
+
+class Pictures:
+    """The pictures of some roles, from one side of the held-out split, in the index's order.
+
+    `decoded(numbers)` gives uint8 `[n, 3, side, side]`. What fits into `cache_bytes` is decoded once.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        index: Artifact,
+        scratch: Path,
+        roles: Sequence[str],
+        held_out: bool,
+        side: int,
+        limits: ImageLimits,
+        cache_bytes: int = 0,
+        threads: int = 2,
+    ) -> None:
+        self.store, self.side, self.limits = store, side, limits
+        self._scratch = scratch
+        columns: dict[str, list[Any]] = {}
+        for path in index.files("index/*.parquet"):
+            for name, values in read_table(fetch_checked(store, path, scratch)).items():
+                columns.setdefault(name, []).extend(values)
+        chosen = [
+            i
+            for i, (role, held) in enumerate(zip(columns["role"], columns["held_out"], strict=True))
+            if role in roles and held == held_out
+        ]
+        self.rows = {name: [values[i] for i in chosen] for name, values in columns.items()}
+        self._files = ShardFiles()
+        self._local: dict[str, Path] = {}
+        self._pool = ThreadPoolExecutor(threads)
+        whole = len(chosen) * 3 * side * side
+        self._cache = np.empty((len(chosen), 3, side, side), np.uint8) if 0 < whole <= cache_bytes else None
+        self._have = np.zeros(len(chosen), bool)
+
+    def __len__(self) -> int:
+        return len(self.rows["key"])
+
+    def name(self, number: int) -> str:
+        """Shard, key and role of a picture, for messages."""
+        shard = Path(self.rows["shard"][number]).stem
+        return f"{shard}/{self.rows['key'][number]} ({self.rows['role'][number]})"
+
+    def decoded(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return pictures uint8 `[n, 3, side, side]`. `UserError` names one that cannot be read."""
+        chosen = [int(n) for n in numbers]
+        missing = [n for n in chosen if not self._have[n]] if self._cache is not None else chosen
+        fresh = list(self._pool.map(self._decode, missing)) if len(missing) > 4 else [self._decode(n) for n in missing]
+        if self._cache is None:
+            return np.stack(fresh) if fresh else np.empty((0, 3, self.side, self.side), np.uint8)
+        for number, picture in zip(missing, fresh, strict=True):
+            self._cache[number] = picture
+            self._have[number] = True
+        return self._cache[np.asarray(chosen, dtype=np.int64)]
+
+    def _decode(self, number: int) -> np.ndarray:
+        shard = self.rows["shard"][number]
+        if shard not in self._local:
+            self._local[shard] = fetch_checked(self.store, shard, self._scratch)
+        try:
+            data = self._files.read(self._local[shard], self.rows["offset"][number], self.rows["size"][number])
+            picture = square(decode_image(data, self.limits).rgb, self.side)
+        except (ImageError, ValueError) as error:
+            raise UserError(f"the picture {self.name(number)} cannot be read: {error}") from error
+        return np.ascontiguousarray(picture.transpose(2, 0, 1))
+
+
+class PictureSource:
+    """Batches `{"images": uint8 [b, 3, S, S]}` of one rank, of any step, in an order that (seed, epoch) alone decides."""
+
+    def __init__(self, pictures: Pictures, batch: int, seed: int, rank: int, world: int) -> None:
+        self.pictures = pictures
+        self._sampler = EpochSampler(len(pictures), batch, seed, rank, world)
+
+    def batch(self, step: int) -> tuple[dict[str, Any], list[str]]:
+        """Return the batch of a step, and the names of its pictures."""
+        import torch
+
+        numbers = self._sampler.at(step)
+        images = torch.from_numpy(self.pictures.decoded(numbers))
+        return {"images": images}, [self.pictures.name(int(n)) for n in numbers]
+
+
+class CaptionSource:
+    """Batches `{"images", "ids"}` for image-text training, in pairs: a sample and its edit, each with its own caption.
+
+    The edit is a hard negative of its source. Samples without a captioned edit are paired among themselves.
+    """
+
+    def __init__(self, pictures: Pictures, encode: Any, batch: int, seed: int, rank: int, world: int) -> None:
+        self.pictures, self._encode = pictures, encode
+        self.pairs = caption_pairs(pictures)
+        if batch // 2 < 1 or not self.pairs:
+            raise UserError("image-text training needs at least two captioned pictures, and a batch of two or more.")
+        self._sampler = EpochSampler(len(self.pairs), batch // 2, seed, rank, world)
+
+    def batch(self, step: int) -> tuple[dict[str, Any], list[str]]:
+        """Return the batch of a step, and the names of its pictures."""
+        import torch
+
+        numbers = [n for pair in self._sampler.at(step) for n in self.pairs[int(pair)]]
+        images = torch.from_numpy(self.pictures.decoded(numbers))
+        ids = self._encode([self.pictures.rows["caption"][n] for n in numbers])
+        return {"images": images, "ids": ids}, [self.pictures.name(n) for n in numbers]
+
+
+def caption_pairs(pictures: Pictures) -> list[tuple[int, int]]:
+    """Pair every captioned picture with the first captioned edit of it, the rest with their neighbours."""
+    captioned = [n for n, caption in enumerate(pictures.rows["caption"]) if caption]
+    targets: dict[str, int] = {}
+    for n in captioned:
+        if pictures.rows["role"][n] == "target":
+            targets.setdefault(pictures.rows["group"][n], n)
+    pairs, single = [], []
+    for n in captioned:
+        if pictures.rows["role"][n] == "picture":
+            partner = targets.get(pictures.rows["group"][n])
+            if partner is None:
+                single.append(n)
+            else:
+                pairs.append((n, partner))
+    pairs += list(zip(single[::2], single[1::2], strict=False))
+    return pairs

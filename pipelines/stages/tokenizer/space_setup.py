@@ -1,0 +1,118 @@
+"""Latent spaces as the stages see them: which configuration makes which model, and where its parts come from."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.config.schema import Config
+from pipelines.errors import UserError
+from pipelines.stages.tokenizer.picture_batches import Pictures
+from pipelines.store.artifacts import Artifact
+from pipelines.store.files import Store
+from pipelines.store.verified_read import fetch_checked
+from pipelines.training.worker import BuildContext
+
+if TYPE_CHECKING:
+    from components.tokenizer.options import LossOptions
+
+WITH_ENCODER = ("ps_vae", "s_vae", "p_vae", "rae", "rae_hd")
+
+
+def training_pictures(context: BuildContext, held_out: bool) -> Pictures:
+    """What models are trained on: curated pictures and the results of edits, from one side of the split."""
+    return Pictures(
+        context.store, context.inputs["index"], context.scratch, ("picture", "target"), held_out, context.config.image_size,
+        context.config.measure.limits, context.config.execution.cache_bytes, context.threads,
+    )  # fmt: skip
+
+
+def local_folder(store: Store, artifact: Artifact, prefix: str, scratch: Path) -> Path:
+    """Return a local folder with an artifact's files below `prefix`, each of them checked."""
+    paths = artifact.files(f"{prefix}/*")
+    if not paths:
+        raise UserError(f"the artifact {artifact.path} holds no {prefix}/; see: pixsem verify")
+    for path in paths:
+        fetch_checked(store, path, scratch)
+    return (store.local("") if store.is_local else scratch) / artifact.path / prefix
+
+
+def load_image_text(store: Store, artifact: Artifact, scratch: Path) -> tuple[Any, Any]:
+    """Return the image-text model of `train_encoder`, and its vocabulary."""
+    from components.tokenizer.image_text import load_image_text
+
+    return load_image_text(local_folder(store, artifact, "model", scratch))
+
+
+def load_space(store: Store, artifact: Artifact, scratch: Path) -> Any:
+    """Return the tokenizer of `train_semantic` or `train_tokenizer`."""
+    from components.tokenizer.rivals import load_tokenizer
+
+    return load_tokenizer(local_folder(store, artifact, "model", scratch))
+
+
+def fresh_space(config: Config, encoder: Any, space: str) -> Any:
+    """Return a new model of a space that has an encoder, the encoder's weights in it."""
+    from components.tokenizer.vae import PixelSemanticVAE
+
+    settings = config.tokenizer.model
+    raw = space in ("rae", "rae_hd")
+    model = PixelSemanticVAE(
+        encoder_spec=encoder.spec,
+        image_size=config.image_size,
+        channels=None if raw else settings.channels,
+        pixel_options=dataclasses.asdict(config.tokenizer.pixel_decoder),
+        semantic_depth=settings.semantic_depth,
+        semantic_kind=settings.semantic_kind,
+        pixel_source=settings.pixel_source if not raw else "latent",
+        linear_path=bool(settings.pixel_channels) and space in ("ps_vae", "p_vae"),
+        space=space,
+    )
+    model.encoder.load_state_dict(copy.deepcopy(encoder.state_dict()))
+    return model
+
+
+def perceptual(config: Config, losses: LossOptions, encoder: Any) -> Any:
+    """Return the perceptual distance that the configuration names; None where its weight in `losses` is 0."""
+    from components.tokenizer.lpips import Lpips
+    from components.tokenizer.objectives import EncoderPerceptual
+
+    if not losses.perceptual:
+        return None
+    if config.tokenizer.model.perceptual == "lpips":
+        return Lpips.load(str(config.tokenizer.model.lpips_weights))
+    return EncoderPerceptual(copy.deepcopy(encoder))
+
+
+def fit_scaling(model: Any, batches: Iterable[Any], scaling: str) -> None:
+    """Measure the raw latent over pictures uint8 `[b, 3, S, S]` and make the model standardise it.
+
+    Each channel by its own mean and, of `scaling` channel, by its own deviation; of `whole`, by one deviation for all of them, so that a
+    channel that says much of the picture goes on saying it louder than the noise.
+    """
+    import torch
+
+    from components.tokenizer.objectives import to_pictures
+
+    count, total, squares = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    model.eval()
+    device = model.latent_mean.device
+    with torch.no_grad():
+        for images in batches:
+            pictures = to_pictures(images.to(device))
+            features = model.encoder(pictures) if hasattr(model, "features_of") else None
+            raw = model.moments(pictures, features)[0].double().cpu()
+            count += raw.shape[0] * raw.shape[2] * raw.shape[3]
+            total = total + raw.sum((0, 2, 3))
+            squares = squares + raw.square().sum((0, 2, 3))
+    mean = total / count
+    std = (squares / count - mean.square()).clamp_min(0).sqrt()
+    dead = int((std < 1e-4 * std.median()).sum())
+    if dead:
+        std = std.clamp_min(1e-4 * std.median())  # a dead channel stays near 0; the evaluation counts it
+    if scaling == "whole":
+        std = std.square().mean().sqrt().expand_as(std)
+    model.set_scaling(mean.float(), std.float())

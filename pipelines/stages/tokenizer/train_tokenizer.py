@@ -1,0 +1,174 @@
+"""train_tokenizer: stage 2, or whatever the chosen space is trained for. Every later stage reads its artifact alone.
+
+Of `s_vae`, stage 1 is done and its pixel decoder alone goes on; `pretrained` is a finished autoencoder of which only the latent
+statistics are measured. Artifact: `model/`, `samples/`, `curve.jsonl`.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipelines.config.schema import Config
+from pipelines.stage import StageContext
+from pipelines.stages.tokenizer.picture_batches import Pictures, PictureSource
+from pipelines.stages.tokenizer.space_setup import (
+    WITH_ENCODER,
+    fit_scaling,
+    fresh_space,
+    load_image_text,
+    load_space,
+    perceptual,
+    training_pictures,
+)
+from pipelines.training.start_workers import train_in_workers
+from pipelines.training.worker import BuildContext, Built
+
+SCALING_PICTURES = 2048  # pictures from which latent statistics and the warm start are measured
+SAMPLE_PICTURES = 8
+
+
+def run(context: StageContext) -> None:
+    """Train the chosen space."""
+    train_in_workers(context, "pipelines.stages.tokenizer.train_tokenizer:build", "tokenizer")
+
+
+class TokenizerTask:
+    """A tokenizer's objective, its critic, and a picture of held-out reconstructions."""
+
+    def __init__(
+        self,
+        model: Any,
+        teacher: Any,
+        space: str,
+        losses: Any,
+        noise: float,
+        distance: Any,
+        held_out: Pictures | None,
+        freeze_encoder: bool = False,
+    ) -> None:
+        from components.tokenizer.blocks import Block
+        from components.tokenizer.discriminator import PatchCritic
+        from components.tokenizer.objectives import SWITCHES, TokenizerObjective
+
+        switches = SWITCHES[space]
+        if freeze_encoder:
+            switches = dataclasses.replace(switches, train_encoder=False)
+        self.module: Any = TokenizerObjective(
+            model, copy.deepcopy(teacher) if teacher is not None else None, switches, losses, noise, distance
+        )
+        self.critic: Any = PatchCritic() if losses.gan > 0 and losses.gan_start < 1 else None
+        self.critic_from = losses.gan_start
+        self.blocks = (Block,)
+        self._model, self._held_out = model, held_out
+
+    def look(self, step: int, folder: Path) -> dict[str, float]:
+        """Write originals above their reconstructions."""
+        import torch
+
+        from components.evaluation.grids import reconstruction_grid
+        from components.tokenizer.objectives import to_pictures
+
+        assert self._held_out is not None, "a task that is only planned has no pictures"
+        device = next(self.module.parameters()).device
+        count = min(SAMPLE_PICTURES, len(self._held_out))
+        pictures = to_pictures(torch.from_numpy(self._held_out.decoded(range(count)))).to(device)
+        model = self._model
+        features = model.encoder(pictures) if hasattr(model, "features_of") else None
+        decoded = model.pixels_of(model.moments(pictures, features)[0]).float().clamp(-1, 1)
+        path = folder / "samples" / f"step-{step:08d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = [("original", (pictures.cpu() + 1) / 2), ("decoded", (decoded.cpu() + 1) / 2)]
+        reconstruction_grid(rows).save(path)
+        return {}
+
+
+def first_pictures(pictures: Pictures, count: int = SCALING_PICTURES) -> Iterator[Any]:
+    """Yield evenly spread pictures in batches of 256, uint8 `[b, 3, S, S]`."""
+    import torch
+
+    step = max(1, len(pictures) // count)
+    numbers = list(range(0, len(pictures), step))[:count]
+    for first in range(0, len(numbers), 256):
+        yield torch.from_numpy(pictures.decoded(numbers[first : first + 256]))
+
+
+def save_space(model: Any, pictures: Pictures, folder: Path, scaling: str) -> dict[str, Any]:
+    """Measure the latent's statistics, unless `scaling` is none, write the model, and tell its size."""
+    if scaling != "none":
+        fit_scaling(model, first_pictures(pictures), scaling)
+    model = model.cpu()
+    model.save_pretrained(folder / "model")
+    return {"parameters": sum(p.numel() for p in model.parameters())}
+
+
+def build(context: BuildContext) -> Built:
+    """Make the chosen space and its batches."""
+    import torch
+
+    from components.tokenizer.objectives import to_pictures
+    from components.tokenizer.warm_start import warm_start
+
+    config, settings = context.config, context.config.tokenizer
+    space = settings.model.space
+    pictures = training_pictures(context, held_out=False)
+    image_text, _ = load_image_text(context.store, context.inputs["train_encoder"], context.scratch)
+    torch.manual_seed(context.seed % 2**63)
+    options = settings.training
+    encoder: Any = image_text.encoder
+    if space == "s_vae":
+        model = load_space(context.store, context.inputs["train_semantic"], context.scratch)
+    elif space == "pretrained":
+        model = _pretrained(config)
+        options = dataclasses.replace(options, steps=0)
+    else:
+        model = new_model(config, encoder)
+    if space == "ps_vae":
+        stage_one = load_space(context.store, context.inputs["train_semantic"], context.scratch)
+        warm = bool(settings.model.pixel_channels)
+        own = {k: v for k, v in stage_one.state_dict().items() if not (warm and k.startswith("pixel_decoder."))}
+        model.load_state_dict(own, strict=False)
+    if space in ("ps_vae", "p_vae") and settings.model.pixel_channels:
+        model.eval()
+        warm_start(model, torch.cat([to_pictures(b) for b in first_pictures(pictures)]), settings.model.pixel_channels)
+        model.train()
+    task = tokenizer_task(config, model, encoder, training_pictures(context, held_out=True)) if options.steps else None
+    source = PictureSource(pictures, options.batch, context.seed, context.rank, context.world)
+    return Built(task, source, options, lambda folder: save_space(model, pictures, folder, settings.model.scaling))
+
+
+def new_model(config: Config, encoder: Any) -> Any:
+    """Return a new model of the configured space, which is not `pretrained`."""
+    space = config.tokenizer.model.space
+    return _fresh_kl_vae(config, encoder.grid) if space == "kl_vae" else fresh_space(config, encoder, space)
+
+
+def tokenizer_task(config: Config, model: Any, encoder: Any, held_out: Pictures | None) -> TokenizerTask:
+    """Return what trains a model of the configured space; `encoder` is the one as it was before."""
+    settings = config.tokenizer
+    space = settings.model.space
+    return TokenizerTask(
+        model, encoder if space in WITH_ENCODER else None, "s_vae_pixels" if space == "s_vae" else space, settings.losses,
+        settings.model.latent_noise, perceptual(config, settings.losses, encoder), held_out, settings.model.freeze_encoder,
+    )  # fmt: skip
+
+
+def _pretrained(config: Any) -> Any:
+    from components.tokenizer.rivals import AutoencoderSpace, load_autoencoder
+
+    model = load_autoencoder(str(config.tokenizer.model.pretrained))
+    return AutoencoderSpace.of(model, config.image_size, "pretrained")
+
+
+def _fresh_kl_vae(config: Any, grid: int) -> Any:
+    from components.tokenizer.rivals import AutoencoderSpace, fresh_kl_vae
+
+    decoder = config.tokenizer.pixel_decoder
+    return AutoencoderSpace.of(
+        fresh_kl_vae(config.tokenizer.model.channels, config.image_size, grid, decoder.width, decoder.depth),
+        config.image_size,
+        "kl_vae",
+    )

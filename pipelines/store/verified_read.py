@@ -1,0 +1,69 @@
+"""Reading what was committed: a file of an artifact is compared with its manifest before its bytes are used.
+
+Most formats cannot tell that a bit of them flipped. Damage found here is noted as `pixsem verify` notes it, so that the next run makes
+the hurt parts again.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+from pipelines.store.artifacts import find_artifact, note_damage
+from pipelines.errors import StoreError
+from pipelines.store.files import Store, sha256_file
+
+# Local path -> the state of the file that was compared: a process hashes a file again only where it was written anew.
+_COMPARED: dict[str, tuple[int, ...]] = {}
+
+
+def fetch_checked(store: Store, path: str, scratch: Path) -> Path:
+    """Return a local path of a store file, as `Store.fetch`; a file of an artifact is whole, or `StoreError` says what is wrong with it."""
+    kind, *rest = path.split("/", 3)
+    if kind != "artifacts":
+        return store.fetch(path, scratch)
+    stage, fingerprint, name = rest
+    local = _fetched(store, path, scratch)
+    state = _state(local)
+    if state is not None and _COMPARED.get(str(local)) == state:
+        return local
+    manifest = f"{kind}/{stage}/{fingerprint}/manifest.json"
+    if not store.exists(manifest):
+        raise StoreError(f"{store.path(path)}: its artifact is not there any more. It is made again by: pixsem resume")
+    wanted = _digests(store.absolute_url, stage, fingerprint, str(store.fs.ukey(store.path(manifest))))
+    if name not in wanted:
+        raise StoreError(f"{store.path(path)} is no file of its artifact")
+    if state is None or sha256_file(local) != wanted[name]:
+        problem = "missing" if state is None else "content changed (sha256 differs)"
+        note_damage(store, stage, fingerprint, {name: problem})
+        raise StoreError(
+            f"{store.path(path)}: {problem}. It is noted, and what is hurt is made again by: pixsem resume"
+        )
+    _COMPARED[str(local)] = state
+    return local
+
+
+def _fetched(store: Store, path: str, scratch: Path) -> Path:
+    try:
+        return store.fetch(path, scratch)
+    except FileNotFoundError:  # of a remote store; what is missing is told below, for both
+        (scratch / path).unlink(missing_ok=True)
+        return scratch / path
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """Return what changes when a file is written anew; None where there is none."""
+    try:
+        stat = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=32)
+def _digests(url: str, stage: str, fingerprint: str, _state: str) -> dict[str, str]:
+    """Return {file: sha256} of an artifact; `_state` is its manifest's, so that one made anew is read anew."""
+    artifact = find_artifact(Store(url), stage, fingerprint)
+    assert artifact is not None
+    return {entry.path: entry.sha256 for entry in artifact.manifest.files}

@@ -1,0 +1,1 @@
+"""`pixsem submit`: hands a run to a cluster's job server."""

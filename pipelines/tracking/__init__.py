@@ -1,0 +1,1 @@
+"""What runs tell MLflow, registered versions, and the way back from a version to its data."""

@@ -1,0 +1,211 @@
+"""Registered versions of a run's models: made once, tagged with where they come from, held to the gates."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.registry.errors import without_credentials
+from pipelines.config.schema import Config
+from pipelines.errors import UserError
+from pipelines.stage import fetched
+from pipelines.store.artifacts import Artifact, Manifest, find_artifact
+from pipelines.store.files import Store, canonical_json, sha256_text
+from pipelines.versions import git_commit
+
+if TYPE_CHECKING:
+    from components.registry.gates import Gate
+    from components.registry.tracking import Tracker
+    from components.registry.versions import Version
+
+TOKENIZER, GENERATOR = "pixsem-tokenizer", "pixsem-generator"
+HEADLINES = (
+    "tokenizer.psnr", "tokenizer.ssim", "tokenizer.retrieval", "text_to_image.overall", "text_to_image.single_object",
+    "text_to_image.retrieval", "editing.success", "editing.preservation_psnr",
+)  # fmt: skip
+
+
+def registration_path(fingerprint: str) -> str:
+    """Where what a register artifact was registered as is written down in the store."""
+    return f"registrations/{fingerprint}.json"
+
+
+class Registrar:
+    """Makes logged models and versions of the artifacts of one store."""
+
+    def __init__(self, tracker: Tracker, store: Store) -> None:
+        from components.registry.versions import Registry
+
+        self.tracker, self.store, self.registry = tracker, store, Registry(tracker)
+
+    def logged_tokenizer(self, mlflow_run: str, made: dict[str, str]) -> str:
+        """Return the logged model of `train_tokenizer`'s artifact: the one there is, else a new one."""
+        from pipelines.serving import TOKENIZER_COLUMNS
+
+        artifact = self._artifact("train_tokenizer", made["fingerprint"])
+        return self._logged(
+            mlflow_run, TOKENIZER, artifact, "model", "pipelines.serving:load_tokenizer", TOKENIZER_COLUMNS
+        )
+
+    def _logged(
+        self, mlflow_run: str, name: str, artifact: Artifact, prefix: str, loader: str, columns: dict[str, list[str]]
+    ) -> str:
+        digest = artifact.manifest.digest
+        found = self.tracker.find_model("pixsem.digest", digest)
+        if found is not None:
+            return found
+        tags = {
+            "pixsem.digest": digest,
+            "pixsem.fingerprint": artifact.manifest.fingerprint,
+            "pixsem.stage": artifact.manifest.stage,
+        }
+        with self._copied(artifact, prefix) as folder:
+            return self.registry.log_model(mlflow_run, name, tags, folder, loader, columns)
+
+    @contextmanager
+    def _copied(self, artifact: Artifact, prefix: str) -> Iterator[Path]:
+        from pipelines.serving import SUMS
+
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / prefix
+            for path in artifact.files(f"{prefix}/*"):
+                target = folder / path.removeprefix(f"{artifact.path}/{prefix}/")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with fetched(self.store, path) as local:
+                    shutil.copyfile(local, target)
+            # MLflow's copy is outside what the manifest covers: it carries its own list, which whoever loads it checks.
+            listed = {e.path: e.sha256 for e in artifact.manifest.files if e.path.startswith(f"{prefix}/")}
+            sums = {path.removeprefix(f"{prefix}/"): digest for path, digest in listed.items()}
+            (folder / SUMS).write_text(json.dumps(sums, indent=1, sort_keys=True), "utf-8")
+            yield folder
+
+    def register(self, mlflow_run: str, artifact: Artifact, config: Config) -> list[dict[str, Any]]:
+        """Make the versions of a `register` artifact, hold them to the gates, and write down what became of them."""
+        from pipelines.serving import GENERATOR_COLUMNS
+
+        inputs = artifact.manifest.inputs
+        ancestors = dict(self.ancestors(artifact))
+        evaluations = {n: ancestors[n].manifest for n in ("evaluate_tokenizer", "evaluate_generator")}
+        models = []
+        logged = self.logged_tokenizer(mlflow_run, inputs["train_tokenizer"])
+        tags = self._lineage(ancestors, "train_tokenizer", inputs["train_tokenizer"]["digest"])
+        tokenizer, told = self._version(
+            TOKENIZER, logged, mlflow_run, tags, evaluations["evaluate_tokenizer"], config.register.tokenizer, config.register.alias
+        )  # fmt: skip
+        models.append(told)
+        logged = self._logged(
+            mlflow_run, GENERATOR, artifact, "pipeline", "pipelines.serving:load_generator", GENERATOR_COLUMNS
+        )
+        judged = evaluations["evaluate_generator"]
+        self.tracker.log_model_metrics(mlflow_run, logged, judged.metrics, "index", judged.inputs["index"]["digest"])
+        tags = self._lineage({**ancestors, "register": artifact}, "register", artifact.manifest.digest)
+        tags |= {
+            "pixsem.tokenizer_version": tokenizer.version,
+            "pixsem.tokenizer_digest": tokenizer.tags["pixsem.digest"],
+        }
+        models.append(
+            self._version(
+                GENERATOR, logged, mlflow_run, tags, judged, config.register.generator, config.register.alias
+            )[1]
+        )
+        self.store.write_json(
+            registration_path(artifact.manifest.fingerprint),
+            {"tracking": without_credentials(self.tracker.uri), "models": models},
+        )
+        return models
+
+    def _version(
+        self,
+        name: str,
+        logged: str,
+        mlflow_run: str,
+        tags: dict[str, str],
+        judged: Manifest,
+        gates: tuple[Gate, ...],
+        alias: str,
+    ) -> tuple[Version, dict[str, Any]]:
+        from components.registry.gates import check_gates
+
+        figures = {key: value for key, value in _flat(judged.metrics) if isinstance(value, int | float)}
+        wanted = {gate.metric for gate in gates} | set(HEADLINES)
+        kept = {key: figures[key] for key in sorted(wanted & set(figures))}
+        evaluation = evaluation_digest(judged)
+        champion = self.registry.champion(name)
+        version = self.registry.register(name, logged, mlflow_run, tags)
+        compared = champion is not None and champion.tags.get("pixsem.evaluation") == evaluation
+        verdicts = check_gates(gates, figures, champion.figures if champion is not None and compared else None)
+        if version.tags.get("pixsem.evaluation") != evaluation:
+            # Of a version judged anew, the later judgement holds. What it was judged by is said last: where this process
+            # is killed in between, the next one judges again.
+            self.registry.retag(version, {"pixsem.figures": json.dumps(kept)})
+            self.registry.settle(version, verdicts, alias)
+            self.registry.retag(version, {"pixsem.evaluation": evaluation})
+        version = self.registry.version(name, version.version)
+        note = (
+            ""
+            if compared or champion is None
+            else f"the champion, version {champion.version}, was judged by another evaluation"
+        )
+        return version, {
+            "name": name, "version": version.version, "aliases": list(version.aliases), "digest": version.tags["pixsem.digest"],
+            "refused": version.tags.get("pixsem.refused", ""), "compared_with": champion.version if champion and compared else None,
+            "note": note, "gates": [asdict(verdict) for verdict in verdicts],
+        }  # fmt: skip
+
+    def _lineage(self, ancestors: dict[str, Artifact], stage: str, digest: str) -> dict[str, str]:
+        """Tags that lead from a version back to its data."""
+        data = {n: a.manifest.digest for n, a in ancestors.items() if n in ("ingest", "curate", "synthesize_edits")}
+        made = ancestors[stage].manifest
+        tags = {
+            "pixsem.digest": digest,
+            "pixsem.stage": stage,
+            "pixsem.fingerprint": made.fingerprint,
+            "pixsem.fingerprints": json.dumps({n: a.manifest.fingerprint for n, a in ancestors.items()}),
+            "pixsem.data": json.dumps(data),
+            "pixsem.config": sha256_text(canonical_json({n: a.manifest.config for n, a in ancestors.items()})),
+            "pixsem.store": self.store.absolute_url,
+        }
+        commit = git_commit()
+        return tags | ({"pixsem.git_commit": commit} if commit != "absent" else {})
+
+    def ancestors(self, artifact: Artifact) -> Iterator[tuple[str, Artifact]]:
+        """Yield (stage, artifact) of everything an artifact was made from, each once. `UserError` where one is gone."""
+        seen: set[str] = set()
+        waiting = [(name, entry["fingerprint"]) for name, entry in artifact.manifest.inputs.items()]
+        while waiting:
+            name, fingerprint = waiting.pop(0)
+            if name in seen:
+                continue
+            seen.add(name)
+            found = self._artifact(name, fingerprint)
+            yield name, found
+            waiting += [(n, e["fingerprint"]) for n, e in found.manifest.inputs.items()]
+
+    def _artifact(self, stage: str, fingerprint: str) -> Artifact:
+        found = find_artifact(self.store, stage, fingerprint)
+        if found is None:
+            raise UserError(
+                f"the artifact {stage}/{fingerprint} is not in the store {self.store.absolute_url} any more"
+            )
+        return found
+
+
+def evaluation_digest(manifest: Manifest) -> str:
+    """Digest of how a model was judged and on what: figures of two models compare only where it is the same."""
+    config = {name: value for name, value in manifest.config.items() if not name.startswith("generator.")}
+    return sha256_text(
+        canonical_json({"config": config, "data": manifest.inputs["index"]["digest"], "stage": manifest.stage})
+    )[:32]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        found += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
+    return found

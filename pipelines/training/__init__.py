@@ -1,0 +1,1 @@
+"""Training stages: starting their workers, and what each worker does."""

@@ -1,0 +1,207 @@
+"""How a training stage runs: workers around `components.training.loop`, one record for the whole when it is done.
+
+A stage gives a builder, `module:name`, that makes the task and its source in each worker (`start_workers.py` starts them).
+Checkpoints lie in the stage's work folder under `checkpoints/`; a stopped, killed or failed stage goes on from the newest one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.config.schema import Config
+from pipelines.stage import derive_seed, fetched, load_function, publish
+from pipelines.store.artifacts import Artifact, FileEntry, Manifest, ShardRecord, Work
+from pipelines.store.files import Store, sha256_file
+from pipelines.store.runs import stop_requested
+from pipelines.workflow.stage_task import ProgressWriter
+
+RECORD = "train"
+CURVE = "curve.jsonl"
+LOOKS = ("samples", "snapshots")  # folders of what a task writes as training goes on
+LOOKED = "looks"  # the record of these files, as long as training goes on: a store's listing may lag
+STOP_POLL = 0.5  # seconds between looks for a stop
+PREEMPTED = threading.Event()  # set by SIGTERM to this worker
+
+
+@dataclass
+class Built:
+    """What a builder makes: what is trained, on what, how, and how the result is saved once it is."""
+
+    task: Any
+    source: Any
+    options: Any  # TrainingOptions
+    save: Callable[[Path], dict[str, Any]]  # writes the result's files into a folder; returns metrics
+    samples: int | None = None  # that there are to train on; None: the index's
+
+
+@dataclass(frozen=True)
+class BuildContext:
+    """What a builder is given in each worker."""
+
+    config: Config
+    inputs: dict[str, Artifact]
+    seed: int
+    store: Store
+    scratch: Path
+    rank: int
+    world: int
+    threads: int
+
+
+def train_here(args: dict[str, Any], rank: int, world: int, device: Any) -> None:
+    """Train in this process as one of `world` workers. The process may have trained before: nothing is taken from its state."""
+    import torch
+
+    from components.training.loop import Hooks, Place, Result, train
+
+    torch.set_num_threads(args["threads"])
+    torch.manual_seed(args["seed"] % 2**63)
+    store = Store(args["store"])
+    config = Config.model_validate(args["config"])
+    work = Work(store, args["stage"], args["fingerprint"], args["digests"])
+    inputs = {name: Artifact(store, Manifest.from_json(value, name)) for name, value in args["inputs"].items()}
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory(dir=store.scratch()) as folder:
+        context = BuildContext(config, inputs, args["seed"], store, Path(folder), rank, world, args["threads"])
+        built: Built = load_function(args["builder"])(context)
+        checkpoints = CheckpointStore(store, f"{work.path}/checkpoints", Path(folder))
+        curve = Curve(store, work, args, built.options.steps) if rank == 0 else None
+        hooks = Hooks(should_stop=StopLook(store, args["run"]))
+        if curve is not None:
+            hooks.log = curve.log
+            hooks.saved = checkpoints.saved
+            hooks.look = lambda step: Path(tempfile.mkdtemp(dir=folder))
+            hooks.looked = lambda made: note_looks(work, publish_tree(work, made))
+        result = Result(0, True)  # a space that is only measured
+        if built.task is not None:
+            result = train(
+                built.task, built.source, built.options, derive_seed(args["seed"], "steps"), checkpoints.fetch(),
+                Place(rank, world, device), hooks,
+            )  # fmt: skip
+        if result.finished and curve is not None:
+            out = Path(folder) / "out"
+            out.mkdir()
+            metrics = built.save(out)
+            (out / CURVE).write_bytes(curve.text())
+            samples = args["samples"] if built.samples is None else built.samples
+            _publish(store, work, out, samples, {**metrics, "steps": result.step})
+
+
+def _publish(store: Store, work: Work, out: Path, samples: int, metrics: dict[str, Any]) -> None:
+    files = publish_tree(work, out) + looks(work)
+    counts = {"input": samples, "kept": samples, "dropped": 0, "failed": 0}
+    record = ShardRecord(RECORD, files, counts, metrics)
+    work.write_record(record)
+
+
+def note_looks(work: Work, files: list[FileEntry]) -> None:
+    """Write down that these files were put into the work as training went on."""
+    nothing = {"input": 0, "kept": 0, "dropped": 0, "failed": 0}
+    before = work.record(LOOKED)
+    known = {file.path: file for file in [*(before.files if before else []), *files]}
+    work.write_record(ShardRecord(LOOKED, list(known.values()), nothing, {}))
+
+
+def looks(work: Work) -> list[FileEntry]:
+    """Return what was put into the work as training went on: what was written down, and what is there beside it."""
+    record = work.record(LOOKED)
+    known = {file.path: file for file in (record.files if record else [])}
+    for kind in LOOKS:
+        for name in work.store.files(f"{work.path}/{kind}"):
+            if f"{kind}/{name}" not in known:
+                with fetched(work.store, f"{work.path}/{kind}/{name}") as path:
+                    entry = FileEntry(f"{kind}/{name}", path.stat().st_size, sha256_file(path))
+                known[entry.path] = entry
+    return [known[path] for path in sorted(known)]
+
+
+def publish_tree(work: Work, folder: Path) -> list[FileEntry]:
+    """Put every file of a local folder into the stage's work, in its place there, and return their entries."""
+    return [
+        publish(work, path, path.relative_to(folder).as_posix()) for path in sorted(folder.rglob("*")) if path.is_file()
+    ]
+
+
+class StopLook:
+    """True once this worker got SIGTERM or somebody asked the run to stop; looks at the store at most twice a second."""
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self._store, self._run, self._looked, self._stop = store, run_id, 0.0, False
+
+    def __call__(self) -> bool:
+        """Look."""
+        if PREEMPTED.is_set():
+            return True
+        if time.monotonic() - self._looked > STOP_POLL:
+            self._looked = time.monotonic()
+            self._stop = stop_requested(self._store, self._run)
+        return self._stop
+
+
+class Curve:
+    """The run's figures by step. What depends on the data alone goes into the artifact, rates go to the run and to the eye."""
+
+    RATES = ("samples_per_second", "seconds_left", "flops_utilisation", "data_wait")  # of this machine at this moment
+
+    def __init__(self, store: Store, work: Work, args: dict[str, Any], steps: int) -> None:
+        self._store, self._path, self._steps = store, f"{work.path}/{CURVE}", steps
+        self._live = f"runs/{args['run']}/curves/{args['stage']}.jsonl"
+        self._progress = ProgressWriter(store, args["run"], args["stage"])
+        self._rows: dict[int, dict[str, float]] = {}
+        if store.exists(self._path):
+            for line in store.read_bytes(self._path).decode().splitlines():
+                row = json.loads(line)
+                self._rows[row.pop("step")] = row
+
+    def log(self, step: int, figures: dict[str, float]) -> None:
+        """Take in the figures of a step; rows of later steps, of an attempt that got further than its checkpoint, go."""
+        self._rows = {s: row for s, row in self._rows.items() if s < step}
+        self._rows[step] = {name: value for name, value in figures.items() if name not in self.RATES}
+        self._store.write_bytes(self._path, self.text(), durable=False)
+        live = b"" if not self._store.exists(self._live) else self._store.read_bytes(self._live)
+        line = json.dumps({"step": step, "time": time.time(), **figures}, sort_keys=True).encode()
+        self._store.write_bytes(self._live, live + line + b"\n", durable=False)
+        self._progress.training(step, self._steps, figures)
+
+    def text(self) -> bytes:
+        """The rows as JSON lines."""
+        lines = [json.dumps({"step": s, **row}, sort_keys=True) for s, row in sorted(self._rows.items())]
+        return "".join(f"{line}\n" for line in lines).encode()
+
+
+class CheckpointStore:
+    """Checkpoints in the store: in place on a file system, else fetched before training and put back after each save."""
+
+    def __init__(self, store: Store, path: str, scratch: Path) -> None:
+        self._store, self._path = store, path
+        self._folder = store.local(path) if store.is_local else scratch / "checkpoints"
+
+    def fetch(self) -> Path:
+        """Return the local folder of checkpoints."""
+        if not self._store.is_local:
+            for name in self._store.files(self._path):
+                local = self._folder / name
+                local.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(self._store.fetch(f"{self._path}/{name}", self._folder.parent), local)
+        return self._folder
+
+    def saved(self, checkpoint: Path) -> None:
+        """Put a checkpoint into the store, its `state.json` last, and drop those that are gone here."""
+        if self._store.is_local:
+            return
+        names = sorted((p for p in checkpoint.rglob("*") if p.is_file()), key=lambda p: p.name == "state.json")
+        for file in names:
+            self._store.copy_in(file, f"{self._path}/{file.relative_to(self._folder).as_posix()}")
+        kept = {p.name for p in self._folder.iterdir()}
+        for name in self._store.folders(self._path):
+            if name not in kept:
+                self._store.remove_tree(f"{self._path}/{name}")

@@ -1,0 +1,349 @@
+"""The driver of a run: takes leases, starts ready stages as Ray tasks at the same time, commits what they made.
+
+The plan is `identity.py`'s, what runs inside Ray is `stage_task.py`'s, and what the user sees is `live.py`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from types import FrameType
+from typing import Any, Protocol
+
+from pipelines.cluster.resources import Demand, driver_options, resources_of, unmet
+from pipelines.config.compose import to_dict
+from pipelines.config.schema import Config
+from pipelines.errors import Interrupted, UserError, one_line
+from pipelines.stage import Stage
+from pipelines.store.artifacts import Artifact, FileEntry, Manifest, Work, artifact_path, content_digest
+from pipelines.store.files import Store
+from pipelines.store.leases import Leases, holder_text
+from pipelines.store.runs import Run, StageState, clear_stop, now, request_stop, save_run
+from pipelines.versions import versions
+from pipelines.workflow.identity import Identity, state_of
+
+POLL = 0.25
+STAGE_RETRIES = 2  # a stage whose own worker dies goes on from its finished shards
+
+
+class Listener(Protocol):
+    """What hears of a run as it goes on: the live view, and the MLflow log."""
+
+    def stage_changed(self, run: Run, name: str, artifact: Artifact | None) -> None:
+        """Hear that a stage has a new state; `artifact` is given where it is done."""
+
+    def tick(self, run: Run) -> None:
+        """Hear that time passed."""
+
+
+class Driver:
+    """Drives one run to its end. `execute` returns when every wanted stage is done, failed or skipped."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        stages: list[Stage],
+        identities: dict[str, Identity],
+        run: Run,
+        listeners: list[Listener],
+        leases: Leases,
+        keep_ray: bool = False,
+    ) -> None:
+        """`leases` hold the run's own lease already."""
+        self._leases = leases
+        self.store = store
+        self.config = config
+        self.stages = {stage.name: stage for stage in stages if stage.name in run.stages}
+        self.identities = identities
+        self.run = run
+        self.listeners = listeners
+        self._artifacts: dict[str, Artifact] = {}
+        self._running: dict[Any, tuple[str, float, list[str]]] = {}
+        self._owns_ray = False
+        self._keep_ray = keep_ray  # the caller has more runs for it, and ends it
+        self._signals = StopSignals()
+
+    def execute(self) -> Run:
+        """Run what must run. Raises `Interrupted` on Ctrl-C or SIGTERM, after everything was put in order."""
+        started = time.monotonic()
+        clear_stop(self.store, self.run.id)
+        save_run(self.store, self.run)
+        try:
+            with self._signals:
+                self._loop()
+            failed = [name for name, s in self.run.stages.items() if s.state != "done"]
+            self.run.state = "failed" if failed else "completed"
+        except Interrupted:
+            self._let_training_save()
+            self.run.state = "interrupted"
+            for name, state in self.run.stages.items():
+                if state.state == "running":
+                    self._set(name, "interrupted")
+            raise
+        except BaseException:
+            self.run.state = "failed"
+            raise
+        finally:
+            self.run.seconds += time.monotonic() - started
+            self.run.finished = now()
+            try:
+                save_run(self.store, self.run)
+            finally:
+                self._stop_ray()
+        return self.run
+
+    def _let_training_save(self) -> None:
+        """After a signal: ask what trains to write a checkpoint, and wait for it; a second signal ends the wait."""
+        training = [reference for reference, (name, _, _) in self._running.items() if self.stages[name].trains]
+        if not training:
+            return
+        import ray
+
+        request_stop(self.store, self.run.id)
+        with self._signals.again() as second:
+            until = time.monotonic() + self.config.execution.grace_seconds
+            while training and time.monotonic() < until and not second():
+                _, training = ray.wait(training, num_returns=len(training), timeout=POLL)
+
+    def _loop(self) -> None:
+        pending = list(self.stages)
+        while pending or self._running:
+            for name in list(pending):
+                if self._advance(name):
+                    pending.remove(name)
+            self._signals.check()
+            self._collect()
+            self._signals.check()
+            for listener in self.listeners:
+                listener.tick(self.run)
+
+    def _advance(self, name: str) -> bool:
+        """Start a stage, or settle it without running it; False while its inputs or its lease are not there."""
+        stage, state = self.stages[name], self.run.stages[name]
+        states = [self.run.stages[i].state for i in stage.inputs]
+        lost = [i for i, s in zip(stage.inputs, states, strict=True) if s in ("failed", "skipped")]
+        if lost:
+            self._set(name, "skipped", error=f"its input {lost[0]} did not come about")
+            return True
+        if any(s != "done" for s in states):
+            return False
+        forced = name in self.run.force and state.state != "done"
+        artifact, reasons = (None, ["forced"]) if forced else self._state(name)
+        if artifact is not None:
+            self._done(name, artifact, cached=True, seconds=0.0)
+            return True
+        holder = self._leases.acquire(f"stage-{name}-{state.fingerprint}")
+        if holder is not None:
+            self._set(name, "waiting", reason=f"held by {holder_text(holder)}")
+            return False
+        if not forced:
+            # Another driver may have committed it between the look and the lease.
+            artifact, reasons = self._state(name)
+            if artifact is not None:
+                self._leases.release(f"stage-{name}-{state.fingerprint}")
+                self._done(name, artifact, cached=True, seconds=0.0)
+                return True
+        self._start(name, reasons, forced)
+        return True
+
+    def _state(self, name: str) -> tuple[Artifact | None, list[str]]:
+        inputs = {i: self._artifacts[i] for i in self.stages[name].inputs}
+        return state_of(self.store, self.identities[name], inputs)
+
+    def _work(self, name: str) -> Work:
+        digests = {i: self._artifacts[i].manifest.digest for i in self.stages[name].inputs}
+        identity = self.identities[name]
+        return Work(self.store, name, identity.fingerprint, {**digests, **identity.external})
+
+    def _start(self, name: str, reasons: list[str], forced: bool) -> None:
+        work = self._work(name)
+        if forced:
+            # The mark tells shards of this forced run, which a resume keeps, from older ones, which it must not use.
+            mark = f"{work.path}/.forced-by-{self.run.id}"
+            if not self.store.exists(mark):
+                work.clear()
+                self.store.write_bytes(mark, b"")
+        else:
+            work.reopen()
+        self._start_ray()
+        # Ray is imported only where something runs: a cached run ends before.
+        import ray
+
+        from pipelines.workflow.stage_task import run_stage
+
+        stage, identity = self.stages[name], self.identities[name]
+        manifests = {i: self._artifacts[i].manifest.to_json() for i in stage.inputs}
+        # Nodes come and go: what none can give now, Ray waits for, and the stage says what it waits for.
+        waits = [f"waits for nodes: it {w}" for w in unmet([Demand.of(self.config, stage)], ray.nodes()).values()]
+        self._set(name, "running", reason="; ".join([*reasons, *waits]), log=f"{self.run.path}/logs/{name}.log")
+        options = driver_options(resources_of(self.config, name))
+        task = ray.remote(run_stage).options(max_retries=STAGE_RETRIES, name=f"stage-{name}", **options)
+        reference = task.remote(
+            self.store.absolute_url,
+            self.run.id,
+            stage,
+            identity.fingerprint,
+            to_dict(self.config),
+            manifests,
+            identity.external,
+        )
+        self._running[reference] = (name, time.monotonic(), reasons)
+
+    def _collect(self) -> None:
+        if not self._running:
+            time.sleep(POLL if any(s.state == "waiting" for s in self.run.stages.values()) else 0)
+            return
+        import ray
+
+        ready, _ = ray.wait(list(self._running), timeout=POLL)
+        for reference in ready:
+            name, started, _ = self._running.pop(reference)
+            try:
+                result = ray.get(reference)
+                artifact = self._commit(name, result, time.monotonic() - started)
+            except (ray.exceptions.RayError, UserError, OSError) as error:
+                cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+                self._set(name, "failed", error=one_line(cause), seconds=time.monotonic() - started)
+            else:
+                self._done(name, artifact, cached=False, seconds=time.monotonic() - started)
+            self._leases.release(f"stage-{name}-{self.run.stages[name].fingerprint}")
+
+    def _commit(self, name: str, result: dict[str, Any], seconds: float) -> Artifact:
+        identity = self.identities[name]
+        files = [FileEntry(**entry) for entry in result["files"]]
+        manifest = Manifest(
+            stage=name,
+            stage_version=identity.stage.version,
+            fingerprint=identity.fingerprint,
+            digest=content_digest(files),
+            inputs={
+                i: {
+                    "fingerprint": self._artifacts[i].manifest.fingerprint,
+                    "digest": self._artifacts[i].manifest.digest,
+                }
+                for i in identity.stage.inputs
+            },
+            external=identity.external,
+            config=identity.config,
+            files=sorted(files, key=lambda f: f.path),
+            counts=result["counts"],
+            metrics=result["metrics"],
+            versions=versions(),
+            run=self.run.id,
+            created=now(),
+            seconds=round(seconds, 3),
+        )
+        return self._work(name).commit(manifest)
+
+    def _done(self, name: str, artifact: Artifact, cached: bool, seconds: float) -> None:
+        self._artifacts[name] = artifact
+        self._set(
+            name,
+            "done",
+            artifact=artifact,
+            cached=cached,
+            seconds=round(seconds, 3),
+            error="",
+            reason="" if cached else None,
+        )
+
+    def _set(self, name: str, state: str, artifact: Artifact | None = None, **values: Any) -> None:
+        before = asdict(self.run.stages[name])
+        current = self.run.stages[name]
+        current.state = state
+        for key, value in values.items():
+            if value is not None:
+                setattr(current, key, value)
+        if asdict(current) != before:
+            for listener in self.listeners:
+                listener.stage_changed(self.run, name, artifact)
+            save_run(self.store, self.run)
+
+    def _start_ray(self) -> None:
+        import ray
+
+        if ray.is_initialized():
+            return
+        from pipelines.cluster.connect import check_demands, check_shared, connect
+
+        address = connect(self.config.cluster)
+        self._owns_ray = True
+        self._signals.install()  # ray.init puts a handler of its own on SIGTERM
+        check_demands(self._demands(), self.config.cluster, address, self._signals.check)
+        check_shared(self.store)
+
+    def _demands(self) -> list[Demand]:
+        """What the stages ask for that will run: those whose artifact is not there, or is to be made again."""
+        waiting = [s for name, s in self.stages.items() if self.run.stages[name].state == "waiting"]
+        return [
+            Demand.of(self.config, stage)
+            for stage in waiting
+            if stage.name in self.run.force
+            or not self.store.exists(artifact_path(stage.name, self.identities[stage.name].fingerprint))
+        ]
+
+    def _stop_ray(self) -> None:
+        if self._owns_ray and not self._keep_ray:
+            import ray
+
+            ray.shutdown()
+
+
+class StopSignals:
+    """For the length of a block, Ctrl-C and SIGTERM are noted; `check` then raises `Interrupted` in the main thread.
+
+    Raising from the handler itself would tear through Ray's own code, which does not expect it.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[int, Any] = {}
+        self._caught: int | None = None
+        self._count = 0
+
+    def __enter__(self) -> None:
+        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.install()
+
+    def install(self) -> None:
+        """Put our handlers in place."""
+        for number in self._before:
+            signal.signal(number, self._handle)
+
+    def check(self) -> None:
+        """Raise where a signal has come."""
+        if self._caught is not None:
+            raise Interrupted(self._caught)
+
+    @contextlib.contextmanager
+    def again(self) -> Iterator[Callable[[], bool]]:
+        """For the length of a block, tell whether one more signal has come."""
+        before, count = self._count, {number: signal.getsignal(number) for number in self._before}
+        self.install()
+        try:
+            yield lambda: self._count > before
+        finally:
+            for number, handler in count.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        self._caught = number
+        self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        # Until the run is in order again, a second signal must not tear it.
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN if self._caught else self._before[number])
+
+
+def start_stages(run: Run, identities: dict[str, Identity], wanted: list[str]) -> None:
+    """Set the stages of a run to waiting, keeping what a resumed run already knows of those that are done."""
+    run.stages = {
+        name: StageState(
+            fingerprint=identities[name].fingerprint, mlflow_run=old.mlflow_run if (old := run.stages.get(name)) else ""
+        )
+        for name in wanted
+    }

@@ -1,0 +1,260 @@
+"""The workflows: which stages a configuration asks for, and in what order. Built when asked for, never at import."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pipelines.errors import UserError, nearest
+from pipelines.stage import Stage
+
+TRAINS_GENERATOR = (
+    "generator.flow",
+    "generator.max_text_tokens",
+    "generator.validation_samples",
+    "generator.snapshots",
+)
+
+
+SAMPLES = (
+    "generator.guidance_scale",
+    "generator.image_guidance_scale",
+    "generator.guidance_above",
+    "generator.sampling_steps",
+    "generator.sampling_shift",
+)
+INPUTS_OF_EVALUATION = ("index", "train_encoder", "train_tokenizer", "train_generator", "train_editor")
+
+
+def build_workflow(space: str = "ps_vae") -> list[Stage]:
+    """Return the stages that a latent space asks for, each after its inputs."""
+    two_stages = space in ("ps_vae", "s_vae")  # the others know no S-VAE
+    found = _stages()
+    if two_stages:
+        return found
+    return [
+        dataclasses.replace(stage, inputs=tuple(i for i in stage.inputs if i != "train_semantic"))
+        for stage in found
+        if stage.name != "train_semantic"
+    ]
+
+
+def _stages() -> list[Stage]:
+    return [
+        Stage(
+            name="ingest",
+            version="1",
+            function="pipelines.stages.data.ingest:run",
+            external="pipelines.stages.data.ingest:source_digests",
+            config=("seed", "source"),
+            summary="bring every source into WebDataset shards",
+        ),
+        Stage(
+            name="measure",
+            version="1",
+            function="pipelines.stages.data.measure:run",
+            external="pipelines.workflow.source_digests:image_text_files",
+            config=("measure",),
+            inputs=("ingest",),
+            summary="one row of signals per sample, no decision",
+        ),
+        Stage(
+            name="curate",
+            version="1",
+            function="pipelines.stages.data.curate:run",
+            config=("curate",),
+            inputs=("ingest", "measure"),
+            summary="keep or drop every sample, with its reason",
+        ),
+        Stage(
+            name="synthesize_edits",
+            version="1",
+            function="pipelines.stages.data.synthesize_edits:run",
+            config=("seed", "measure.limits", "synthesize_edits"),
+            inputs=("curate",),
+            summary="(source, instruction, target, mask) from curated samples",
+        ),
+        Stage(
+            name="index",
+            version="1",
+            function="pipelines.stages.data.index:run",
+            config=("held_out",),
+            inputs=("curate", "synthesize_edits"),
+            summary="where each picture lies, and which are held out",
+        ),
+        Stage(
+            name="train_encoder",
+            version="1",
+            function="pipelines.stages.tokenizer.train_encoder:run",
+            external="pipelines.workflow.source_digests:encoder_files",
+            config=("seed", "measure.limits", "image_size", "encoder"),
+            inputs=("index",),
+            trains=True,
+            summary="a small encoder on the captions, or the text side of a pretrained one",
+        ),
+        Stage(
+            name="train_semantic",
+            version="1",
+            function="pipelines.stages.tokenizer.train_semantic:run",
+            external="pipelines.workflow.source_digests:tokenizer_files",
+            config=(
+                "seed",
+                "measure.limits",
+                "image_size",
+                "tokenizer.pixel_decoder",
+                "tokenizer.semantic",
+                "tokenizer.semantic_losses",
+                "tokenizer.model.channels",
+                "tokenizer.model.semantic_depth",
+                "tokenizer.model.semantic_kind",
+                "tokenizer.model.pixel_source",
+                "tokenizer.model.perceptual",
+                "tokenizer.model.lpips_weights",
+            ),
+            inputs=("index", "train_encoder"),
+            trains=True,
+            summary="stage 1, the S-VAE: the frozen encoder's features through the bottleneck",
+        ),
+        Stage(
+            name="train_tokenizer",
+            version="2",
+            function="pipelines.stages.tokenizer.train_tokenizer:run",
+            external="pipelines.workflow.source_digests:tokenizer_files",
+            config=(
+                "seed",
+                "measure.limits",
+                "image_size",
+                "tokenizer.model",
+                "tokenizer.pixel_decoder",
+                "tokenizer.training",
+                "tokenizer.losses",
+            ),
+            inputs=("index", "train_encoder", "train_semantic"),
+            trains=True,
+            summary="stage 2, the PS-VAE: pixels and features; or a rival space",
+        ),
+        Stage(
+            name="encode_latents",
+            version="1",
+            function="pipelines.stages.tokenizer.encode_latents:run",
+            config=("measure.limits", "image_size", "latents"),
+            inputs=("curate", "synthesize_edits", "train_tokenizer"),
+            summary="every sample and edit pair as latents in Arrow shards",
+        ),
+        Stage(
+            name="train_generator",
+            version="1",
+            function="pipelines.stages.generator.train_generator:run",
+            external="pipelines.workflow.source_digests:backbone_files",
+            config=(
+                "seed",
+                "generator.backbone",
+                "generator.revision",
+                "generator.small",
+                "generator.model",
+                *TRAINS_GENERATOR,
+                "generator.training",
+            ),
+            inputs=("index", "train_tokenizer", "encode_latents"),
+            trains=True,
+            summary="text-to-image by flow matching, from latents alone",
+        ),
+        Stage(
+            name="train_editor",
+            version="1",
+            function="pipelines.stages.generator.train_editor:run",
+            config=("seed", *TRAINS_GENERATOR, "generator.editing", "generator.edit_share"),
+            inputs=("index", "train_tokenizer", "encode_latents", "train_generator"),
+            trains=True,
+            summary="the mixture with edit pairs, from the former's weights",
+        ),
+        Stage(
+            name="evaluate_tokenizer",
+            version="1",
+            function="pipelines.stages.tokenizer.evaluate_tokenizer:run",
+            external="pipelines.workflow.source_digests:evaluation_files",
+            config=(
+                "seed",
+                "measure.limits",
+                "image_size",
+                "evaluate_tokenizer",
+                "encoder.path",
+                "tokenizer.model.space",
+            ),
+            inputs=("index", "train_encoder", "train_tokenizer"),
+            summary="what the latent keeps of pixels and of meaning, held-out",
+        ),
+        Stage(
+            name="evaluate_generator",
+            version="2",
+            function="pipelines.stages.generator.evaluate_generator:run",
+            config=(
+                "seed",
+                "source",
+                "image_size",
+                "measure.limits",
+                "synthesize_edits.scene_kinds",
+                "evaluate_generator",
+                "encoder.path",
+                "generator.training.batch",
+                "generator.training.steps",
+                "generator.editing.batch",
+                "generator.max_text_tokens",
+                *SAMPLES,
+            ),
+            inputs=INPUTS_OF_EVALUATION,
+            summary="is the picture exactly what was asked, the edit exactly what was told",
+        ),
+        Stage(
+            name="register",
+            version="1",
+            function="pipelines.stages.generator.register:run",
+            config=("seed", "register", "generator.max_text_tokens", *SAMPLES),
+            inputs=("train_tokenizer", "evaluate_tokenizer", "train_editor", "evaluate_generator"),
+            summary="versions in the registry, with lineage; gates decide the champion",
+        ),
+    ]
+
+
+def check_stage_name(name: str, stages: list[Stage]) -> str:
+    """Return the name, or raise `UserError` with the nearest one."""
+    known = [stage.name for stage in stages]
+    if name not in known:
+        raise UserError(f"no stage {name!r}{nearest(name, known)} Stages: {', '.join(known)}")
+    return name
+
+
+def descendants(name: str, stages: list[Stage]) -> list[str]:
+    """Return the stage and every stage that depends on it, in order."""
+    found = {name}
+    for stage in stages:
+        if found & set(stage.inputs):
+            found.add(stage.name)
+    return [stage.name for stage in stages if stage.name in found]
+
+
+def ancestors(name: str, stages: list[Stage]) -> list[str]:
+    """Return the stage and every stage it depends on, in order."""
+    found = {name}
+    for stage in reversed(stages):
+        if stage.name in found:
+            found |= set(stage.inputs)
+    return [stage.name for stage in stages if stage.name in found]
+
+
+def draw_workflow(stages: list[Stage]) -> str:
+    """Return the graph as a picture in text: each stage under its first input, other inputs named beside it."""
+    lines: list[str] = []
+
+    def draw(stage: Stage, indent: str, branch: str, below: str) -> None:
+        others = f"  (and {', '.join(stage.inputs[:-1])})" if len(stage.inputs) > 1 else ""
+        lines.append(f"{indent}{branch}{stage.name}{others}: {stage.summary}")
+        # A stage hangs under the last of its inputs, the one that is ready latest.
+        children = [s for s in stages if s.inputs and s.inputs[-1] == stage.name]
+        for position, child in enumerate(children):
+            last = position == len(children) - 1
+            draw(child, indent + below, "└─ " if last else "├─ ", "   " if last else "│  ")
+
+    for stage in stages:
+        if not stage.inputs:
+            draw(stage, "", "", "")
+    return "\n".join(lines)

@@ -1,0 +1,115 @@
+"""The report of a run: one object with its stages and metrics, as JSON or as text for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipelines.store.artifacts import Artifact, find_artifact
+from pipelines.store.files import Store
+from pipelines.store.runs import Run, clock
+from pipelines.tracking.registering import registration_path
+from pipelines.workflow.live import counts_text
+
+
+def merge(into: dict[str, Any], values: dict[str, Any]) -> None:
+    """Merge nested dicts; a key two stages both give is an error of ours."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            merge(into.setdefault(key, {}), value)
+        else:
+            assert key not in into, f"two stages report the metric {key}"
+            into[key] = value
+
+
+def run_artifacts(store: Store, run: Run) -> dict[str, Artifact]:
+    """Return the committed artifacts of a run's stages."""
+    found = {
+        name: find_artifact(store, name, state.fingerprint)
+        for name, state in run.stages.items()
+        if state.state == "done"
+    }
+    return {name: artifact for name, artifact in found.items() if artifact is not None}
+
+
+def report(store: Store, run: Run) -> dict[str, Any]:
+    """Return `run, preset, state, seconds, stages, metrics, models`. Metrics that could not be computed stand in `metrics.absent`."""
+    metrics: dict[str, Any] = {}
+    artifacts = run_artifacts(store, run)
+    for artifact in artifacts.values():
+        merge(metrics, artifact.manifest.metrics)
+    stages = []
+    for name, state in run.stages.items():
+        row = {
+            "name": name,
+            "state": state.state,
+            "seconds": state.seconds,
+            "fingerprint": state.fingerprint,
+            "cached": state.cached,
+        }
+        if name in artifacts:
+            row |= {"path": store.path(artifacts[name].path), "counts": artifacts[name].manifest.counts}
+        if state.error:
+            row |= {"error": state.error, "log": store.path(state.log) if state.log else ""}
+        stages.append(row)
+    return {
+        "run": run.id,
+        "preset": run.preset,
+        "state": run.state,
+        "seconds": round(run.seconds, 3),
+        "stages": stages,
+        "metrics": metrics,
+        "models": registered(store, run),
+    }
+
+
+def registered(store: Store, run: Run) -> list[dict[str, Any]]:
+    """Return the versions that the run's models were registered as, with what their gates said; [] where none were."""
+    state = run.stages.get("register")
+    path = registration_path(state.fingerprint) if state is not None else ""
+    return list(store.read_json(path)["models"]) if path and store.exists(path) else []
+
+
+def report_text(store: Store, run: Run) -> str:
+    """Return the report for people: what happened to every stage, the figures, and where to look."""
+    value = report(store, run)
+    lines = [f"run {run.id} ({run.preset}): {run.state} in {clock(run.seconds)}", ""]
+    for row in value["stages"]:
+        state = "cached" if row["cached"] and row["state"] == "done" else row["state"]
+        lines.append(f"  {row['name']:<18} {state:<12} {counts_text(row.get('counts', {}))}{row.get('error', '')}")
+        if row.get("log"):
+            lines.append(f"{'':34}its log: {row['log']}")
+    figures = list(_figures(value["metrics"]))
+    if figures:
+        width = max(len(name) for name, _ in figures)
+        lines += ["", *(f"  {name:<{width}}  {text}" for name, text in figures)]
+    for model in value["models"]:
+        refused = f", refused: {model['refused']}" if model["refused"] else ""
+        lines += [
+            "",
+            f"  models:/{model['name']}/{model['version']}  {' '.join(model['aliases']) or 'no alias'}{refused}",
+        ]
+    pictures = [
+        store.path(p)
+        for a in run_artifacts(store, run).values()
+        for p in a.files("*.png") + a.files("*.html")
+        if "/shards/" not in p
+    ]
+    if pictures:
+        lines += ["", "look at", *(f"  {path}" for path in pictures)]
+    return "\n".join(lines)
+
+
+def _figures(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return one line per group of figures: (its name, its figures)."""
+    own = {key: value for key, value in values.items() if not isinstance(value, dict)}
+    found = [(prefix, ", ".join(f"{key} {_figure(value)}" for key, value in own.items()))] if own else []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found += _figures(value, f"{prefix}.{key}" if prefix else key)
+    return found
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,54 @@
+"""Content digests of what stages read from outside the store, so that a changed file is noticed under an unchanged name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipelines.config.schema import Config
+from pipelines.store.files import Store
+
+
+def files_digest(paths: Sequence[str | Path], store: Store) -> str:
+    """Digest of files, in the order given. What was hashed before is remembered by size and time."""
+    from components.data.digest import digest_files
+
+    # Only a memory: it lies beside a local store, else in the user's cache.
+    cache = (store.local("cache") if store.is_local else Path.home() / ".cache" / "pixsem") / "source_digests.json"
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    return digest_files(paths, cache)
+
+
+def _content(path: str | None, store: Store) -> dict[str, str]:
+    """{} for nothing and for a hub id, whose name and revision stand in the configuration; else a folder's or a file's content."""
+    if path is None or not Path(path).exists():
+        return {}
+    files = sorted(p for p in Path(path).rglob("*") if p.is_file()) if Path(path).is_dir() else [Path(path)]
+    return {f"files of {path}": files_digest(files, store)}
+
+
+def encoder_files(config: Config, store: Store) -> dict[str, str]:
+    """The pretrained encoder's files, where it is a folder."""
+    return _content(config.encoder.path, store)
+
+
+def tokenizer_files(config: Config, store: Store) -> dict[str, str]:
+    """The pretrained autoencoder's and LPIPS' files, where they are folders."""
+    model = config.tokenizer.model
+    return _content(model.pretrained, store) | _content(model.lpips_weights, store)
+
+
+def evaluation_files(config: Config, store: Store) -> dict[str, str]:
+    """LPIPS' and Inception's weights."""
+    settings = config.evaluate_tokenizer
+    return _content(settings.lpips_weights, store) | _content(settings.inception, store)
+
+
+def image_text_files(config: Config, store: Store) -> dict[str, str]:
+    """The files of the model that compares images with captions."""
+    return _content(config.measure.image_text, store)
+
+
+def backbone_files(config: Config, store: Store) -> dict[str, str]:
+    """The pretrained decoder's files, where it is a folder."""
+    return _content(config.generator.backbone, store)
