@@ -1,11 +1,8 @@
-"""All signals of one sample, their schema, and the place where models' signals will join them."""
+"""All signals of one sample that need no model, and their schema."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from components.curation.image_signals import image_signals
 from components.curation.images import ImageError, decode_image
@@ -33,15 +30,6 @@ NO_IMAGE: dict[str, Any] = {
     "bytes": 0, "format": "", "mode": "", "frames": 0, "width": 0, "height": 0, "aspect": 0.0, "sha256": "", "pixel_hash": "",
     "phash": 0, "thumbnail": b"", "contrast": 0.0, "sharpness": 0.0,
 }  # fmt: skip
-
-
-class ModelSignal(Protocol):
-    """A signal that needs a model: image-text similarity, aesthetics, watermark, NSFW. `name` is its column."""
-
-    name: str
-
-    def measure(self, images: Sequence[np.ndarray], captions: Sequence[str]) -> list[float]:
-        """Return one number per sample; images are uint8 [H, W, 3]."""
 
 
 def measure(data: bytes | None, caption: str | None, limits: ImageLimits) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from components.data.ingest_rows import IngestRow, SourceRow, count_reasons, failed_row, write_ingest_table
 from components.data.options import DownloadOptions
 from components.data.records import write_records
-from components.data.rows import IngestRow, SourceRow, count_reasons, failed_row, write_ingest_table
 from components.data.samples import Record, encode_metadata
 from components.data.web_rules import FetchError, normalise_url
 

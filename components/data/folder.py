@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from components.data.image_header import read_header
+from components.data.ingest_rows import IngestRow, ShardList, SourceRow, failed_row, split_rows
 from components.data.list_files import ListFormat, RowFault, field_names, read_rows
 from components.data.options import FolderOptions
 from components.data.records import Record, write_records
-from components.data.rows import IngestRow, ShardList, SourceRow, failed_row, split_rows
 from components.data.samples import IMAGE_EXTENSIONS, BadRecord, caption_from_value, encode_metadata
 
 CAPTIONS_FILES = tuple(f"metadata.{suffix}" for suffix in ("jsonl", "csv", "tsv", "parquet", "json"))

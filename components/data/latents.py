@@ -198,11 +198,6 @@ class LatentWriter:
             self._file.close()
 
 
-def read_spec(path: str | Path) -> LatentSpec:
-    """What a shard's latents share. Raises ValueError for a file that is no latent shard, or a damaged or unfinished one."""
-    return open_shard(path)[0]
-
-
 def open_shard(path: str | Path) -> tuple[LatentSpec, int, list[pa.RecordBatch]]:
     """(spec, rows per batch, record batches) of a shard, its latents left on disk: the batches are views on a memory map of the file.
 

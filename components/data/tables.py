@@ -92,36 +92,6 @@ def column_names(path: str | Path) -> list[str]:
         return list(parquet.schema_arrow.names)
 
 
-def concat_tables(paths: Sequence[str | Path], out_path: str | Path) -> int:
-    """Write the rows of all tables, in order, to one at `out_path`; returns their number.
-
-    One row group is in memory at a time. Raises ValueError where there are no tables or their schemas differ.
-    """
-    if not paths:
-        raise ValueError(f"no tables to put together into {out_path}")
-    schema: pa.Schema | None = None
-    rows = 0
-    writer: pq.ParquetWriter | None = None
-    try:
-        for path in paths:
-            with _open(path) as parquet:
-                if schema is None:
-                    schema = parquet.schema_arrow
-                    writer = pq.ParquetWriter(str(out_path), schema, compression="zstd")
-                if parquet.schema_arrow != schema:
-                    raise ValueError(
-                        f"{path} has the columns {parquet.schema_arrow.names} or types unlike {paths[0]}'s"
-                    )
-                assert writer is not None
-                for batch in parquet.iter_batches(batch_size=_ROW_GROUP):
-                    writer.write_batch(batch)
-                    rows += batch.num_rows
-    finally:
-        if writer is not None:
-            writer.close()
-    return rows
-
-
 def _open(path: str | Path) -> pq.ParquetFile:
     if not Path(path).exists():
         raise ValueError(f"no table at {path}")

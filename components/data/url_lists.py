@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from components.data.ingest_rows import ShardList, SourceRow, split_rows
 from components.data.list_files import LIST_SUFFIXES, ListFormat, RowFault, expand_paths, read_rows
 from components.data.options import UrlListOptions
-from components.data.rows import ShardList, SourceRow, split_rows
 from components.data.samples import BadRecord, caption_from_value
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components.data.image_header import read_header
+from components.data.ingest_rows import IngestRow, SourceRow, failed_row
 from components.data.list_files import expand_paths
 from components.data.options import ShardLimits
 from components.data.records import read_records, write_records
-from components.data.rows import IngestRow, SourceRow, failed_row
 from components.data.samples import BadRecord, Record, caption_of, image_part, metadata_of
 
 

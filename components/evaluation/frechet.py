@@ -87,8 +87,8 @@ def frechet_distance(a: FeatureMoments, b: FeatureMoments) -> float:
     """Return the squared Frechet distance of two Gaussians with these moments (Heusel et al. 2017, eq. 6), 0 or more.
 
     Finite samples bias it upwards, by an amount that shrinks about as 1/N and depends on the features: even two halves
-    of one data set are some way apart. Compare only values taken with the same N and the same reference, and report N
-    (`frechet_score` does). With N below D the covariances are singular; the value exists, but the bias dominates it.
+    of one data set are some way apart. Compare only values taken with the same N and the same reference, and report N.
+    With N below D the covariances are singular; the value exists, but the bias dominates it.
     Raises ValueError with fewer than 2 samples in a set or with features of different D.
     """
     for name, moments in (("first", a), ("second", b)):
@@ -107,13 +107,3 @@ def frechet_distance(a: FeatureMoments, b: FeatureMoments) -> float:
     cross = torch.linalg.svdvals(_square_root(covariance_a) @ _square_root(covariance_b)).sum()
     distance = (a.mean - b.mean).square().sum() + covariance_a.trace() + covariance_b.trace() - 2 * cross
     return max(0.0, float(distance))
-
-
-def frechet_score(features: str, reference: FeatureMoments, samples: FeatureMoments) -> dict[str, float | int]:
-    """Return the distance under its honest name with both counts: `<name>`, `<name>_reference_n`, `<name>_samples_n`."""
-    name = frechet_name(features)
-    return {
-        name: frechet_distance(reference, samples),
-        f"{name}_reference_n": reference.count,
-        f"{name}_samples_n": samples.count,
-    }

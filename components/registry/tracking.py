@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from components.registry.database import database_path, prepare_database
-from components.registry.errors import TrackingError, tracking_error
+from components.registry.mlflow_errors import TrackingError, tracking_error
 
 __all__ = ["Tracker", "TrackingError", "default_tracking_uri"]
 

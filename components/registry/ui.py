@@ -10,7 +10,7 @@ import sys
 import time
 from types import FrameType
 
-from components.registry.errors import without_credentials
+from components.registry.mlflow_errors import without_credentials
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal was closed
 GRACE = 10.0  # seconds to end in before the server is killed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 
@@ -133,13 +132,6 @@ def _pair(items: list[SceneObject], rng: np.random.Generator) -> str:
     return f"{first} and {second}"
 
 
-def describe_short(scene: Scene) -> str:
-    """Return the shortest caption that names every object, the same every time: `a blue square and two red circles`."""
-    counts = Counter((o.colour, o.shape) for o in scene.objects)
-    parts = [f"{NUMBERS[n]} {c} {s}s" if n > 1 else article(f"{c} {s}") for (c, s), n in sorted(counts.items())]
-    return " and ".join(parts) if parts else "nothing"
-
-
 def describe_wrong(scene: Scene, options: SceneOptions, rng: np.random.Generator) -> str:
     """Return a caption that is false: true of the scene with one object's colour or shape replaced.
 
@@ -191,8 +183,3 @@ def reference(scene: Scene, index: int, rng: np.random.Generator) -> str | None:
     )
     unique = [words for words, means in forms if not any(means(o) for o in others)]
     return f"the {unique[int(rng.integers(len(unique)))]}" if unique else None
-
-
-def without_tone(scene: Scene) -> Scene:
-    """Return the scene under no tone."""
-    return replace(scene, tone="none")

@@ -1,6 +1,6 @@
 """Prompts that a picture can be held to: GenEval's six categories in kind, in the words of the training captions.
 
-A prompt is a caption that `describe` gives of a true scene; what it claims is read from its own words (`claims.py`).
+A prompt is a caption that `describe` gives of a true scene; what it claims is read from its own words (`caption_claims.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from components.scenes.claims import Caption, read_caption
+from components.scenes.caption_claims import Caption, read_caption
 from components.scenes.describe import NUMBERS, describe
 from components.scenes.options import SceneOptions, distinguishable
 from components.scenes.scene import Scene, sample_scene

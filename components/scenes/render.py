@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -95,16 +94,3 @@ def render(scene: Scene, size: int = 64) -> np.ndarray:
         alternate = np.array(stripe_colour(COLOURS[item.colour]), np.float32)
         picture = picture * (1 - own - second)[..., None] + own[..., None] * colour + second[..., None] * alternate
     return np.clip(np.rint(apply_tone(picture, scene.tone)), 0, 255).astype(np.uint8)
-
-
-def render_batch(scenes: Sequence[Scene], size: int = 64) -> np.ndarray:
-    """Return the scenes' pictures, uint8 [N, S, S, 3]."""
-    if not scenes:
-        return np.zeros((0, size, size, 3), np.uint8)
-    return np.stack([render(scene, size) for scene in scenes])
-
-
-def object_mask(scene: Scene, index: int, size: int = 64) -> np.ndarray:
-    """Return the pixels that an object covers by more than half, bool [S, S]."""
-    own, second = coverage(scene.objects[index], size)
-    return np.asarray(own + second > 0.5)

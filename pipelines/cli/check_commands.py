@@ -44,7 +44,7 @@ def plan(
     """Say what each stage would take: samples, bytes, parameters, memory, FLOPs, hours; and what will not fit."""
     from pipelines.config.compose import compose_config
     from pipelines.sizing.assumptions import Assumptions
-    from pipelines.sizing.flow import NOT_GIVEN
+    from pipelines.sizing.data_volume import NOT_GIVEN
     from pipelines.sizing.plan_text import plan_text
     from pipelines.sizing.planning import make_plan
 
@@ -63,7 +63,7 @@ def doctor(overrides: Overrides = None, config_dir: ConfigDir = None, as_json: A
 
     from pipelines.config.compose import compose_config
     from pipelines.doctor.checks import examine
-    from pipelines.sizing.flow import NOT_GIVEN
+    from pipelines.sizing.data_volume import NOT_GIVEN
 
     config = compose_config(overrides or [], config_dir, stand_in=NOT_GIVEN)
     lines = []

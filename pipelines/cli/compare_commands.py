@@ -41,9 +41,9 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare latent spaces and controls: the same stages and samples for each, one page of results. A second call goes on."""
-    from pipelines.comparison.claims import claims_page
     from pipelines.comparison.driving import drive, listing, listing_text
     from pipelines.comparison.page import about
+    from pipelines.comparison.paper_claims import claims_page
     from pipelines.comparison.publishing import publish_results, read_toy, summary_json, summary_text
     from pipelines.comparison.record import load_record
     from pipelines.comparison.results import collect

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from components.evaluation.grids import curve_figure
-from pipelines.comparison.grids import CAPTION, draw_grids
 from pipelines.comparison.page import (
     Picture,
     about,
@@ -22,6 +21,7 @@ from pipelines.comparison.page import (
 )
 from pipelines.comparison.record import Record, save_record
 from pipelines.comparison.results import Result, collect, mean_curves
+from pipelines.comparison.side_by_side import CAPTION, draw_grids
 from pipelines.config.schema import Config
 from pipelines.store.files import Store
 from pipelines.tracking.run_log import open_tracker

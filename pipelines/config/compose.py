@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from components.registry.errors import without_credentials
+from components.registry.mlflow_errors import without_credentials
 from pipelines.config.schema import Config
 from pipelines.errors import UserError, nearest
 

@@ -14,8 +14,8 @@ from components.curation.editing.options import EditOptions
 from components.curation.options import CurationRules, FaultOptions, ImageLimits
 from components.data.options import DownloadOptions, FolderOptions, ShardLimits, UrlListOptions
 from components.generator.options import FlowOptions, FusionOptions, SmallBackboneOptions
-from components.registry.errors import without_credentials
 from components.registry.gates import Gate
+from components.registry.mlflow_errors import without_credentials
 from components.scenes.options import SceneOptions
 from components.tokenizer.options import LossOptions, PixelDecoderOptions, SmallEncoderOptions, TokenizerOptions
 from components.training.options import TrainingOptions

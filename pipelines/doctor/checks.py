@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from components.registry.errors import TrackingError, without_credentials
+from components.registry.mlflow_errors import TrackingError, without_credentials
 from pipelines.cluster.resources import Demand, nodes_text, resources_of, unmet
 from pipelines.config.schema import Config
 from pipelines.doctor.node_checks import Line, Wanted, installed, look
@@ -75,7 +75,7 @@ def _store(store: Store) -> Line:
 
 
 def _mlflow(config: Config, store: Store) -> Line:
-    from components.registry.trial import try_tracking
+    from components.registry.registry_trial import try_tracking
 
     try:
         uri = without_credentials(tracking_uri(config, store, dict(os.environ)))

@@ -107,7 +107,7 @@ def _gpus(wanted: Wanted, of_node: float) -> Iterator[Line]:
 
 
 def _deepspeed(wanted: Wanted) -> Iterator[Line]:
-    from components.training.trial import try_engine
+    from components.training.engine_trial import try_engine
 
     yield Line("deepspeed", True, f"{try_engine(wanted.zero_stage)}, ZeRO {wanted.zero_stage}")
 

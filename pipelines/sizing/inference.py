@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from pipelines.config.schema import Config, ScenesSource
-from pipelines.sizing.flow import Flow, latent_bytes
+from pipelines.sizing.data_volume import Flow, latent_bytes
 from pipelines.sizing.hardware import Hardware
 from pipelines.sizing.models import Models
 from pipelines.sizing.stage_sizes import StageSize

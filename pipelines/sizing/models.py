@@ -62,7 +62,7 @@ class Models:
     @cached_property
     def encoder_shape(self) -> tuple[dict[str, Any] | None, str]:
         """The encoder's spec (None: the small one's), and where it comes from."""
-        from components.tokenizer.known import encoder_shape
+        from components.tokenizer.hub_encoders import encoder_shape
 
         settings = self.config.encoder
         if not settings.path:
@@ -72,7 +72,7 @@ class Models:
     @cached_property
     def backbone_shape(self) -> tuple[dict[str, Any] | None, str]:
         """The decoder's configuration (None: the small one's), and where it comes from."""
-        from components.generator.known import backbone_shape
+        from components.generator.hub_decoders import backbone_shape
 
         settings = self.config.generator
         if not settings.backbone:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipelines.config.schema import Config
 from pipelines.sizing.assumptions import Assumptions
-from pipelines.sizing.flow import Flow, find_flow, stage_bytes
+from pipelines.sizing.data_volume import Flow, find_flow, stage_bytes
 from pipelines.sizing.hardware import Hardware
 from pipelines.sizing.inference import (
     size_encoding,

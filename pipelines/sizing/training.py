@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipelines.config.schema import Config
 from pipelines.sizing.assumptions import INDEX_ROW_BYTES
-from pipelines.sizing.flow import Flow
+from pipelines.sizing.data_volume import Flow
 from pipelines.sizing.hardware import Hardware
 from pipelines.sizing.models import Models, Training
 from pipelines.sizing.stage_sizes import StageSize

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.store.artifacts import MANIFEST, Artifact, damage_path, list_artifacts, note_damage
 from pipelines.errors import StoreError
+from pipelines.store.artifacts import MANIFEST, Artifact, damage_path, list_artifacts, note_damage
+from pipelines.store.files import Store
 from pipelines.store.leases import is_live
 from pipelines.store.runs import Run, list_run_ids, read_run
-from pipelines.store.files import Store
 
 
 def verify(store: Store, run: Run | None) -> dict[str, Any]:

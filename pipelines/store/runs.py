@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.errors import StoreError, UserError, nearest
-from pipelines.store.leases import is_live
 from pipelines.store.files import Store
+from pipelines.store.leases import is_live
 
 # A stage's states: waiting, running, done, failed, skipped (an input failed), interrupted.
 FINISHED = ("completed", "failed", "interrupted")

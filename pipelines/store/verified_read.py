@@ -10,8 +10,8 @@ import functools
 import os
 from pathlib import Path
 
-from pipelines.store.artifacts import find_artifact, note_damage
 from pipelines.errors import StoreError
+from pipelines.store.artifacts import find_artifact, note_damage
 from pipelines.store.files import Store, sha256_file
 
 # Local path -> the state of the file that was compared: a process hashes a file again only where it was written anew.

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.registry.errors import without_credentials
+from components.registry.mlflow_errors import without_credentials
 from pipelines.config.schema import Config
 from pipelines.errors import UserError
 from pipelines.stage import fetched
@@ -21,8 +21,8 @@ from pipelines.versions import git_commit
 
 if TYPE_CHECKING:
     from components.registry.gates import Gate
+    from components.registry.model_versions import Version
     from components.registry.tracking import Tracker
-    from components.registry.versions import Version
 
 TOKENIZER, GENERATOR = "pixsem-tokenizer", "pixsem-generator"
 HEADLINES = (
@@ -40,7 +40,7 @@ class Registrar:
     """Makes logged models and versions of the artifacts of one store."""
 
     def __init__(self, tracker: Tracker, store: Store) -> None:
-        from components.registry.versions import Registry
+        from components.registry.model_versions import Registry
 
         self.tracker, self.store, self.registry = tracker, store, Registry(tracker)
 

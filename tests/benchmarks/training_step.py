@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from components.generator.known import KNOWN
+from components.generator.hub_decoders import KNOWN
 from components.generator.layers import FusionLayer, HeadLayer
 from components.generator.objective import FlowObjective
 from components.generator.sampling import Guidance, Request, sample

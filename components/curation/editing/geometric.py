@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.curation.editing.base import EditPair, Family, Image, Parameters, Photo
+from components.curation.editing.base import EditPair, Family, Image, Parameters
 from components.curation.editing.instructions import instruct, pick
+from components.curation.editing.photo import Photo
 
 # Upper left corner of the part zoomed into, in shares of what the part leaves free.
 ZOOM_PARTS: dict[str, tuple[float, float]] = {

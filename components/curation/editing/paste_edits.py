@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.curation.editing.base import Donor, DroppedPair, EditPair, Family, Floats, Image, Parameters, Photo
+from components.curation.editing.base import DroppedPair, EditPair, Family, Floats, Image, Parameters
 from components.curation.editing.colours import delta_e, to_lab
 from components.curation.editing.cutouts import CutOut
 from components.curation.editing.instructions import instruct, with_article
 from components.curation.editing.matting import composite
 from components.curation.editing.naming import like_coloured, zone
+from components.curation.editing.photo import Donor, Photo
 
 # Where an object's centre may go, as shares of the picture, and the words for it.
 SPOTS: dict[str, tuple[float, float]] = {

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.curation.editing.base import EditPair, Family, Floats, Image, Parameters, Photo
+from components.curation.editing.base import EditPair, Family, Floats, Image, Parameters
 from components.curation.editing.colours import to_lab, to_rgb
 from components.curation.editing.instructions import instruct
+from components.curation.editing.photo import Photo
 
 _LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)  # Rec. 709
 _SEPIA = np.array([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]], np.float32)

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.curation.editing.base import DroppedPair, EditPair, Family, Floats, Image, Parameters, Photo
+from components.curation.editing.base import DroppedPair, EditPair, Family, Floats, Image, Parameters
 from components.curation.editing.colours import name_area, to_lab, to_rgb
 from components.curation.editing.instructions import instruct, word_region
 from components.curation.editing.matting import composite, soft_outline
 from components.curation.editing.naming import Reference, references
+from components.curation.editing.photo import Photo
 from components.curation.editing.photometric import blur, greyscale
 from components.curation.editing.regions import Region
 

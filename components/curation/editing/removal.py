@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.curation.editing.base import DroppedPair, EditPair, Family, Image, Mask, Parameters, Photo
+from components.curation.editing.base import DroppedPair, EditPair, Family, Image, Mask, Parameters
 from components.curation.editing.colours import to_lab
 from components.curation.editing.instructions import instruct, word_region
 from components.curation.editing.matting import composite, feather, soft_outline
 from components.curation.editing.naming import lone_references
+from components.curation.editing.photo import Photo
 from components.curation.editing.photometric import blur
 from components.curation.editing.regions import ring
 

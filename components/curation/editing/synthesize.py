@@ -11,10 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from components.curation.editing.base import Donor, DroppedPair, Editor, EditPair, Image, Photo
+from components.curation.editing.base import DroppedPair, EditPair, Image
 from components.curation.editing.geometric import GeometricEditor
 from components.curation.editing.options import GEOMETRIC_KINDS, PHOTOMETRIC_KINDS, EditOptions
 from components.curation.editing.paste_edits import PasteEditor
+from components.curation.editing.photo import Donor, Editor, Photo
 from components.curation.editing.photometric import PhotometricEditor
 from components.curation.editing.quality import check
 from components.curation.editing.region_edits import (

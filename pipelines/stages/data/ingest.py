@@ -1,6 +1,6 @@
 """ingest: brings every source into WebDataset shards, with one row for every input sample: taken, or failed with its reason.
 
-Artifact: `shards/NAME.tar`, `rows/NAME.parquet` (`components.data.rows.INGEST_SCHEMA`), and, for URL lists and folders,
+Artifact: `shards/NAME.tar`, `rows/NAME.parquet` (`components.data.ingest_rows.INGEST_SCHEMA`), and, for URL lists and folders,
 `lists/NAME.parquet` with the rows each shard was made from.
 """
 
@@ -20,7 +20,7 @@ from pipelines.store.files import Store
 from pipelines.workflow.source_digests import files_digest
 
 if TYPE_CHECKING:
-    from components.data.rows import IngestRow, ShardList
+    from components.data.ingest_rows import IngestRow, ShardList
 
 
 def run(context: StageContext) -> None:
@@ -109,8 +109,8 @@ def source_digests(config: Config, store: Store) -> dict[str, str]:
 def download(context: ShardContext) -> ShardResult:
     """Download one shard of a URL list."""
     from components.data.download import download_shard
+    from components.data.ingest_rows import read_shard_list
     from components.data.options import DownloadOptions
-    from components.data.rows import read_shard_list
 
     args, name = context.task.args, context.task.name
     options = TypeAdapter(DownloadOptions).validate_python(args["source"]["download"])
@@ -138,8 +138,8 @@ def copy_shard(context: ShardContext) -> ShardResult:
 def copy_images(context: ShardContext) -> ShardResult:
     """Bring one shard's worth of a folder's images in, their bytes as they are."""
     from components.data.folder import pack_folder_shard
+    from components.data.ingest_rows import read_shard_list
     from components.data.options import FolderOptions
-    from components.data.rows import read_shard_list
 
     args = context.task.args
     options = TypeAdapter(FolderOptions).validate_python(args["source"]["files"])
@@ -150,7 +150,7 @@ def copy_images(context: ShardContext) -> ShardResult:
 
 def write_rows(context: ShardContext, rows: list[IngestRow]) -> ShardResult:
     """Write one row per input sample, and count them."""
-    from components.data.rows import count_reasons, write_ingest_table
+    from components.data.ingest_rows import count_reasons, write_ingest_table
 
     write_ingest_table(context.file(f"rows/{context.task.name}.parquet"), rows)
     failed = sum(row.status == "failed" for row in rows)

@@ -11,8 +11,8 @@ import numpy as np
 
 from components.curation.faults import FaultPlan, apply_fault, plan_faults
 from components.curation.options import FaultOptions
+from components.data.ingest_rows import IngestRow
 from components.data.records import Record, write_records
-from components.data.rows import IngestRow
 from components.scenes.describe import describe, describe_wrong
 from components.scenes.options import SceneOptions
 from components.scenes.render import render

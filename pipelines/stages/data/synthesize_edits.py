@@ -191,7 +191,7 @@ def _images(source: Any, target: Any, mask: Any) -> dict[str, bytes]:
 
 def _donors(path: Any, limits: Any) -> list[Any]:
     """Return the first photos of a shard as givers of objects. None has a name: what they show is not known for sure."""
-    from components.curation.editing.base import Donor
+    from components.curation.editing.photo import Donor
     from components.curation.images import ImageError, decode_image
     from components.data.records import Record, read_records
     from components.data.samples import image_part

@@ -16,9 +16,9 @@ from picture_server import Handler, Server, picture, start_server
 from PIL import Image
 
 from components.data.download import DownloadResult, download_shard
+from components.data.ingest_rows import SourceRow
 from components.data.options import DownloadOptions
 from components.data.records import Record, read_records
-from components.data.rows import SourceRow
 from components.data.tables import read_table
 
 pytestmark = pytest.mark.integration

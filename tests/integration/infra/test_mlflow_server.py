@@ -17,9 +17,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from components.registry.errors import TrackingError
+from components.registry.mlflow_errors import TrackingError
+from components.registry.model_versions import Registry
 from components.registry.tracking import Tracker
-from components.registry.versions import Registry
 from tests.integration.infra.servers import (
     ROOT,
     Bucket,

@@ -22,8 +22,8 @@ import torch
 from PIL import Image
 
 from components.registry.gates import Gate, check_gates
+from components.registry.model_versions import Registry
 from components.registry.tracking import Tracker
-from components.registry.versions import Registry
 from pipelines.serving import GENERATOR_COLUMNS, TOKENIZER_COLUMNS, encode_png
 from tests.unit.generator.worlds import pipeline
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from components.curation.editing import geometric, photometric
-from components.curation.editing.base import EditPair, Photo
+from components.curation.editing.base import EditPair
 from components.curation.editing.geometric import GeometricEditor
 from components.curation.editing.instructions import instruct, phrasings, with_article
 from components.curation.editing.options import (
@@ -19,6 +19,7 @@ from components.curation.editing.options import (
     EditOptions,
     FamilyWeights,
 )
+from components.curation.editing.photo import Photo
 from components.curation.editing.photometric import PhotometricEditor
 
 pytestmark = pytest.mark.unit

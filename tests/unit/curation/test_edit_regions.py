@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from components.curation.editing.base import Donor, DroppedPair, EditPair, Photo
+from components.curation.editing.base import DroppedPair, EditPair
 from components.curation.editing.colours import delta_e, name_area, name_colour, to_lab, to_rgb
 from components.curation.editing.naming import references
 from components.curation.editing.options import EditOptions
 from components.curation.editing.paste_edits import PasteEditor
+from components.curation.editing.photo import Donor, Photo
 from components.curation.editing.quality import check
 from components.curation.editing.region_edits import BackgroundEditor, BlurRegionEditor, RecolourEditor
 from components.curation.editing.removal import RemoveRegionEditor

@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from components.curation.editing.base import DROP_REASONS, Donor, DroppedPair, EditPair, Family, Photo
+from components.curation.editing.base import DROP_REASONS, DroppedPair, EditPair, Family
 from components.curation.editing.options import GEOMETRIC_KINDS, KINDS, REGION_KINDS, EditOptions, FamilyWeights
+from components.curation.editing.photo import Donor, Photo
 from components.curation.editing.quality import check
 from components.curation.editing.synthesize import built_in_editors, fit_size, generator_for, synthesize
 

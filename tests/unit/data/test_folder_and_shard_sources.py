@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from components.data.folder import list_files_of, pack_folder_shard, scan_folder, split_folder
+from components.data.ingest_rows import INGEST_SCHEMA, SourceRow, count_reasons, read_shard_list, write_ingest_table
 from components.data.options import FolderOptions, ShardLimits
 from components.data.records import Record, read_records, write_records
-from components.data.rows import INGEST_SCHEMA, SourceRow, count_reasons, read_shard_list, write_ingest_table
 from components.data.tables import read_table
 from components.data.webdataset_source import find_shards, normalise_shard
 

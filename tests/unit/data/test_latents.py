@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from components.data.latent_reader import LatentDataset
-from components.data.latents import LatentSpec, LatentWriter, read_spec
+from components.data.latents import LatentSpec, LatentWriter, open_shard
 from components.data.order import EpochSampler, epoch_order
 
 pytestmark = pytest.mark.unit
@@ -145,7 +145,7 @@ def test_a_shard_that_is_cut_or_changed_is_refused_and_never_read_wrongly(tmp_pa
     for name, text in (("empty", b""), ("text", b"hello" * 100)):
         (tmp_path / name).write_bytes(text)
         with pytest.raises(ValueError, match=name):
-            read_spec(tmp_path / name)
+            open_shard(tmp_path / name)
 
 
 def test_a_flipped_bit_anywhere_but_in_the_latents_is_refused_with_the_name_of_the_file(tmp_path):
@@ -158,7 +158,7 @@ def test_a_flipped_bit_anywhere_but_in_the_latents_is_refused_with_the_name_of_t
         changed[place] ^= 0x80  # the top bit: also makes every name and number in the schema's text no utf-8
         damaged.write_bytes(bytes(changed))
         try:
-            read_spec(damaged)
+            open_shard(damaged)
         except ValueError as error:
             assert "damaged.arrow" in str(error)
         else:
@@ -188,7 +188,7 @@ def test_a_shard_left_by_an_error_is_refused(tmp_path):
         writer.add(["k"], ["t"], latents(1), None, [False])
         raise RuntimeError
     with pytest.raises(ValueError, match=r"a\.arrow"):
-        read_spec(tmp_path / "a.arrow")
+        open_shard(tmp_path / "a.arrow")
 
 
 def test_every_epoch_shows_every_row_once_whatever_the_world_size():

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from components.data.ingest_rows import SourceRow, read_shard_list, split_rows
 from components.data.list_files import expand_paths
 from components.data.options import UrlListOptions
-from components.data.rows import SourceRow, read_shard_list, split_rows
 from components.data.url_lists import find_url_lists, read_url_list, split_url_lists
 
 pytestmark = pytest.mark.unit

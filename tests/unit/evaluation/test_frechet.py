@@ -5,7 +5,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from components.evaluation.frechet import FeatureMoments, frechet_distance, frechet_name, frechet_score
+from components.evaluation.frechet import FeatureMoments, frechet_distance, frechet_name
 
 pytestmark = pytest.mark.unit
 
@@ -97,15 +97,6 @@ def test_only_inception_features_are_called_rfid() -> None:
     assert frechet_name("facebook/dinov2-small") == "frechet_facebook_dinov2_small"
     with pytest.raises(ValueError, match="extractor's name"):
         frechet_name(" - ")
-
-
-def test_a_score_carries_both_counts() -> None:
-    a, b = moments(features(30, 4, 9)), moments(features(20, 4, 10))
-    assert frechet_score("clip-b32", a, b) == {
-        "frechet_clip_b32": frechet_distance(a, b),
-        "frechet_clip_b32_reference_n": 30,
-        "frechet_clip_b32_samples_n": 20,
-    }
 
 
 def test_sets_without_a_covariance_and_of_different_features_are_refused() -> None:

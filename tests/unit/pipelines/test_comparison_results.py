@@ -7,8 +7,8 @@ import statistics
 import pytest
 from PIL import Image
 
-from pipelines.comparison.claims import CLAIMS, Claim, above, claims_page, examine, judge, margin_of
 from pipelines.comparison.page import Picture, build_page, curves_csv, results_csv, summary_csv, to_html, to_markdown
+from pipelines.comparison.paper_claims import CLAIMS, Claim, above, claims_page, examine, judge, margin_of
 from pipelines.comparison.publishing import draw_curves
 from pipelines.comparison.record import Record, Recorded
 from pipelines.comparison.results import (

@@ -51,7 +51,7 @@ def test_the_package_holds_the_code_and_the_presets_and_runs_by_itself(mine, pac
         "pyproject.toml",
         "constraints.txt",
         "pipelines/cli/main.py",
-        "components/data/rows.py",
+        "components/data/ingest_rows.py",
         "conf/config.yaml",
         ".commit",
     } <= sent

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from components.registry.registry_trial import try_tracking
 from components.registry.tracking import MAX_PARAM, Tracker, TrackingError, default_tracking_uri
-from components.registry.trial import try_tracking
 
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).resolve().parents[3]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from components.scenes.claims import Caption, Claim, read_caption
+from components.scenes.caption_claims import Caption, Claim, read_caption
 from components.scenes.describe import describe, describe_wrong
 from components.scenes.options import SceneOptions
 from components.scenes.scene import Scene, SceneObject, sample_scene

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from components.scenes.claims import read_caption
+from components.scenes.caption_claims import read_caption
 from components.scenes.inspect import inspect
 from components.scenes.options import SceneOptions, distinguishable
 from components.scenes.prompts import CATEGORIES, holds, sample_prompt, sample_prompts

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.registry.errors import TrackingError
 from components.registry.gates import Verdict
+from components.registry.mlflow_errors import TrackingError
 from components.registry.tracking import Tracker
 
 CODE = Path(__file__).with_name("served_model.py")
