@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pipelines.config.compose import compose_config
-from pipelines.doctor.checks import checks as doctor
-from pipelines.doctor.checks import node_checks as doctor_node
+from pipelines.doctor import checks as doctor
+from pipelines.doctor import node_checks as doctor_node
 from pipelines.doctor.checks import wanted_of
 from pipelines.doctor.node_checks import Wanted, installed, look
 from pipelines.errors import UserError
