@@ -26,20 +26,23 @@ class Family:
 
     model: str  # class names of `transformers`
     config: str
-    norm: str | None  # the attribute path of the last LayerNorm of the patches; None: there is none
+    layers: str  # the attribute path of its transformer layers
+    norm: str | None  # the attribute of the last LayerNorm of the patches; None: there is none
     class_token: bool
     statistics: tuple[tuple[float, ...], tuple[float, ...]]  # mean and std of its pictures, where its folder says none
     interpolate: bool = False  # whether its forward needs `interpolate_pos_encoding` at other sizes
 
 
 FAMILIES = {
-    "dinov2": Family("Dinov2Model", "Dinov2Config", "layernorm", True, IMAGENET),
+    "dinov2": Family("Dinov2Model", "Dinov2Config", "encoder.layer", "layernorm", True, IMAGENET),
     "dinov2_with_registers": Family(
-        "Dinov2WithRegistersModel", "Dinov2WithRegistersConfig", "layernorm", True, IMAGENET
+        "Dinov2WithRegistersModel", "Dinov2WithRegistersConfig", "encoder.layer", "layernorm", True, IMAGENET
     ),
-    "dinov3_vit": Family("DINOv3ViTModel", "DINOv3ViTConfig", "norm", True, IMAGENET),
-    "siglip_vision_model": Family("SiglipVisionModel", "SiglipVisionConfig", "post_layernorm", False, HALF, True),
-    "clip_vision_model": Family("CLIPVisionModel", "CLIPVisionConfig", None, True, CLIP, True),
+    "dinov3_vit": Family("DINOv3ViTModel", "DINOv3ViTConfig", "model.layer", "norm", True, IMAGENET),
+    "siglip_vision_model": Family(
+        "SiglipVisionModel", "SiglipVisionConfig", "encoder.layers", "post_layernorm", False, HALF, True
+    ),
+    "clip_vision_model": Family("CLIPVisionModel", "CLIPVisionConfig", "encoder.layers", None, True, CLIP, True),
 }
 
 
@@ -76,11 +79,7 @@ class VisionEncoder(nn.Module):
         self.skip = (1 + getattr(config, "num_register_tokens", 0)) if self.family.class_token else 0
         self.statistics = (tuple(mean), tuple(std))
         if self.family.norm:
-            parent = backbone
-            *path, last = self.family.norm.split(".")
-            for name in path:
-                parent = getattr(parent, name)
-            setattr(parent, last, nn.Identity())  # the norm without affine is ours, below
+            setattr(backbone, self.family.norm, nn.Identity())  # the norm without affine is ours, below
         else:  # CLIP's post_layernorm reads the class token alone, which is dropped
             backbone.post_layernorm = nn.Identity()
         for name, parameter in backbone.named_parameters():
@@ -89,6 +88,14 @@ class VisionEncoder(nn.Module):
         self.backbone = backbone
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """The backbone's transformer layers, in order."""
+        found = self.backbone
+        for name in self.family.layers.split("."):
+            found = getattr(found, name)
+        return list(found)
 
     @property
     def spec(self) -> dict[str, Any]:

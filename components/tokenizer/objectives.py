@@ -1,16 +1,17 @@
-"""What each space is trained for (paper section 2): stage 1, stage 2 and the rivals, as one objective with switches."""
+"""What a space is trained for (paper section 2): one objective with switches; `spaces` says which space has which."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from components.tokenizer.latent_space import LatentSpace
 from components.tokenizer.losses import adaptive_weight, kl_loss, latent_noise, semantic_loss
 from components.tokenizer.options import LossOptions
+from components.tokenizer.spaces import Switches
 
 
 class Perceptual(Protocol):
@@ -18,29 +19,6 @@ class Perceptual(Protocol):
 
     def __call__(self, pictures: Tensor, target: Tensor) -> Tensor:
         """Return the mean distance."""
-
-
-@dataclass(frozen=True)
-class Switches:
-    """What a space's training does and does not do."""
-
-    semantic: bool  # L_s on D_s' output, against the frozen encoder
-    train_encoder: bool  # pixel gradients reach the encoder, and L_s holds its own features
-    detach_pixels: bool  # the pixel decoder alone learns from pixels
-    kl: bool
-    train_bottleneck: bool = True  # E_s and D_s
-
-
-SWITCHES = {
-    "s_vae": Switches(semantic=True, train_encoder=False, detach_pixels=True, kl=True),  # stage 1
-    # Stage 1 is done: only its pixel decoder goes on, so that it has had as many steps as the other spaces' decoders.
-    "s_vae_pixels": Switches(semantic=False, train_encoder=False, detach_pixels=True, kl=False, train_bottleneck=False),
-    "ps_vae": Switches(semantic=True, train_encoder=True, detach_pixels=False, kl=True),  # stage 2
-    "p_vae": Switches(semantic=False, train_encoder=True, detach_pixels=False, kl=True),
-    "rae": Switches(semantic=False, train_encoder=False, detach_pixels=True, kl=False),
-    "rae_hd": Switches(semantic=True, train_encoder=True, detach_pixels=False, kl=False),
-    "kl_vae": Switches(semantic=False, train_encoder=False, detach_pixels=False, kl=True),
-}
 
 
 def to_pictures(images: Tensor) -> Tensor:
@@ -51,8 +29,8 @@ def to_pictures(images: Tensor) -> Tensor:
 class TokenizerObjective(nn.Module):
     """Losses of one batch: `{"images": uint8 [B, 3, H, W]}`.
 
-    `model` has `moments`, `pixels_of` and, where it has features, `features_of` and `encoder`. `teacher` is the frozen
-    copy of the original encoder. Both are kept as they are apart from what the switches train.
+    `model` is a `LatentSpace` and a module. `teacher` is the frozen copy of the original encoder; None for a space without one. Both are
+    kept as they are apart from what the switches train.
     """
 
     def __init__(
@@ -68,8 +46,7 @@ class TokenizerObjective(nn.Module):
         self.model = model
         self.switches, self.weights, self.noise = switches, weights, noise
         self.still: list[Any] = [teacher, perceptual]  # in a list: neither is part of what is trained and saved
-        self.has_features = hasattr(model, "features_of")
-        if self.has_features:
+        if model.has_features:
             if not switches.train_encoder:
                 model.encoder.requires_grad_(False)
             if not switches.train_bottleneck:
@@ -85,7 +62,8 @@ class TokenizerObjective(nn.Module):
         self, batch: dict[str, Tensor], progress: float, critic: Any
     ) -> tuple[Tensor, dict[str, Tensor], tuple[Tensor, Tensor] | None]:
         """Return the loss, its parts, and (real, decoded) pictures for the critic where it takes part."""
-        weights, switches, model = self.weights, self.switches, self.model
+        weights, switches = self.weights, self.switches
+        model: LatentSpace = self.model
         teacher, perceptual = self.still
         for still in self.still:
             if isinstance(still, nn.Module):
@@ -95,12 +73,12 @@ class TokenizerObjective(nn.Module):
         loss = images.new_zeros(())
         target: Tensor | None = None
         features: Tensor | None = None
-        if self.has_features:
+        if model.has_features:
             if teacher is not None:
                 with torch.no_grad():
                     target = teacher(images)
             if switches.train_encoder:
-                features = model.encoder(images)
+                features = model.features(images)
             else:
                 assert target is not None
                 features = target
@@ -113,7 +91,9 @@ class TokenizerObjective(nn.Module):
         if switches.semantic:
             assert target is not None and features is not None
             if model.bottleneck:
-                figures["semantic"] = semantic_loss(model.features_of(raw), target)
+                held = model.features_of(raw)
+                assert held is not None
+                figures["semantic"] = semantic_loss(held, target)
                 loss = loss + weights.semantic * figures["semantic"]
             if switches.train_encoder:
                 figures["encoder_semantic"] = semantic_loss(features, target)
@@ -130,7 +110,7 @@ class TokenizerObjective(nn.Module):
             return loss, figures, None
         figures["adversarial"] = -critic.judge(decoded).float().mean()
         if torch.is_grad_enabled():
-            ratio = adaptive_weight(pixel, figures["adversarial"], model.pixel_decoder.last_layer)
+            ratio = adaptive_weight(pixel, figures["adversarial"], self.model.pixel_decoder.last_layer)
             loss = loss + weights.gan * ratio * figures["adversarial"]
         return loss, figures, (images, decoded.detach().float())
 
@@ -145,9 +125,7 @@ class EncoderPerceptual(nn.Module):
         super().__init__()
         self.encoder = encoder
         self._taken: list[Tensor] = []
-        layers = [m for m in encoder.backbone.modules() if type(m).__name__.endswith(("Layer", "EncoderLayer"))]
-        if not layers:
-            raise ValueError("this encoder has no layers that a perceptual loss could read.")
+        layers = encoder.layers
         for index in sorted({len(layers) // 3, 2 * len(layers) // 3}):
             layers[index].register_forward_hook(self._take)
 

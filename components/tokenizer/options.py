@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Space = Literal["ps_vae", "s_vae", "p_vae", "rae", "rae_hd", "kl_vae", "pretrained"]
+from components.tokenizer.spaces import find_space
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class LossOptions:
 class TokenizerOptions:
     """One latent space."""
 
-    space: Space = "ps_vae"
+    space: str = "ps_vae"  # a name in `components.tokenizer.spaces`
     channels: int = 96  # of the latent; rae and rae_hd have the encoder's width, pretrained its own
     semantic_depth: int = 3  # transformer blocks in E_s and in D_s
     semantic_kind: Literal["transformer", "mlp"] = "transformer"  # mlp: the paper's weaker projection
@@ -66,14 +66,15 @@ class TokenizerOptions:
     lpips_weights: str | None = None  # folder with vgg16.safetensors and lpips_vgg.safetensors
 
     def __post_init__(self) -> None:
+        entry = find_space(self.space)
         if self.channels < 1 or self.semantic_depth < 1:
             raise ValueError("channels and semantic_depth start at 1")
         if not 0 <= self.pixel_channels < self.channels:
             raise ValueError(f"pixel_channels is {self.pixel_channels}; it leaves at least one of {self.channels}")
         if self.latent_noise < 0:
             raise ValueError(f"latent_noise is {self.latent_noise}; a standard deviation is not negative")
-        if self.space == "pretrained" and not self.pretrained:
-            raise ValueError("space pretrained needs `pretrained`: a hub id or a folder of a diffusers autoencoder")
+        if entry.training is None and not self.pretrained:
+            raise ValueError(f"space {self.space} needs `pretrained`: a hub id or a folder of a diffusers autoencoder")
         if self.perceptual == "lpips" and not self.lpips_weights:
             raise ValueError("perceptual lpips needs `lpips_weights`: the folder with its weights")
 

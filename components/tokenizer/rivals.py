@@ -18,18 +18,22 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from components.tokenizer.blocks import norm_groups
+from components.tokenizer.latent_space import LatentSpace, Parts
 from components.tokenizer.standardised import Scaling, StandardisedLatents
 from components.tokenizer.taesd import AutoencoderTaesd, load_taesd
 from components.tokenizer.vae import EXACT, SHARP, PixelSemanticVAE
 
-KNOWN = (
-    "AutoencoderKL",
-    "AutoencoderTiny",
-    "AutoencoderDC",
-    "AutoencoderRAE",
-    "AutoencoderKLFlux2",
-    "AutoencoderTaesd",
-)
+POSTERIOR = "latent_dist"
+# Class of diffusers (or ours) -> the field of what its `encode` returns.
+AUTOENCODERS = {
+    "AutoencoderKL": POSTERIOR,
+    "AutoencoderKLFlux2": POSTERIOR,
+    "AutoencoderTiny": "latents",
+    "AutoencoderTaesd": "latents",
+    "AutoencoderDC": "latent",
+    "AutoencoderRAE": "latent",
+}
+UNIT_RANGE = ("AutoencoderRAE",)  # these take and give pictures in 0..1, not -1..1
 
 
 class AutoencoderSpace(StandardisedLatents, ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -39,6 +43,9 @@ class AutoencoderSpace(StandardisedLatents, ModelMixin, ConfigMixin):  # type: i
     configuration are kept, so that the whole is saved and loaded as any model of diffusers.
     """
 
+    has_features = False
+    bottleneck = True
+    reads = "latent"
     model: Any
 
     @register_to_config
@@ -48,8 +55,7 @@ class AutoencoderSpace(StandardisedLatents, ModelMixin, ConfigMixin):  # type: i
         super().__init__()
         self.model = autoencoder_class(kind).from_config(settings)
         self.image_size, self.space = image_size, space
-        # AutoencoderRAE alone takes and gives pictures in 0..1.
-        self.unit_range = kind == "AutoencoderRAE"
+        self.unit_range, self.returned = kind in UNIT_RANGE, AUTOENCODERS[kind]
         with torch.no_grad():
             shape = self.moments(torch.zeros(1, 3, image_size, image_size), None)[0].shape
         self.channels, self.grid = shape[1], shape[2]
@@ -79,11 +85,13 @@ class AutoencoderSpace(StandardisedLatents, ModelMixin, ConfigMixin):  # type: i
     def moments(self, images: Tensor, features: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the raw posterior's mean and log-variance; a point where the model's latent is one."""
         encoded = self.model.encode((images + 1) / 2 if self.unit_range else images)
-        posterior = getattr(encoded, "latent_dist", None)
-        if posterior is not None:
-            return posterior.mean, posterior.logvar
-        latent = encoded.latents if hasattr(encoded, "latents") else encoded.latent
+        latent = encoded[self.returned]
+        if self.returned == POSTERIOR:
+            return latent.mean, latent.logvar
         return latent, torch.full_like(latent, EXACT)
+
+    def features_of(self, raw: Tensor) -> None:
+        """There are none."""
 
     def pixels_of(self, raw: Tensor) -> Tensor:
         """Return the picture of a raw latent."""
@@ -98,6 +106,12 @@ class AutoencoderSpace(StandardisedLatents, ModelMixin, ConfigMixin):  # type: i
         """Return pictures of standardised latents."""
         return DecoderOutput(sample=self.pixels_of(self.raw(z)))
 
+    def features(self, x: Tensor) -> None:
+        """There are none."""
+
+    def decode_features(self, z: Tensor) -> None:
+        """There are none."""
+
 
 class _LastLayer:
     def __init__(self, weight: Tensor) -> None:
@@ -108,9 +122,9 @@ def autoencoder_class(kind: str) -> Any:
     """Return the class of that name. ValueError for one that is not supported."""
     import diffusers
 
-    if kind not in KNOWN:
+    if kind not in AUTOENCODERS:
         raise ValueError(
-            f"{kind or 'a model of unknown class'} is not supported as a latent space. Supported: {', '.join(KNOWN)}."
+            f"{kind or 'a model of unknown class'} is not supported as a latent space. Supported: {', '.join(AUTOENCODERS)}."
         )
     return AutoencoderTaesd if kind == "AutoencoderTaesd" else getattr(diffusers, kind)
 
@@ -175,6 +189,19 @@ def fresh_kl_vae(channels: int, image_size: int, grid: int, width: int, depth: i
         model.quant_conv.weight[channels:] = 0
         model.quant_conv.bias[channels:] = SHARP
     return model
+
+
+def build_kl_vae(parts: Parts) -> LatentSpace:
+    """Return a new convolutional VAE on the encoder's grid."""
+    decoder, size = parts.pixel_decoder, parts.image_size
+    model = fresh_kl_vae(parts.options.channels, size, parts.encoder.grid, decoder.width, decoder.depth)
+    return AutoencoderSpace.of(model, size, parts.space)
+
+
+def build_pretrained(parts: Parts) -> LatentSpace:
+    """Return the space of a pretrained autoencoder."""
+    load = load_autoencoder if parts.load else empty_autoencoder
+    return AutoencoderSpace.of(load(str(parts.options.pretrained)), parts.image_size, parts.space)
 
 
 def without_path(model: Any) -> Any:

@@ -1,11 +1,16 @@
 """The pixel-semantic VAE, and with it S-VAE, P-VAE, RAE and RAE-HD, which differ in bottleneck and training alone.
 
-A diffusers model: `encode(x).latent_dist`, `decode(z).sample`, `features(x)`, `decode_features(z)`. Latents that leave it
-are standardised by the statistics of each channel in its config (`scaling`), and those that enter are taken as such.
+    pictures [B, 3, S, S] -> encoder -> features [B, N, D] -> E_s -> raw latent [B, C, h, w] -> D_s -> features [B, N, D]
+                                                                                          \\-> D_p -> pictures [B, 3, S, S]
+    encode: pictures -> posterior over z = (raw - mean) / std         decode: z -> raw = z * std + mean -> D_p -> pictures
+
+N = h * w tokens. RAE and RAE-HD have no E_s and D_s: their raw latent is the features. The statistics (`scaling`) are in the config.
 """
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from typing import Any
 
 import torch
@@ -17,8 +22,10 @@ from torch import Tensor, nn
 
 from components.tokenizer.blocks import Block, Mlp, patchify, positions, to_map, to_tokens
 from components.tokenizer.encoders import VisionEncoder
+from components.tokenizer.latent_space import LatentSpace, Parts
 from components.tokenizer.options import PixelDecoderOptions
 from components.tokenizer.pixel_decoders import build_pixel_decoder
+from components.tokenizer.spaces import find_space
 from components.tokenizer.standardised import Scaling, StandardisedLatents
 
 EXACT = -30.0  # log-variance of a posterior that is a point
@@ -76,6 +83,7 @@ class PixelSemanticVAE(StandardisedLatents, ModelMixin, ConfigMixin):  # type: i
     `[B, 3, image_size, image_size]` in -1..1, latents `[B, C, grid, grid]`.
     """
 
+    has_features = True
     encoder: VisionEncoder
     semantic_encoder: SemanticEncoder
     semantic_decoder: SemanticDecoder
@@ -121,30 +129,6 @@ class PixelSemanticVAE(StandardisedLatents, ModelMixin, ConfigMixin):  # type: i
         """Standardise latents by these statistics of the raw latent, `[C]` each, from now on and in the saved config."""
         self.register_to_config(scaling=self.keep_statistics(mean, std))
 
-    # Raw latents: for training the tokenizer itself.
-
-    def moments(self, images: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the raw posterior's mean and log-variance, each `[B, C, grid, grid]`."""
-        if not self.bottleneck:
-            mean = to_map(features, self.grid)
-            return mean, torch.full_like(mean, EXACT)
-        mean, log_variance = self.semantic_encoder(features).chunk(2, dim=-1)
-        if self.patch_skip is not None:
-            mean = mean + self.patch_skip(patchify(images, images.shape[-1] // self.grid))
-        return to_map(mean, self.grid), to_map(log_variance.clamp(-30.0, 20.0), self.grid)
-
-    def features_of(self, raw: Tensor) -> Tensor:
-        """Return the features `[B, N, D]` that a raw latent holds."""
-        return self.semantic_decoder(to_tokens(raw)) if self.bottleneck else to_tokens(raw)
-
-    def pixels_of(self, raw: Tensor) -> Tensor:
-        """Return the picture of a raw latent."""
-        if self.reads == "features":
-            raw = to_map(self.features_of(raw), self.grid)
-        return self.pixel_decoder(raw)
-
-    # Standardised latents: for everyone else.
-
     def encode(self, x: Tensor, return_dict: bool = True) -> AutoencoderKLOutput | tuple[DiagonalGaussianDistribution]:
         """Return the posterior over the standardised latent of pictures."""
         mean, log_variance = self.moments(x, self.encoder(x))
@@ -168,3 +152,44 @@ class PixelSemanticVAE(StandardisedLatents, ModelMixin, ConfigMixin):  # type: i
         """Reconstruct pictures from the mean of their latents."""
         encoded: Any = self.encode(x)
         return self.decode(encoded.latent_dist.mode())
+
+    # Raw latents: for training the tokenizer itself.
+
+    def moments(self, images: Tensor, features: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the raw posterior's mean and log-variance, each `[B, C, grid, grid]`, of pictures and their features."""
+        assert features is not None
+        if not self.bottleneck:
+            mean = to_map(features, self.grid)
+            return mean, torch.full_like(mean, EXACT)
+        mean, log_variance = self.semantic_encoder(features).chunk(2, dim=-1)
+        if self.patch_skip is not None:
+            mean = mean + self.patch_skip(patchify(images, images.shape[-1] // self.grid))
+        return to_map(mean, self.grid), to_map(log_variance.clamp(-30.0, 20.0), self.grid)
+
+    def features_of(self, raw: Tensor) -> Tensor:
+        """Return the features `[B, N, D]` that a raw latent holds."""
+        return self.semantic_decoder(to_tokens(raw)) if self.bottleneck else to_tokens(raw)
+
+    def pixels_of(self, raw: Tensor) -> Tensor:
+        """Return the picture of a raw latent."""
+        if self.reads == "features":
+            raw = to_map(self.features_of(raw), self.grid)
+        return self.pixel_decoder(raw)
+
+
+def build(parts: Parts) -> LatentSpace:
+    """Return a new model around an encoder, with a copy of the encoder's weights in it."""
+    entry, options = find_space(parts.space), parts.options
+    model = PixelSemanticVAE(
+        encoder_spec=parts.encoder.spec,
+        image_size=parts.image_size,
+        channels=options.channels if entry.bottleneck else None,
+        pixel_options=dataclasses.asdict(parts.pixel_decoder),
+        semantic_depth=options.semantic_depth,
+        semantic_kind=options.semantic_kind,
+        pixel_source=options.pixel_source if entry.bottleneck else "latent",
+        linear_path=bool(options.pixel_channels) and entry.patch_pca,
+        space=parts.space,
+    )
+    model.encoder.load_state_dict(copy.deepcopy(parts.encoder.state_dict()))
+    return model

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from components.tokenizer.spaces import find_space
 from pipelines.config.compose import CONF, compose_config, select, to_dict
 from pipelines.config.schema import Config, Section
 from pipelines.errors import UserError, nearest
@@ -91,7 +92,8 @@ def plan_comparison(arguments: list[str], config_dir: str | None = None) -> Plan
         row = file.rows[name]
         settings = row.settings | {key: value for part in beside for key, value in getattr(row, part).items()}
         # An autoencoder that is named for one space is no part of the others, whose artifacts stand without it.
-        given = overrides if settings.get("tokenizer.model.space") == "pretrained" else shared
+        finished = find_space(settings.get("tokenizer.model.space", base.tokenizer.model.space)).training is None
+        given = overrides if finished else shared
         for seed in file.seeds:
             try:
                 config = _configured([*given, *_overrides(settings), f"seed={seed}"], file.budget, config_dir)

@@ -18,6 +18,7 @@ from components.registry.gates import Gate
 from components.registry.mlflow_errors import without_credentials
 from components.scenes.options import SceneOptions
 from components.tokenizer.options import LossOptions, PixelDecoderOptions, SmallEncoderOptions, TokenizerOptions
+from components.tokenizer.spaces import find_space
 from components.training.options import TrainingOptions
 from pipelines.config.node_selectors import check_selector
 
@@ -303,7 +304,7 @@ class Config(Section):
                     f"image_size ({self.image_size})."
                 )
         model = self.tokenizer.model
-        if model.pixel_channels and model.space in ("ps_vae", "p_vae"):
+        if model.pixel_channels and find_space(model.space).patch_pca:
             wanted = (self.tokenizer.pixel_decoder.kind, model.semantic_kind, model.pixel_source)
             if wanted != ("patch", "transformer", "latent"):
                 raise ValueError(

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from components.tokenizer.spaces import SEMANTIC_SPACE, Semantic, find_space
 from pipelines.config.schema import Config
 
 if TYPE_CHECKING:
@@ -107,15 +108,10 @@ class Models:
         """The latent space that later stages read."""
         import torch
 
-        from components.tokenizer.rivals import AutoencoderSpace, empty_autoencoder
-        from pipelines.stages.tokenizer.train_tokenizer import new_model
+        from pipelines.stages.tokenizer.space_setup import new_space
 
-        settings = self.config.tokenizer.model
         with torch.device("meta"):
-            if settings.space == "pretrained":
-                model = empty_autoencoder(str(settings.pretrained))
-                return AutoencoderSpace.of(model, self.config.image_size, "pretrained")
-            return new_model(self.config, self.encoder())
+            return new_space(self.config, self.encoder(), self.config.tokenizer.model.space, load=False)
 
     @cached_property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -127,7 +123,7 @@ class Models:
         """The generator."""
         import torch
 
-        from components.generator.text import train_tokenizer
+        from components.generator.text import train_text_tokenizer
         from components.generator.transformer import DeepFusionTransformer
 
         settings = self.config.generator
@@ -136,7 +132,7 @@ class Models:
         with torch.device("meta"):
             if backbone is not None:
                 return DeepFusionTransformer(backbone, channels, grid, asdict(settings.model))
-            words = TEXT_WORDS if self._texts is None else len(train_tokenizer(self._texts))
+            words = TEXT_WORDS if self._texts is None else len(train_text_tokenizer(self._texts))
             return DeepFusionTransformer.fresh(settings.small, words, channels, grid, settings.model)
 
     def trainings(self) -> list[Training]:
@@ -151,12 +147,13 @@ class Models:
                 self.image_text,
             )
         ]
-        if config.tokenizer.model.space in ("ps_vae", "s_vae"):
+        space = find_space(config.tokenizer.model.space)
+        if space.semantic is not Semantic.NOTHING:
             options, losses = config.tokenizer.semantic, config.tokenizer.semantic_losses
             found.append(
                 Training("train_semantic", options, self._semantic_parts, self._judged(losses), self._semantic)
             )
-        if config.tokenizer.model.space != "pretrained":
+        if space.training:
             options, losses = config.tokenizer.training, config.tokenizer.losses
             found.append(
                 Training("train_tokenizer", options, self._tokenizer_parts, self._judged(losses), self.tokenizer)
@@ -183,10 +180,10 @@ class Models:
     def _semantic(self) -> Any:
         import torch
 
-        from pipelines.stages.tokenizer.space_setup import fresh_space
+        from pipelines.stages.tokenizer.space_setup import new_space
 
         with torch.device("meta"):
-            return fresh_space(self.config, self.encoder(), "s_vae")
+            return new_space(self.config, self.encoder(), SEMANTIC_SPACE)
 
     def _semantic_parts(self) -> Parts:
         from pipelines.stages.tokenizer.train_semantic import semantic_task

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from components.tokenizer.spaces import Semantic, find_space
 from pipelines.errors import UserError, nearest
 from pipelines.stage import Stage
 
@@ -27,9 +28,8 @@ INPUTS_OF_EVALUATION = ("index", "train_encoder", "train_tokenizer", "train_gene
 
 def build_workflow(space: str = "ps_vae") -> list[Stage]:
     """Return the stages that a latent space asks for, each after its inputs."""
-    two_stages = space in ("ps_vae", "s_vae")  # the others know no S-VAE
     found = _stages()
-    if two_stages:
+    if find_space(space).semantic is not Semantic.NOTHING:
         return found
     return [
         dataclasses.replace(stage, inputs=tuple(i for i in stage.inputs if i != "train_semantic"))

@@ -20,7 +20,7 @@ from components.data.latent_reader import LatentDataset
 from components.data.latents import LatentSpec, LatentWriter
 from components.generator.objective import FlowObjective
 from components.generator.sampling import Guidance, Request, sample
-from components.generator.text import encode_texts, train_tokenizer
+from components.generator.text import encode_texts, train_text_tokenizer
 from components.generator.transformer import DeepFusionTransformer
 from components.training.loop import Hooks, Place, train
 from components.training.machine import attention_kernels, choose_precision
@@ -127,7 +127,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         samples = shards(Path(folder))
-        tokenizer = train_tokenizer(samples.captions.texts)
+        tokenizer = train_text_tokenizer(samples.captions.texts)
         source = LatentSource(samples, tokenizer, 48, options.batch, config.generator.edit_share, 0, 0)
         ours(config, len(tokenizer), source, options)  # whatever is set up once
         ratios = []

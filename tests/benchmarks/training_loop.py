@@ -15,7 +15,8 @@ from pathlib import Path
 
 import torch
 
-from components.tokenizer.objectives import SWITCHES, TokenizerObjective
+from components.tokenizer.objectives import TokenizerObjective
+from components.tokenizer.spaces import SPACES
 from components.training.loop import Hooks, Place, train
 from components.training.machine import attention_kernels, choose_precision
 from components.training.optimizers import build_optimizer, learning_rate
@@ -48,7 +49,9 @@ class Job:
         encoder, model = demo_space(config)
         settings = config.tokenizer
         losses = dataclasses.replace(settings.losses, perceptual=0.0)
-        self.module = TokenizerObjective(model, encoder, SWITCHES["ps_vae"], losses, settings.model.latent_noise, None)
+        self.module = TokenizerObjective(
+            model, encoder, SPACES["ps_vae"].training, losses, settings.model.latent_noise, None
+        )
 
     def look(self, step: int, folder: Path) -> dict[str, float]:
         """Nothing to see."""

@@ -97,7 +97,7 @@ def flow_scheduler(shift: float) -> Any:
     return FlowMatchEulerDiscreteScheduler(shift=shift)
 
 
-def built(context: BuildContext, model: Any, tokenizer: Any, options: TrainingOptions, edit_share: float) -> Built:
+def built(context: BuildContext, model: Any, text_tokenizer: Any, options: TrainingOptions, edit_share: float) -> Built:
     """Return a training of `model` on the latents of `encode_latents`, of which `edit_share` are edits."""
     settings = context.config.generator
     train, held_out = open_samples(context)
@@ -105,7 +105,7 @@ def built(context: BuildContext, model: Any, tokenizer: Any, options: TrainingOp
 
     def source(samples: Any) -> LatentSource:
         return LatentSource(
-            samples, tokenizer, settings.max_text_tokens, options.batch, edit_share, tokens, context.seed, context.rank, context.world
+            samples, text_tokenizer, settings.max_text_tokens, options.batch, edit_share, tokens, context.seed, context.rank, context.world
         )  # fmt: skip
 
     if not held_out.captions or (edit_share and not held_out.edits):
@@ -120,7 +120,7 @@ def built(context: BuildContext, model: Any, tokenizer: Any, options: TrainingOp
     def save(folder: Path) -> dict[str, Any]:
         task.module.eval()
         model.save_pretrained(folder / "model")
-        tokenizer.save_pretrained(folder / "text")
+        text_tokenizer.save_pretrained(folder / "text")
         return {"parameters": sum(p.numel() for p in model.parameters()), **task.validation()}
 
     return Built(task, source(train), options, save, len(train.captions) + (len(train.edits) if edit_share else 0))
@@ -145,31 +145,31 @@ def spread_snapshots(looks: list[int], count: int) -> set[int]:
 
 def fresh_generator(config: Config, texts: list[str], shape: tuple[int, int, int]) -> tuple[Any, Any]:
     """Return a new generator for latents `(C, H, W)` and its text tokenizer; a small one knows the words of `texts`."""
-    from components.generator.text import load_tokenizer, train_tokenizer
+    from components.generator.text import load_text_tokenizer, train_text_tokenizer
     from components.generator.transformer import DeepFusionTransformer
 
     settings = config.generator
     channels, grid, _ = shape
     if settings.backbone:
-        tokenizer = load_tokenizer(settings.backbone, settings.revision)
+        text_tokenizer = load_text_tokenizer(settings.backbone, settings.revision)
         model = DeepFusionTransformer.from_backbone(
             settings.backbone, settings.revision, channels, grid, settings.model
         )
     else:
-        tokenizer = train_tokenizer(texts)
-        model = DeepFusionTransformer.fresh(settings.small, len(tokenizer), channels, grid, settings.model)
-    return model, tokenizer
+        text_tokenizer = train_text_tokenizer(texts)
+        model = DeepFusionTransformer.fresh(settings.small, len(text_tokenizer), channels, grid, settings.model)
+    return model, text_tokenizer
 
 
 def load_generator(store: Store, artifact: Artifact, scratch: Path, snapshot: str | None = None) -> tuple[Any, Any]:
     """Return the generator of `train_generator` or `train_editor`, or one of its snapshots, and its text tokenizer."""
-    from components.generator.text import load_tokenizer
+    from components.generator.text import load_text_tokenizer
     from components.generator.transformer import DeepFusionTransformer
     from components.tokenizer.rivals import without_path
 
     folder = local_folder(store, artifact, f"snapshots/{snapshot}" if snapshot else "model", scratch)
     model = DeepFusionTransformer.from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False)
-    return without_path(model).eval(), load_tokenizer(local_folder(store, artifact, "text", scratch))
+    return without_path(model).eval(), load_text_tokenizer(local_folder(store, artifact, "text", scratch))
 
 
 def snapshots(artifact: Artifact) -> list[str]:
@@ -184,10 +184,10 @@ def load_pipeline(
     """Return the diffusers pipeline of `train_tokenizer`'s latent space and `train_editor`'s generator, or a snapshot of it."""
     from components.generator.pipeline import PixelSemanticPipeline
 
-    model, tokenizer = load_generator(store, inputs["train_editor"], scratch, snapshot)
+    model, text_tokenizer = load_generator(store, inputs["train_editor"], scratch, snapshot)
     settings = config.generator
     return PixelSemanticPipeline(
-        load_space(store, inputs["train_tokenizer"], scratch), model, tokenizer, flow_scheduler(settings.sampling_shift),
+        load_space(store, inputs["train_tokenizer"], scratch), model, text_tokenizer, flow_scheduler(settings.sampling_shift),
         guidance_scale=settings.guidance_scale, image_guidance_scale=settings.image_guidance_scale,
         guidance_above=settings.guidance_above, num_inference_steps=settings.sampling_steps, max_text_tokens=settings.max_text_tokens,
     )  # fmt: skip

@@ -93,7 +93,7 @@ class LatentSource:
     def __init__(
         self,
         samples: Samples,
-        tokenizer: Any,
+        text_tokenizer: Any,
         longest: int,
         batch: int,
         edit_share: float,
@@ -102,7 +102,7 @@ class LatentSource:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        self.samples, self._tokenizer, self._longest, self._batch = samples, tokenizer, longest, batch
+        self.samples, self._text_tokenizer, self._longest, self._batch = samples, text_tokenizer, longest, batch
         self._source_tokens, self._seed, self._rank, self._world = source_tokens, seed, rank, world
         self.kinds = ("captions", "edits") if edit_share else ("captions",)  # that it is asked for
         edits = round(batch * WINDOW * edit_share)
@@ -132,7 +132,7 @@ class LatentSource:
         from components.generator.text import token_rows
 
         chosen = [(rows, int(n)) for rows, sampler in self._draws for n in sampler.at(window)]
-        found = token_rows(self._tokenizer, [rows.texts[n] for rows, n in chosen], self._longest)
+        found = token_rows(self._text_tokenizer, [rows.texts[n] for rows, n in chosen], self._longest)
         lengths = [
             len(ids) + self._source_tokens * (rows is self.samples.edits)
             for ids, (rows, _) in zip(found, chosen, strict=True)
@@ -150,7 +150,7 @@ class LatentSource:
 
         from components.generator.text import encode_texts
 
-        ids, text = encode_texts(self._tokenizer, [rows.texts[n] for rows, n in chosen], self._longest)
+        ids, text = encode_texts(self._text_tokenizer, [rows.texts[n] for rows, n in chosen], self._longest)
         read = self.samples.captions.dataset.batch([rows.numbers[n] for rows, n in chosen])
         batch = {"latents": read.latents, "ids": ids, "text": text}
         edits = torch.tensor([rows is self.samples.edits for rows, _ in chosen])

@@ -19,5 +19,5 @@ def run(context: StageContext) -> None:
 def build(context: BuildContext) -> Built:
     """Take the generator up, with batches of captions and edits."""
     settings = context.config.generator
-    model, tokenizer = load_generator(context.store, context.inputs["train_generator"], context.scratch)
-    return built(context, model, tokenizer, settings.editing, settings.edit_share)
+    model, text_tokenizer = load_generator(context.store, context.inputs["train_generator"], context.scratch)
+    return built(context, model, text_tokenizer, settings.editing, settings.edit_share)

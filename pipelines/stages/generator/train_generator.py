@@ -1,6 +1,6 @@
 """train_generator: text-to-image by flow matching, from Arrow latents alone.
 
-Artifact: `model/`, `text/` (its tokenizer), `samples/`, `snapshots/` (averaged weights along the way), `curve.jsonl`.
+Artifact: `model/`, `text/` (its text tokenizer), `samples/`, `snapshots/` (averaged weights along the way), `curve.jsonl`.
 """
 
 from __future__ import annotations
@@ -24,5 +24,5 @@ def build(context: BuildContext) -> Built:
     train, _ = open_samples(context)
     texts = train.captions.texts + train.edits.texts
     torch.manual_seed(context.seed % 2**63)
-    model, tokenizer = fresh_generator(context.config, texts, train.captions.dataset.spec.shape)
-    return built(context, model, tokenizer, context.config.generator.training, edit_share=0.0)
+    model, text_tokenizer = fresh_generator(context.config, texts, train.captions.dataset.spec.shape)
+    return built(context, model, text_tokenizer, context.config.generator.training, edit_share=0.0)

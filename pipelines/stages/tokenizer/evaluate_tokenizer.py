@@ -10,9 +10,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from components.tokenizer.spaces import find_space
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
 from pipelines.stages.tokenizer.picture_batches import Pictures
-from pipelines.stages.tokenizer.space_setup import WITH_ENCODER, load_image_text, load_space
+from pipelines.stages.tokenizer.space_setup import load_image_text, load_space
 
 GRID = 8  # pictures on the grid
 PROBE_WORDS = 24  # words whose presence the probe tells
@@ -89,7 +90,7 @@ class Judge:
         self.device = best_device()
         self.tokenizer.to(self.device)
         self.image_text.to(self.device)
-        self.space = config.tokenizer.model.space
+        self.space, self.entry = config.tokenizer.model.space, find_space(config.tokenizer.model.space)
         self.numbers = spread(len(held_out), self.settings.pictures)
         self.absent: dict[str, str] = {}
 
@@ -193,10 +194,10 @@ class Judge:
         for pictures in self._batches(self.held_out, captioned):
             frozen = self.image_text.encoder(pictures)
             found["frozen"].append(self.image_text.embed_features(frozen))
-            if self.space not in WITH_ENCODER:
+            if not self.entry.of_encoder:
                 continue
             found["encoder"].append(self.image_text.embed_features(self.tokenizer.features(pictures)))
-            if self.space != "p_vae":
+            if self.entry.holds_features:
                 decoded = self.tokenizer.decode_features(self.tokenizer.encode(pictures).latent_dist.mode())
                 cosines.append(torch.cosine_similarity(decoded, frozen, dim=-1).mean(1))
                 found["latent"].append(self.image_text.embed_features(decoded))
@@ -207,9 +208,8 @@ class Judge:
         if "latent" in score:
             values |= {"retrieval": score["latent"], "feature_cosine": float(torch.cat(cosines).mean())}
         else:
-            why = (
-                "the space has no semantic decoder" if self.space == "p_vae" else "the space has no encoder of features"
-            )
+            lacks = "semantic decoder" if self.entry.of_encoder else "encoder of features"
+            why = f"the space has no {lacks}"
             self.absent |= {"retrieval": why, "feature_cosine": why}
         return values
 

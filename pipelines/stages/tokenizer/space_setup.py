@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.tokenizer.spaces import find_space
 from pipelines.config.schema import Config
 from pipelines.errors import UserError
 from pipelines.stages.tokenizer.picture_batches import Pictures
@@ -18,8 +18,6 @@ from pipelines.training.worker import BuildContext
 
 if TYPE_CHECKING:
     from components.tokenizer.options import LossOptions
-
-WITH_ENCODER = ("ps_vae", "s_vae", "p_vae", "rae", "rae_hd")
 
 
 def training_pictures(context: BuildContext, held_out: bool) -> Pictures:
@@ -54,25 +52,13 @@ def load_space(store: Store, artifact: Artifact, scratch: Path) -> Any:
     return load_tokenizer(local_folder(store, artifact, "model", scratch))
 
 
-def fresh_space(config: Config, encoder: Any, space: str) -> Any:
-    """Return a new model of a space that has an encoder, the encoder's weights in it."""
-    from components.tokenizer.vae import PixelSemanticVAE
+def new_space(config: Config, encoder: Any, space: str, load: bool = True) -> Any:
+    """Return a new model of a space, with the encoder's weights in it where it has one; `load` False: shapes alone."""
+    from components.tokenizer.latent_space import Parts, build_space
 
-    settings = config.tokenizer.model
-    raw = space in ("rae", "rae_hd")
-    model = PixelSemanticVAE(
-        encoder_spec=encoder.spec,
-        image_size=config.image_size,
-        channels=None if raw else settings.channels,
-        pixel_options=dataclasses.asdict(config.tokenizer.pixel_decoder),
-        semantic_depth=settings.semantic_depth,
-        semantic_kind=settings.semantic_kind,
-        pixel_source=settings.pixel_source if not raw else "latent",
-        linear_path=bool(settings.pixel_channels) and space in ("ps_vae", "p_vae"),
-        space=space,
-    )
-    model.encoder.load_state_dict(copy.deepcopy(encoder.state_dict()))
-    return model
+    settings = config.tokenizer
+    parts = Parts(space, settings.model, settings.pixel_decoder, config.image_size, encoder, load)
+    return build_space(find_space(space), parts)
 
 
 def perceptual(config: Config, losses: LossOptions, encoder: Any) -> Any:
@@ -103,8 +89,7 @@ def fit_scaling(model: Any, batches: Iterable[Any], scaling: str) -> None:
     with torch.no_grad():
         for images in batches:
             pictures = to_pictures(images.to(device))
-            features = model.encoder(pictures) if hasattr(model, "features_of") else None
-            raw = model.moments(pictures, features)[0].double().cpu()
+            raw = model.moments(pictures, model.features(pictures))[0].double().cpu()
             count += raw.shape[0] * raw.shape[2] * raw.shape[3]
             total = total + raw.sum((0, 2, 3))
             squares = squares + raw.square().sum((0, 2, 3))

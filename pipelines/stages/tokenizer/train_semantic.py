@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from components.tokenizer.spaces import SEMANTIC_SPACE, STAGE_ONE
 from pipelines.config.schema import Config
 from pipelines.stage import StageContext
 from pipelines.stages.tokenizer.picture_batches import Pictures
-from pipelines.stages.tokenizer.space_setup import fresh_space, load_image_text, perceptual, training_pictures
+from pipelines.stages.tokenizer.space_setup import load_image_text, new_space, perceptual, training_pictures
 from pipelines.stages.tokenizer.train_tokenizer import TokenizerTask, save_space
 from pipelines.training.start_workers import train_in_workers
 from pipelines.training.worker import BuildContext, Built
@@ -29,7 +30,7 @@ def build(context: BuildContext) -> Built:
 
     image_text, _ = load_image_text(context.store, context.inputs["train_encoder"], context.scratch)
     torch.manual_seed(context.seed % 2**63)
-    model = fresh_space(context.config, image_text.encoder, "s_vae")
+    model = new_space(context.config, image_text.encoder, SEMANTIC_SPACE)
     pictures = training_pictures(context, held_out=False)
     options = context.config.tokenizer.semantic
     task = semantic_task(context.config, model, image_text.encoder, training_pictures(context, held_out=True))
@@ -41,4 +42,4 @@ def semantic_task(config: Config, model: Any, encoder: Any, held_out: Pictures |
     """Return what trains the S-VAE around a frozen encoder."""
     losses = config.tokenizer.semantic_losses
     # The decoder here shows what the semantic latent holds; noise on the latent is stage 2's.
-    return TokenizerTask(model, encoder, "s_vae", losses, 0.0, perceptual(config, losses, encoder), held_out)
+    return TokenizerTask(model, encoder, STAGE_ONE, losses, 0.0, perceptual(config, losses, encoder), held_out)

@@ -1,7 +1,7 @@
 """train_tokenizer: stage 2, or whatever the chosen space is trained for. Every later stage reads its artifact alone.
 
-Of `s_vae`, stage 1 is done and its pixel decoder alone goes on; `pretrained` is a finished autoencoder of which only the latent
-statistics are measured. Artifact: `model/`, `samples/`, `curve.jsonl`.
+What a space starts from and what of it is trained stands in `components.tokenizer.spaces`; of a finished model only the latent statistics
+are measured. Artifact: `model/`, `samples/`, `curve.jsonl`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from components.tokenizer.spaces import Semantic, Switches, find_space
 from pipelines.config.schema import Config
 from pipelines.stage import StageContext
 from pipelines.stages.tokenizer.picture_batches import Pictures, PictureSource
 from pipelines.stages.tokenizer.space_setup import (
-    WITH_ENCODER,
     fit_scaling,
-    fresh_space,
     load_image_text,
     load_space,
+    new_space,
     perceptual,
     training_pictures,
 )
@@ -43,7 +43,7 @@ class TokenizerTask:
         self,
         model: Any,
         teacher: Any,
-        space: str,
+        switches: Switches,
         losses: Any,
         noise: float,
         distance: Any,
@@ -52,9 +52,8 @@ class TokenizerTask:
     ) -> None:
         from components.tokenizer.blocks import Block
         from components.tokenizer.discriminator import PatchCritic
-        from components.tokenizer.objectives import SWITCHES, TokenizerObjective
+        from components.tokenizer.objectives import TokenizerObjective
 
-        switches = SWITCHES[space]
         if freeze_encoder:
             switches = dataclasses.replace(switches, train_encoder=False)
         self.module: Any = TokenizerObjective(
@@ -77,8 +76,7 @@ class TokenizerTask:
         count = min(SAMPLE_PICTURES, len(self._held_out))
         pictures = to_pictures(torch.from_numpy(self._held_out.decoded(range(count)))).to(device)
         model = self._model
-        features = model.encoder(pictures) if hasattr(model, "features_of") else None
-        decoded = model.pixels_of(model.moments(pictures, features)[0]).float().clamp(-1, 1)
+        decoded = model.pixels_of(model.moments(pictures, model.features(pictures))[0]).float().clamp(-1, 1)
         path = folder / "samples" / f"step-{step:08d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = [("original", (pictures.cpu() + 1) / 2), ("decoded", (decoded.cpu() + 1) / 2)]
@@ -113,62 +111,37 @@ def build(context: BuildContext) -> Built:
     from components.tokenizer.warm_start import warm_start
 
     config, settings = context.config, context.config.tokenizer
-    space = settings.model.space
+    entry, pixel_channels = find_space(settings.model.space), settings.model.pixel_channels
     pictures = training_pictures(context, held_out=False)
     image_text, _ = load_image_text(context.store, context.inputs["train_encoder"], context.scratch)
     torch.manual_seed(context.seed % 2**63)
-    options = settings.training
+    options = settings.training if entry.training else dataclasses.replace(settings.training, steps=0)
     encoder: Any = image_text.encoder
-    if space == "s_vae":
+    if entry.semantic is Semantic.MODEL:
         model = load_space(context.store, context.inputs["train_semantic"], context.scratch)
-    elif space == "pretrained":
-        model = _pretrained(config)
-        options = dataclasses.replace(options, steps=0)
     else:
-        model = new_model(config, encoder)
-    if space == "ps_vae":
+        model = new_space(config, encoder, settings.model.space)
+    if entry.semantic is Semantic.WEIGHTS:
         stage_one = load_space(context.store, context.inputs["train_semantic"], context.scratch)
-        warm = bool(settings.model.pixel_channels)
-        own = {k: v for k, v in stage_one.state_dict().items() if not (warm and k.startswith("pixel_decoder."))}
+        own = {
+            k: v for k, v in stage_one.state_dict().items() if not (pixel_channels and k.startswith("pixel_decoder."))
+        }
         model.load_state_dict(own, strict=False)
-    if space in ("ps_vae", "p_vae") and settings.model.pixel_channels:
+    if entry.patch_pca and pixel_channels:
         model.eval()
-        warm_start(model, torch.cat([to_pictures(b) for b in first_pictures(pictures)]), settings.model.pixel_channels)
+        warm_start(model, torch.cat([to_pictures(b) for b in first_pictures(pictures)]), pixel_channels)
         model.train()
     task = tokenizer_task(config, model, encoder, training_pictures(context, held_out=True)) if options.steps else None
     source = PictureSource(pictures, options.batch, context.seed, context.rank, context.world)
     return Built(task, source, options, lambda folder: save_space(model, pictures, folder, settings.model.scaling))
 
 
-def new_model(config: Config, encoder: Any) -> Any:
-    """Return a new model of the configured space, which is not `pretrained`."""
-    space = config.tokenizer.model.space
-    return _fresh_kl_vae(config, encoder.grid) if space == "kl_vae" else fresh_space(config, encoder, space)
-
-
 def tokenizer_task(config: Config, model: Any, encoder: Any, held_out: Pictures | None) -> TokenizerTask:
     """Return what trains a model of the configured space; `encoder` is the one as it was before."""
     settings = config.tokenizer
-    space = settings.model.space
+    entry = find_space(settings.model.space)
+    assert entry.training is not None, "a finished model has no task"
     return TokenizerTask(
-        model, encoder if space in WITH_ENCODER else None, "s_vae_pixels" if space == "s_vae" else space, settings.losses,
-        settings.model.latent_noise, perceptual(config, settings.losses, encoder), held_out, settings.model.freeze_encoder,
+        model, encoder if entry.of_encoder else None, entry.training, settings.losses, settings.model.latent_noise,
+        perceptual(config, settings.losses, encoder), held_out, settings.model.freeze_encoder,
     )  # fmt: skip
-
-
-def _pretrained(config: Any) -> Any:
-    from components.tokenizer.rivals import AutoencoderSpace, load_autoencoder
-
-    model = load_autoencoder(str(config.tokenizer.model.pretrained))
-    return AutoencoderSpace.of(model, config.image_size, "pretrained")
-
-
-def _fresh_kl_vae(config: Any, grid: int) -> Any:
-    from components.tokenizer.rivals import AutoencoderSpace, fresh_kl_vae
-
-    decoder = config.tokenizer.pixel_decoder
-    return AutoencoderSpace.of(
-        fresh_kl_vae(config.tokenizer.model.channels, config.image_size, grid, decoder.width, decoder.depth),
-        config.image_size,
-        "kl_vae",
-    )

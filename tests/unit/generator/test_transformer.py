@@ -5,7 +5,7 @@ import torch
 from transformers import Qwen2Config, Qwen2Model, Qwen3Config, Qwen3Model
 
 from components.generator.options import FusionOptions, HeadOptions, SmallBackboneOptions
-from components.generator.text import encode_texts, load_tokenizer, train_tokenizer
+from components.generator.text import encode_texts, load_text_tokenizer, train_text_tokenizer
 from components.generator.transformer import DeepFusionTransformer
 from components.training.optimizers import split_parameters
 from tests.unit.generator.worlds import NO_HEAD, VARIANTS, inputs, transformer
@@ -43,7 +43,7 @@ def test_other_decoders_and_missing_ones_are_refused_in_words(tmp_path):
     with pytest.raises(ValueError, match="must divide the latent's grid"):
         transformer(FusionOptions(patch=3, head=NO_HEAD))
     with pytest.raises(ValueError, match="no text tokenizer can be loaded"):
-        load_tokenizer(tmp_path)
+        load_text_tokenizer(tmp_path)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -93,10 +93,10 @@ def test_muon_is_given_hidden_matrices_alone():
 
 def test_a_tokenizer_of_captions_depends_on_their_words_alone_and_reads_back(tmp_path):
     texts = ["A red circle, left of it", "a blue square"]
-    first, second = train_tokenizer(texts), train_tokenizer(reversed(texts))
+    first, second = train_text_tokenizer(texts), train_text_tokenizer(reversed(texts))
     assert first.get_vocab() == second.get_vocab()
     first.save_pretrained(tmp_path)
-    ids, present = encode_texts(load_tokenizer(tmp_path), ["a red, red square", "a zebra", ""], 8)
+    ids, present = encode_texts(load_text_tokenizer(tmp_path), ["a red, red square", "a zebra", ""], 8)
     assert torch.equal(ids, encode_texts(first, ["a red, red square", "a zebra", ""], 8)[0])
     assert present.sum(1).tolist() == [5, 2, 0]
     assert ids[1, 1] == first.unk_token_id

@@ -5,7 +5,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 
 from components.generator.options import FusionOptions, HeadOptions, SmallBackboneOptions
 from components.generator.pipeline import PixelSemanticPipeline
-from components.generator.text import train_tokenizer
+from components.generator.text import train_text_tokenizer
 from components.generator.transformer import DeepFusionTransformer
 from components.tokenizer.encoders import VisionEncoder
 from components.tokenizer.vae import PixelSemanticVAE
@@ -46,7 +46,7 @@ def space() -> PixelSemanticVAE:
 
 
 def pipeline(name: str = "demo") -> PixelSemanticPipeline:
-    tokenizer = train_tokenizer(TEXTS)
+    tokenizer = train_text_tokenizer(TEXTS)
     assert len(tokenizer) <= WORDS
     made = PixelSemanticPipeline(
         space(), transformer(VARIANTS[name]), tokenizer, FlowMatchEulerDiscreteScheduler(shift=3.0), 2.0, 1.0, 3, 16

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,14 +14,17 @@ from components.tokenizer.blocks import norm_groups, patchify, unpatchify
 from components.tokenizer.discriminator import PatchCritic
 from components.tokenizer.encoders import FAMILIES, VisionEncoder
 from components.tokenizer.image_text import ImageTextModel, Vocabulary, load_image_text, save_image_text, small_encoder
+from components.tokenizer.latent_space import LatentSpace, Parts, build_space
 from components.tokenizer.losses import hinge_discriminator_loss, kl_loss, latent_noise, semantic_loss
-from components.tokenizer.objectives import SWITCHES, EncoderPerceptual, TokenizerObjective
-from components.tokenizer.options import LossOptions, SmallEncoderOptions
+from components.tokenizer.objectives import EncoderPerceptual, TokenizerObjective
+from components.tokenizer.options import LossOptions, PixelDecoderOptions, SmallEncoderOptions, TokenizerOptions
 from components.tokenizer.rivals import AutoencoderSpace, fresh_kl_vae, load_autoencoder, load_tokenizer
+from components.tokenizer.spaces import SPACES, STAGE_ONE
 from components.tokenizer.vae import PixelSemanticVAE
 from components.tokenizer.warm_start import principal, warm_start
 
 pytestmark = pytest.mark.unit
+ROOT = Path(__file__).resolve().parents[3]
 
 SMALL = SmallEncoderOptions(width=32, depth=2, heads=2, patch=8, text_depth=1, max_words=8)
 DECODERS = {
@@ -78,6 +83,42 @@ def test_latents_that_leave_a_space_are_standardised_and_come_back_as_they_were(
         model.set_scaling(torch.zeros(12), torch.zeros(12))
 
 
+@pytest.mark.parametrize("name", SPACES)
+@torch.no_grad()
+def test_every_space_of_the_table_is_built_and_satisfies_the_interface(tmp_path, name):
+    torch.manual_seed(3)
+    AutoencoderTiny(encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4).save_pretrained(tmp_path)
+    decoder = PixelDecoderOptions(kind="conv", width=8, depth=1, heads=1, multiples=(1, 2, 2, 2))
+    options = TokenizerOptions(space=name, channels=12, semantic_depth=1, pretrained=str(tmp_path))
+    entry = SPACES[name]
+    model = build_space(entry, Parts(name, options, decoder, 32, encoder())).eval()
+    assert isinstance(model, LatentSpace)
+    latent = model.encode(IMAGES).latent_dist.mode()
+    assert latent.shape == (4, *model.latent_shape) and model.decode(latent).sample.shape == IMAGES.shape
+    features, held = model.features(IMAGES), model.decode_features(latent)
+    assert entry.of_encoder == model.has_features == (features is not None) == (held is not None)
+    assert features is None or held.shape == features.shape
+    empty = build_space(entry, Parts(name, options, decoder, 32, encoder(), load=False))
+    assert {k: v.shape for k, v in empty.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
+
+
+def test_an_unknown_space_is_refused_with_the_nearest_name():
+    with pytest.raises(ValueError, match=r"no latent space 'psvae' \(did you mean ps_vae\?\)"):
+        TokenizerOptions(space="psvae")
+
+
+def test_no_code_outside_the_table_compares_names_of_spaces():
+    found = []
+    for path in [p for room in ("components", "pipelines") for p in (ROOT / room).rglob("*.py")]:
+        if path.name == "spaces.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Compare | ast.MatchValue):
+                said = {n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+                found += [f"{path}:{node.lineno}"] if said & set(SPACES) else []
+    assert not found
+
+
 @torch.no_grad()
 def test_the_rae_latent_is_the_features_themselves():
     model = space(channels=None)
@@ -86,10 +127,11 @@ def test_the_rae_latent_is_the_features_themselves():
     assert latent.shape == (4, 32, 4, 4)
 
 
-def gradients(name: str) -> dict[str, bool]:
+def gradients(name: str, stage: int = 2) -> dict[str, bool]:
     """Which parts of a model a batch's loss reaches."""
-    model = space(channels=None if name in ("rae", "rae_hd") else 12).train()
-    objective = TokenizerObjective(model, encoder(), SWITCHES[name], LossOptions(perceptual=0), 0.0, None)
+    model = space(channels=12 if SPACES[name].bottleneck else None).train()
+    switches = STAGE_ONE if stage == 1 else SPACES[name].training
+    objective = TokenizerObjective(model, encoder(), switches, LossOptions(perceptual=0), 0.0, None)
     loss, _, _ = objective({"images": pictures()}, 0.5, None)
     loss.backward()
     parts = {"encoder": model.encoder, "pixels": model.pixel_decoder}
@@ -99,8 +141,8 @@ def gradients(name: str) -> dict[str, bool]:
 
 
 def test_each_space_trains_what_the_paper_says_and_nothing_else():
-    assert gradients("s_vae") == {"encoder": False, "E_s": True, "D_s": True, "pixels": True}
-    assert gradients("s_vae_pixels") == {"encoder": False, "E_s": False, "D_s": False, "pixels": True}
+    assert gradients("s_vae", stage=1) == {"encoder": False, "E_s": True, "D_s": True, "pixels": True}
+    assert gradients("s_vae") == {"encoder": False, "E_s": False, "D_s": False, "pixels": True}
     assert gradients("ps_vae") == {"encoder": True, "E_s": True, "D_s": True, "pixels": True}
     assert gradients("p_vae") == {"encoder": True, "E_s": True, "D_s": False, "pixels": True}
     assert gradients("rae") == {"encoder": False, "pixels": True}
@@ -110,7 +152,7 @@ def test_each_space_trains_what_the_paper_says_and_nothing_else():
 def test_in_stage_one_pixels_teach_the_pixel_decoder_alone():
     model = space().train()
     weights = LossOptions(semantic=0.0, kl=0.0, perceptual=0)
-    objective = TokenizerObjective(model, encoder(), SWITCHES["s_vae"], weights, 0.0, None)
+    objective = TokenizerObjective(model, encoder(), STAGE_ONE, weights, 0.0, None)
     objective({"images": pictures()}, 0.5, None)[0].backward()
     reached = {
         n.split(".")[1] for n, p in objective.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0
@@ -121,7 +163,7 @@ def test_in_stage_one_pixels_teach_the_pixel_decoder_alone():
 def test_the_frozen_copy_stays_and_the_tuned_encoder_is_held_to_it():
     model, teacher = space().train(), encoder()
     before = copy.deepcopy(teacher.state_dict())
-    objective = TokenizerObjective(model, teacher, SWITCHES["ps_vae"], LossOptions(perceptual=0), 0.0, None)
+    objective = TokenizerObjective(model, teacher, SPACES["ps_vae"].training, LossOptions(perceptual=0), 0.0, None)
     optimizer = torch.optim.SGD([p for p in objective.parameters() if p.requires_grad], lr=0.1)
     for step in range(2):
         loss, figures, _ = objective({"images": pictures()}, 0.5, None)
@@ -140,7 +182,12 @@ def test_kl_has_its_closed_form_and_warms_up():
     )
     torch.testing.assert_close(kl_loss(mean, log_variance), theirs.mean())
     objective = TokenizerObjective(
-        space(), encoder(), SWITCHES["p_vae"], LossOptions(kl=1.0, pixel_l1=0.0, perceptual=0, kl_warmup=0.5), 0.0, None
+        space(),
+        encoder(),
+        SPACES["p_vae"].training,
+        LossOptions(kl=1.0, pixel_l1=0.0, perceptual=0, kl_warmup=0.5),
+        0.0,
+        None,
     )
     torch.manual_seed(0)
     early, figures, _ = objective({"images": pictures()}, 0.125, None)
@@ -186,7 +233,7 @@ def test_the_critic_learns_by_hinge_and_judges_patches():
     assert hinge_discriminator_loss(real, fake).item() == pytest.approx(0.5 * (0.5 + 0.75))
     critic = PatchCritic(width=8)
     assert critic.judge(IMAGES).shape[:2] == (4, 1) and critic.judge(IMAGES)[0].numel() > 1
-    objective = TokenizerObjective(space(), encoder(), SWITCHES["ps_vae"], LossOptions(perceptual=0), 0.0, None)
+    objective = TokenizerObjective(space(), encoder(), SPACES["ps_vae"].training, LossOptions(perceptual=0), 0.0, None)
     loss, figures, (shown, decoded) = objective({"images": pictures()}, 0.9, critic)
     assert "adversarial" in figures and not decoded.requires_grad
     torch.testing.assert_close(shown, IMAGES)

@@ -33,7 +33,7 @@ from pipelines.stages.data.index import INDEX_SCHEMA
 from pipelines.stages.data.parquet_rows import write_rows
 from pipelines.stages.generator.latent_batches import open_samples
 from pipelines.stages.tokenizer.picture_batches import Pictures
-from pipelines.stages.tokenizer.space_setup import fresh_space
+from pipelines.stages.tokenizer.space_setup import new_space
 
 pytestmark = pytest.mark.unit
 
@@ -106,7 +106,7 @@ def test_the_tiny_presets_real_models_have_the_parameters_and_the_size_of_the_pl
     each = config.encoder.small.width * 2 + 1  # of a word: its embedding, its guess
     assert more % each == 0
     assert 0 < more // each < 40  # the words of the few scenes that the plan looked at
-    space = fresh_space(config, encoder, "ps_vae")
+    space = new_space(config, encoder, "ps_vae")
     space.save_pretrained(tmp_path)
     written = sum(path.stat().st_size for path in tmp_path.rglob("*.safetensors"))
     trained = rows(plan)["train_tokenizer"]

@@ -7,7 +7,7 @@ import torch
 from components.data.latent_reader import LatentDataset
 from components.data.latents import LatentSpec, LatentWriter
 from components.generator.options import FlowOptions
-from components.generator.text import train_tokenizer
+from components.generator.text import train_text_tokenizer
 from components.training.loop import Hooks, Place, train
 from components.training.options import OptimizerOptions, TrainingOptions
 from pipelines.errors import UserError
@@ -35,7 +35,7 @@ def samples(tmp_path_factory) -> Samples:
 
 
 def source(samples: Samples, batch: int = 10, share: float = 0.5, rank: int = 0, world: int = 1) -> LatentSource:
-    return LatentSource(samples, train_tokenizer(TEXTS), 16, batch, share, 0, 7, rank, world)
+    return LatentSource(samples, train_text_tokenizer(TEXTS), 16, batch, share, 0, 7, rank, world)
 
 
 def test_every_sample_comes_once_an_epoch_and_edits_at_their_share(samples):
@@ -48,7 +48,7 @@ def test_every_sample_comes_once_an_epoch_and_edits_at_their_share(samples):
 def test_a_batch_holds_the_texts_and_sources_of_its_own_samples(samples):
     made = source(samples)
     batch, keys = made.batch(3)
-    words = train_tokenizer(TEXTS)
+    words = train_text_tokenizer(TEXTS)
     for row, key in enumerate(keys):
         number = int(key.removeprefix("edits").removeprefix("captions"))
         assert words.decode(batch["ids"][row][batch["text"][row]]) == TEXTS[number]
