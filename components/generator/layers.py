@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 KeyValue = tuple[Tensor, Tensor]  # each [B, heads, T, head width]
+Part = Callable[[Any, Tensor], Tensor]  # of a decoder layer, applied to tokens
 
 
 def rms_norm(hidden: Tensor, norm: nn.Module) -> Tensor:
@@ -61,18 +63,34 @@ def gated(out: Tensor, gate: Tensor | None) -> Tensor:
     return out if gate is None else out * (1 + gate)
 
 
-class FusionLayer(nn.Module):
-    """A decoder layer over `[B, T, width]`."""
+class Modulation(NamedTuple):
+    """What a time does to one half of a layer (adaLN): `[B, 1, width]` each, or None where the time does nothing to it."""
 
-    def __init__(self, layer: nn.Module, separate: bool, width: int, adaln: bool) -> None:
+    shift: Tensor | None = None
+    scale: Tensor | None = None
+    gate: Tensor | None = None
+
+
+def zero(layer: nn.Linear) -> nn.Linear:
+    """Set a linear layer to zero, and return it."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class FusionLayer(nn.Module):
+    """A decoder layer over `[B, T, width]`. `normed` says whether queries and keys are normed (Qwen3)."""
+
+    def __init__(self, layer: nn.Module, separate: bool, width: int, adaln: bool, normed: bool) -> None:
         super().__init__()
-        self.shared = layer
-        self.image = copy.deepcopy(layer) if separate else None
-        self.modulation = nn.Linear(width, 6 * width) if adaln else None
-        if self.modulation is not None:
-            nn.init.zeros_(self.modulation.weight)
-            nn.init.zeros_(self.modulation.bias)
-            self.modulation.outer = True  # type: ignore[assignment]
+        self.shared: Any = layer
+        self.image: Any = copy.deepcopy(layer) if separate else None
+        self.modulation = zero(nn.Linear(width, 6 * width)) if adaln else None
+        self.normed = normed
+
+    def outer_layers(self) -> list[nn.Linear]:
+        """The layers that Muon leaves to AdamW."""
+        return [self.modulation] if self.modulation is not None else []
 
     def forward(
         self,
@@ -88,58 +106,78 @@ class FusionLayer(nn.Module):
         `mask` `[B, 1, T, K]` is true where a token sees a key, keys of `cache` first. `text` are the tokens that are not of images, where these
         have weights of their own. Tokens are modulated by `time` `[B, 1, width]` (`[B, T, width]`: each by its own) where the model is built so.
         """
-        layer: Any = self.shared
-        shift1, scale1, gate1, shift2, scale2, gate2 = (None,) * 6
-        if self.modulation is not None and time is not None:
-            shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(F.silu(time)).chunk(6, dim=-1)
-        split = text if self.image is not None else None
-        normed = modulate(self._part("input_layernorm", hidden, split), shift1, scale1)
-        query = rotate(self._heads("q", normed, split), rotary)
-        own = key, value = self._keys(normed, rotary, split)
+        before, after = self._modulations(time)
+        normed = modulate(self._each(_input_norm, hidden, text), before.shift, before.scale)
+        query = rotate(self._each(self._queries, normed, text).transpose(1, 2), rotary)
+        own = key, value = self._keys_and_values(normed, rotary, text)
         if cache is not None:
             key, value = torch.cat([cache[0], key], 2), torch.cat([cache[1], value], 2)
         groups = query.shape[1] // key.shape[1]
         if groups > 1:  # spelt out: torch's own way (enable_gqa) knows no fused kernel with a mask
             key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=layer.self_attn.scaling)
-        hidden = hidden + gated(self._part("self_attn.o_proj", mixed.transpose(1, 2).flatten(2), split), gate1)
-        normed = modulate(self._part("post_attention_layernorm", hidden, split), shift2, scale2)
-        return hidden + gated(self._part("mlp", normed, split), gate2), own
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=self.shared.self_attn.scaling)
+        hidden = hidden + gated(self._each(_attention_out, mixed.transpose(1, 2).flatten(2), text), before.gate)
+        normed = modulate(self._each(_middle_norm, hidden, text), after.shift, after.scale)
+        return hidden + gated(self._each(_mlp, normed, text), after.gate), own
 
     def keys(self, hidden: Tensor, rotary: KeyValue, text: slice) -> KeyValue:
         """Return the keys and values of tokens without a time: all that anyone asks of a prefix in the last layer."""
-        split = text if self.image is not None else None
-        return self._keys(self._part("input_layernorm", hidden, split), rotary, split)
+        return self._keys_and_values(self._each(_input_norm, hidden, text), rotary, text)
 
-    def _keys(self, normed: Tensor, rotary: KeyValue, split: slice | None) -> KeyValue:
-        return rotate(self._heads("k", normed, split), rotary), self._heads("v", normed, split)
+    def _modulations(self, time: Tensor | None) -> tuple[Modulation, Modulation]:
+        """Of the attention and of the feed-forward half."""
+        if self.modulation is None or time is None:
+            return Modulation(), Modulation()
+        parts = self.modulation(F.silu(time)).chunk(6, dim=-1)
+        return Modulation(*parts[:3]), Modulation(*parts[3:])
 
-    def _part(self, name: str, hidden: Tensor, text: slice | None) -> Tensor:
-        """Apply a module of the layer; to image tokens their own, where they have one."""
-        if text is None:
-            return _apply(self.shared.get_submodule(name), hidden)
-        assert self.image is not None
-        return torch.cat(
-            [
-                _apply(self.image.get_submodule(name), hidden[:, : text.start]),
-                _apply(self.shared.get_submodule(name), hidden[:, text]),
-                _apply(self.image.get_submodule(name), hidden[:, text.stop :]),
-            ],
-            1,
-        )
+    def _each(self, part: Part, hidden: Tensor, text: slice) -> Tensor:
+        """Apply a part of the decoder layer to tokens: to those of images by their own weights, where they have some."""
+        if self.image is None:
+            return part(self.shared, hidden)
+        first, last = hidden[:, : text.start], hidden[:, text.stop :]
+        return torch.cat([part(self.image, first), part(self.shared, hidden[:, text]), part(self.image, last)], 1)
 
-    def _heads(self, name: str, normed: Tensor, text: slice | None) -> Tensor:
-        """Return queries, keys or values `[B, heads, T, D]`, normed where the model norms them (Qwen3)."""
-        attention: Any = self.shared.self_attn
-        made = self._part(f"self_attn.{name}_proj", normed, text)
-        made = made.view(*made.shape[:2], -1, attention.head_dim)
-        if name != "v" and hasattr(attention, f"{name}_norm"):
-            made = self._part(f"self_attn.{name}_norm", made, text)
-        return made.transpose(1, 2)
+    def _keys_and_values(self, normed: Tensor, rotary: KeyValue, text: slice) -> KeyValue:
+        key, value = self._each(self._keys, normed, text), self._each(_values, normed, text)
+        return rotate(key.transpose(1, 2), rotary), value.transpose(1, 2)
+
+    def _queries(self, layer: Any, normed: Tensor) -> Tensor:
+        attention = layer.self_attn
+        made = _heads(attention.q_proj(normed), attention)
+        return rms_norm(made, attention.q_norm) if self.normed else made
+
+    def _keys(self, layer: Any, normed: Tensor) -> Tensor:
+        attention = layer.self_attn
+        made = _heads(attention.k_proj(normed), attention)
+        return rms_norm(made, attention.k_norm) if self.normed else made
 
 
-def _apply(module: nn.Module, hidden: Tensor) -> Tensor:
-    return rms_norm(hidden, module) if hasattr(module, "variance_epsilon") else module(hidden)
+# Parts of a decoder layer of transformers, each on tokens `[B, T, width]`; heads are `[B, T, heads, D]`.
+
+
+def _input_norm(layer: Any, hidden: Tensor) -> Tensor:
+    return rms_norm(hidden, layer.input_layernorm)
+
+
+def _middle_norm(layer: Any, hidden: Tensor) -> Tensor:
+    return rms_norm(hidden, layer.post_attention_layernorm)
+
+
+def _values(layer: Any, normed: Tensor) -> Tensor:
+    return _heads(layer.self_attn.v_proj(normed), layer.self_attn)
+
+
+def _attention_out(layer: Any, mixed: Tensor) -> Tensor:
+    return layer.self_attn.o_proj(mixed)
+
+
+def _mlp(layer: Any, normed: Tensor) -> Tensor:
+    return layer.mlp(normed)
+
+
+def _heads(made: Tensor, attention: Any) -> Tensor:
+    return made.unflatten(-1, (made.shape[-1] // attention.head_dim, attention.head_dim))
 
 
 class HeadLayer(nn.Module):
@@ -155,10 +193,11 @@ class HeadLayer(nn.Module):
         hidden = 8 * width // 3 // 8 * 8
         self.gate_up = nn.Linear(width, 2 * hidden)
         self.down = nn.Linear(hidden, width)
-        self.modulation = nn.Linear(width, 6 * width)
-        nn.init.zeros_(self.modulation.weight)
-        nn.init.zeros_(self.modulation.bias)
-        self.modulation.outer = True  # type: ignore[assignment]
+        self.modulation = zero(nn.Linear(width, 6 * width))
+
+    def outer_layers(self) -> list[nn.Linear]:
+        """The layers that Muon leaves to AdamW."""
+        return [self.modulation]
 
     def forward(self, hidden: Tensor, condition: Tensor) -> Tensor:
         """Return tokens of the same shape; `condition` `[B, N, width]`."""

@@ -1,7 +1,9 @@
 """The deep-fusion transformer: text and image latents in one sequence through a Qwen decoder (paper section 3).
 
-A diffusers model. Nothing of text and source depends on the noisy latents, so `read` makes keys and values of them, and `denoise` the velocity of noisy
-latents that see those: a sampler reads once. `forward` is both.
+    [source latents] [text] [noisy latents] -> embed and concatenate -> decoder layers -> the noisy tokens -> read out -> velocity
+
+A diffusers model. Source and text see nothing of the noisy latents, so the sequence is cut there: `read` makes keys and values of what is before, and
+`denoise` the velocity of noisy latents that see those. A sampler reads once; `forward` is both.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
-from components.generator.flow import velocity_of
-from components.generator.layers import FusionLayer, HeadLayer, KeyValue, TimeEmbedding, modulate, rms_norm
+from components.generator.layers import FusionLayer, HeadLayer, KeyValue, TimeEmbedding, modulate, rms_norm, zero
 from components.generator.options import FusionOptions, HeadOptions, SmallBackboneOptions
+from components.generator.readout import READOUTS
 from components.generator.sequence import Layout, attention_mask, lay_out
 
-KNOWN = ("qwen2", "qwen3")
+BACKBONES = {"qwen2": False, "qwen3": True}  # by transformers' name: whether queries and keys are normed
 
 
 @dataclass
@@ -44,14 +46,13 @@ class DdtHead(nn.Module):
         self.condition = nn.Linear(width, options.width)
         self.layers = nn.ModuleList([HeadLayer(options.width, options.heads) for _ in range(options.depth)])
         self.norm = nn.RMSNorm(options.width, eps=1e-6)
-        self.modulation = nn.Linear(options.width, 2 * options.width)
-        self.out = nn.Linear(options.width, outputs)
+        self.modulation = zero(nn.Linear(options.width, 2 * options.width))
+        self.out = zero(nn.Linear(options.width, outputs))
         self.register_buffer("positions", grid_positions(grid, options.width), persistent=False)
-        for layer in (self.modulation, self.out):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        for layer in (self.modulation, self.out, self.embed):
-            layer.outer = True  # type: ignore[assignment]
+
+    def outer_layers(self) -> list[nn.Linear]:
+        """The layers that Muon leaves to AdamW."""
+        return [self.modulation, self.out, self.embed]
 
     def forward(self, noisy: Tensor, seen: Tensor, time: Tensor) -> Tensor:
         """Noisy tokens `[B, N, C]`, what the backbone made of them and the time's embedding `[B, width]` to `[B, N, outputs]`."""
@@ -86,24 +87,24 @@ class DeepFusionTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         adaln = self.options.time == "adaln"
         self.embed_tokens, self.norm, self.rotary = model.embed_tokens, model.norm, model.rotary_emb
         separate = self.options.image_weights == "separate"
-        self.layers = nn.ModuleList([FusionLayer(layer, separate, width, adaln) for layer in model.layers])
+        normed = BACKBONES[model.config.model_type]
+        self.layers = nn.ModuleList([FusionLayer(layer, separate, width, adaln, normed) for layer in model.layers])
         self.start, self.end = (nn.Parameter(torch.randn(width) * 0.02) for _ in range(2))
         self.embed_latent = nn.Linear(cells, width)
         self.embed_source = nn.Linear(cells, width) if self.options.source == "added" else None
         self.embed_time = TimeEmbedding(width)
         self.register_buffer("positions", grid_positions(self.side, width), persistent=False)
-        # An x-prediction is an estimate, and gates on what it takes over from the source and from the noisy latent.
-        outputs = cells * (3 if self.options.prediction == "x" else 1)
+        self.readout = READOUTS[self.options.prediction]
+        outputs = cells * self.readout.maps
         self.head = DdtHead(self.options.head, cells, outputs, width, self.side) if self.options.head.depth else None
-        self.out = nn.Linear(width, outputs) if self.head is None else None
-        self.out_modulation = nn.Linear(width, 2 * width) if adaln and self.head is None else None
-        for layer in (self.out, self.out_modulation):
-            if layer is not None:
-                nn.init.zeros_(layer.weight)
-                nn.init.zeros_(layer.bias)
-        for layer in (self.out, self.out_modulation, self.embed_latent, self.embed_source):
-            if layer is not None:
-                layer.outer = True  # type: ignore[assignment]
+        plain = self.head is None  # then a linear layer reads out
+        self.out = zero(nn.Linear(width, outputs)) if plain else None
+        self.out_modulation = zero(nn.Linear(width, 2 * width)) if adaln and plain else None
+
+    def outer_layers(self) -> list[nn.Linear]:
+        """The layers that Muon leaves to AdamW."""
+        found = (self.embed_latent, self.embed_source, self.out, self.out_modulation)
+        return [layer for layer in found if layer is not None]
 
     @classmethod
     def from_backbone(
@@ -159,48 +160,46 @@ class DeepFusionTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def read(
         self, ids: Tensor, text: Tensor, source: Tensor | None = None, has_source: Tensor | None = None
     ) -> Condition:
-        """Read text and source, for `denoise` at every step. Arguments as of `forward`."""
-        layout = self._lay_out(text, source, has_source)
-        tokens = working(self._prefix(ids, source, layout))
-        before = layout.prefix
-        mask = attention_mask(layout)[:, :, :before, :before]
-        rotary = self._rotary(layout.position[:, :before], tokens)
+        """Read source and text, for `denoise` at every step. Arguments as of `forward`."""
+        in_sequence = source is not None and self.options.source == "sequence"
+        layout = lay_out(text, has_source if in_sequence else None, self.side**2)
+        before = slice(0, layout.prefix)
+        tokens = working(self.embed_prefix(ids, source if in_sequence else None))
+        mask = attention_mask(layout)[:, :, before, before]
+        rotary = self._rotary(layout.position[:, before], tokens)
         cache = []
         layers: list[Any] = list(self.layers)
         last = layers.pop()
         for layer in layers:
-            tokens, own = layer(tokens, rotary, mask, layout.text)
-            cache.append(own)
+            tokens, keys_and_values = layer(tokens, rotary, mask, layout.text)
+            cache.append(keys_and_values)
         cache.append(last.keys(tokens, rotary, layout.text))
         return Condition(cache, layout, source, has_source)
 
     def denoise(self, noisy: Tensor, times: Tensor, condition: Condition) -> Tensor:
         """Return what `forward` returns, given what `read` made of the rest."""
-        layout = condition.layout
+        layout, source = condition.layout, condition.source
         time = self.embed_time(times)
-        tokens = working(self._noisy(noisy, time, condition.source, condition.has_source))
+        tokens = working(self.embed_noisy(noisy, time, source, condition.has_source))
         mask = attention_mask(layout)[:, :, layout.prefix :]
         rotary = self._rotary(layout.position[:, layout.prefix :], tokens)
-        for layer, kept in zip(self.layers, condition.cache, strict=True):
-            tokens, _ = layer(tokens, rotary, mask, slice(0, 0), time[:, None], kept)
-        return self._velocity(tokens, noisy, times, time, condition.source, condition.has_source)
+        for layer, cached in zip(self.layers, condition.cache, strict=True):
+            tokens, _ = layer(tokens, rotary, mask, slice(0, 0), time[:, None], cached)
+        if source is not None and condition.has_source is not None:
+            source = source * condition.has_source[:, None, None, None]
+        return self.read_out(tokens, noisy, times, time, source)
 
-    def _lay_out(self, text: Tensor, source: Tensor | None, has_source: Tensor | None) -> Layout:
-        slots = has_source if source is not None and self.options.source == "sequence" else None
-        return lay_out(text, slots, self.side**2)
-
-    def _prefix(self, ids: Tensor, source: Tensor | None, layout: Layout) -> Tensor:
-        """Embed everything before the noisy latents."""
+    def embed_prefix(self, ids: Tensor, source: Tensor | None) -> Tensor:
+        """Return the tokens before the noisy latents: [start, source, end] where there is one, text, start."""
         words = self.embed_tokens(ids)
-        start = self.start.to(words.dtype).expand(ids.shape[0], 1, -1)
-        parts = [words, start]
-        if layout.text.start:
-            assert source is not None
-            seen = self.embed_latent(self._tokens(source)) + self.positions.to(words.dtype)
-            parts = [start, seen.to(words.dtype), self.end.to(words.dtype).expand_as(start), *parts]
-        return torch.cat(parts, 1)
+        start, end = (token.to(words.dtype).expand(ids.shape[0], 1, -1) for token in (self.start, self.end))
+        if source is None:
+            return torch.cat([words, start], 1)
+        seen = self.embed_latent(self._tokens(source)) + self.positions.to(words.dtype)
+        return torch.cat([start, seen.to(words.dtype), end, words, start], 1)
 
-    def _noisy(self, noisy: Tensor, time: Tensor, source: Tensor | None, has_source: Tensor | None) -> Tensor:
+    def embed_noisy(self, noisy: Tensor, time: Tensor, source: Tensor | None, has_source: Tensor | None) -> Tensor:
+        """Return the tokens of the noisy latents `[B, N, width]`, with the time and the source where these are added to them."""
         tokens = self.embed_latent(self._tokens(noisy)) + self.positions.to(noisy.dtype)
         if self.options.time == "token":
             tokens = tokens + time[:, None]
@@ -209,34 +208,19 @@ class DeepFusionTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
             tokens = tokens + self.embed_source(self._tokens(source)) * has_source[:, None, None]
         return tokens
 
-    def _velocity(
-        self,
-        tokens: Tensor,
-        noisy: Tensor,
-        times: Tensor,
-        time: Tensor,
-        source: Tensor | None,
-        has_source: Tensor | None,
-    ) -> Tensor:
-        """Read the last layer's noisy tokens out."""
+    def read_out(self, tokens: Tensor, noisy: Tensor, times: Tensor, time: Tensor, source: Tensor | None) -> Tensor:
+        """Return the velocity from the noisy tokens after the last layer."""
         tokens = rms_norm(tokens, self.norm)
         if self.head is not None:
             out = self.head(self._tokens(noisy), tokens, time)
         else:
+            assert self.out is not None
             if self.out_modulation is not None:
                 shift, scale = self.out_modulation(nn.functional.silu(time))[:, None].chunk(2, dim=-1)
                 tokens = modulate(tokens, shift, scale)
-            assert self.out is not None
             out = self.out(tokens)
-        if self.options.prediction == "velocity":
-            return self._latent(out.float())
-        clean, of_source, of_noisy = (self._latent(part) for part in out.float().chunk(3, dim=-1))
-        clean = clean + of_noisy * noisy.float()
-        if source is not None:
-            assert has_source is not None
-            # An edit keeps most of its source.
-            clean = clean + (1 + of_source) * source * has_source[:, None, None, None]
-        return velocity_of(clean, noisy.float(), times)
+        maps = [self._latent(part) for part in out.float().chunk(self.readout.maps, dim=-1)]
+        return self.readout(maps, noisy, times, source)
 
     def _tokens(self, latent: Tensor) -> Tensor:
         """`[B, C, H, W]` to `[B, N, C P^2]`."""
@@ -266,8 +250,8 @@ def fusion_options(values: dict[str, Any]) -> FusionOptions:
 def backbone_config(values: dict[str, Any]) -> Any:
     """Return transformers' configuration of a decoder. ValueError for one that is not Qwen2 or Qwen3, or slides its window."""
     kind = values.get("model_type")
-    if kind not in KNOWN:
-        raise ValueError(f"the backbone is a {kind or 'model of unknown kind'}. Supported: {', '.join(KNOWN)}.")
+    if kind not in BACKBONES:
+        raise ValueError(f"the backbone is a {kind or 'model of unknown kind'}. Supported: {', '.join(BACKBONES)}.")
     rest = {name: value for name, value in values.items() if name not in ("model_type", "transformers_version")}
     config = AutoConfig.for_model(kind, **rest)
     if "sliding_attention" in (config.layer_types or ()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -22,25 +22,27 @@ def learning_rate(step: int, steps: int, options: OptimizerOptions) -> float:
     return options.final_lr + (1 - options.final_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def is_matrix(name: str, parameter: nn.Parameter, module: nn.Module | None) -> bool:
-    """True for hidden matrices, which Muon updates; embeddings, convolutions, norms and biases are AdamW's.
+@runtime_checkable
+class HasOuterLayers(Protocol):
+    """A module that says which of its linear layers AdamW trains: those that face pixels, latents or features, and modulations by a time.
 
-    So are the layers that a module marks with `outer = True`: first, last and zero-initialised ones, which Muon's steps of one size move too slowly.
+    Muon's steps are of one size whatever the gradient's, which suits hidden matrices and moves these too slowly.
     """
-    hidden = isinstance(module, nn.Linear) and not getattr(module, "outer", False)
-    return parameter.ndim == 2 and hidden and name.endswith("weight")
+
+    def outer_layers(self) -> list[nn.Linear]:
+        """The module's own, without its children's."""
 
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Return the trained matrices, and the other trained parameters."""
-    modules = dict(model.named_modules())
-    matrices: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            owner = modules.get(name.rpartition(".")[0])
-            (matrices if is_matrix(name, parameter, owner) else others).append(parameter)
-    return matrices, others
+    """Return the trained matrices, for Muon, and the other trained parameters, for AdamW.
+
+    Matrices are the weights of linear layers that no module calls outer; embeddings, convolutions, norms and biases are AdamW's.
+    """
+    declaring = [module for module in model.modules() if isinstance(module, HasOuterLayers)]
+    outer = {id(layer) for module in declaring for layer in module.outer_layers()}
+    hidden = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear) and id(m) not in outer}
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [p for p in trained if id(p) in hidden], [p for p in trained if id(p) not in hidden]
 
 
 class MuonWithAdamW(torch.optim.Optimizer):

@@ -58,15 +58,18 @@ def test_text_source_time_and_noise_all_reach_the_prediction(name):
 
 def one_pass(model, noisy, times, ids, text, source, has_source):
     """The whole sequence at once, each token seeing what the mask allows; only the noisy tokens have a time."""
-    layout = model._lay_out(text, source, has_source)
+    in_sequence = model.options.source == "sequence"
+    layout = lay_out(text, has_source if in_sequence else None, model.side**2)
     time = model.embed_time(times)
-    tokens = torch.cat([model._prefix(ids, source, layout), model._noisy(noisy, time, source, has_source)], 1)
+    prefix = model.embed_prefix(ids, source if in_sequence else None)
+    tokens = torch.cat([prefix, model.embed_noisy(noisy, time, source, has_source)], 1)
     mask, rotary = attention_mask(layout), model._rotary(layout.position, tokens)
     there = torch.arange(tokens.shape[1]) >= layout.prefix
     for layer in model.layers:
         assert layer.modulation is None or not layer.modulation.bias.any()  # so a time of 0 changes nothing
         tokens, _ = layer(tokens, rotary, mask, layout.text, time[:, None] * there[None, :, None])
-    return model._velocity(tokens[:, layout.prefix :], noisy, times, time, source, has_source)
+    shown = source * has_source[:, None, None, None]
+    return model.read_out(tokens[:, layout.prefix :], noisy, times, time, shown)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
