@@ -15,6 +15,10 @@ FORMAT = 2
 LOG = logging.getLogger(__name__)
 
 
+class TrainingFailed(ValueError):
+    """Training cannot go on: a loss that is no number, or a checkpoint that does not fit. Says step, keys, what to do."""
+
+
 class Checkpoints:
     """Checkpoints `step-NNNNNNNN` of one run. A folder without a `state.json` that matches its files is none."""
 
@@ -99,6 +103,21 @@ def read_state(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ValueError(f"{path} is no whole checkpoint: {error!r}.") from error
     return state
+
+
+def check_resumable(state: dict[str, Any], now: dict[str, Any], path: Path) -> None:
+    """Raise `TrainingFailed` where a checkpoint was made under other conditions than it would go on under."""
+    for name, value in now.items():
+        if state.get(name) == value:
+            continue
+        if name == "world":
+            raise TrainingFailed(
+                f"{path} was written by {state.get('world')} workers, and there are {value} now. Resume with "
+                f"{state.get('world')} workers, or start the stage anew with --force."
+            )
+        raise TrainingFailed(
+            f"{path} was written with {name}={state.get(name)}, and it is {value} now: start the stage anew with --force."
+        )
 
 
 def _sha256(path: Path) -> str:

@@ -8,10 +8,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +18,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from components.training.checkpoints import Checkpoints
+from components.training.blocks import checkpoint_activations, compile_blocks
+from components.training.checkpoints import Checkpoints, TrainingFailed, check_resumable
 from components.training.ema import WeightAverage
 from components.training.engine import (
     build_engine,
@@ -30,7 +29,8 @@ from components.training.engine import (
     set_learning_rate,
     set_up_process_group,
 )
-from components.training.machine import attention_kernels, choose_precision, matrix_rate
+from components.training.machine import attention_kernels
+from components.training.meter import Meter
 from components.training.optimizers import learning_rate
 from components.training.options import TrainingOptions
 
@@ -56,10 +56,6 @@ class Source(Protocol):
 
     def batch(self, step: int) -> tuple[Batch, list[str]]:
         """Return a step's batch of this rank, and the keys of its samples."""
-
-
-class TrainingFailed(ValueError):
-    """Training cannot go on: a loss that is no number, or a checkpoint that does not fit. Says step, keys, what to do."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +130,7 @@ class _Run:
 
     def steps(self, source: Source, first: int) -> int:
         """Take the steps from `first`; return how many are done in all."""
-        options, meter = self.options, Meter(self.place, self.options)
+        options, meter = self.options, Meter(self.place.device, self.place.world, self.options)
         saved = first
         # The thread that makes the next batch computes with one thread: a second team of them, waiting, would hold the step's cores.
         with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as ahead:
@@ -177,7 +173,7 @@ class _Run:
             moved = {name: value.to(self.place.device, non_blocking=True) for name, value in part.items()}
             with attention_kernels(self.place.device):
                 if meter.flops is None and options.zero_stage < 3:
-                    self._count(meter, moved, progress)
+                    meter.count_flops(self.engine.module, (moved, progress, None))
                     torch.manual_seed(step_seed(self.seed, step, self.place.rank))
                 loss, figures, pair = self.engine(moved, progress, self.critic.module if judging else None)
                 self._guard(loss, step, keys)
@@ -194,21 +190,6 @@ class _Run:
                 self.average.update(step)
         meter.add(options.batch)
         return totals
-
-    def _count(self, meter: Meter, batch: Batch, progress: float) -> None:
-        """Count the FLOPs of a pass, forward and backward, on the side: under the counter kernels are others, and their last bits too."""
-        from torch.utils.flop_counter import FlopCounterMode
-
-        trained = [p for p in self.engine.module.parameters() if p.requires_grad]
-        bf16 = choose_precision(self.options.precision, self.place.device) == "bf16"
-        with (
-            torch.compiler.set_stance("force_eager"),  # the counter sees no compiled kernel
-            FlopCounterMode(display=False) as counter,
-            torch.autocast(self.place.device.type, torch.bfloat16, enabled=bf16),
-        ):
-            loss, _, _ = self.engine.module(batch, progress, None)
-            torch.autograd.grad(loss, trained, allow_unused=True)
-        meter.flops = float(counter.get_total_flops()) * self.options.accumulate
 
     def _critic_step(
         self, pairs: list[tuple[Tensor, Tensor]], share: float, step: int, keys: list[str]
@@ -299,21 +280,6 @@ class _Run:
             torch.distributed.barrier()
 
 
-def check_resumable(state: dict[str, Any], now: dict[str, Any], path: Path) -> None:
-    """Raise `TrainingFailed` where a checkpoint was made under other conditions than it would go on under."""
-    for name, value in now.items():
-        if state.get(name) == value:
-            continue
-        if name == "world":
-            raise TrainingFailed(
-                f"{path} was written by {state.get('world')} workers, and there are {value} now. Resume with "
-                f"{state.get('world')} workers, or start the stage anew with --force."
-            )
-        raise TrainingFailed(
-            f"{path} was written with {name}={state.get(name)}, and it is {value} now: start the stage anew with --force."
-        )
-
-
 def step_seed(seed: int, step: int, rank: int) -> int:
     """Seed of everything random at a step of a rank."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()[:8], "big") >> 1
@@ -324,68 +290,3 @@ def _split(batch: Batch, parts: int) -> list[Batch]:
         return [batch]
     pieces = {name: value.chunk(parts) for name, value in batch.items()}
     return [{name: piece[i] for name, piece in pieces.items()} for i in range(parts)]
-
-
-def checkpoint_activations(module: nn.Module, blocks: tuple[type[nn.Module], ...]) -> None:
-    """Make the blocks of these classes keep their input alone, and compute the rest again in the backward pass."""
-    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import apply_activation_checkpointing
-
-    apply_activation_checkpointing(module, check_fn=lambda m: isinstance(m, blocks))
-
-
-def compile_blocks(module: nn.Module, blocks: tuple[type[nn.Module], ...]) -> None:
-    """Make the blocks of these classes run compiled, all of a class by one compilation; names and weights stay as they are."""
-    for part in module.modules():
-        if isinstance(part, blocks):
-            part.compile()
-
-
-class Meter:
-    """Throughput, time left, and model-FLOPs utilisation against this machine's measured matrix rate."""
-
-    def __init__(self, place: Place, options: TrainingOptions) -> None:
-        self._options, self._place = options, place
-        self.flops: float | None = None  # of a step of this rank
-        self._started: float | None = None
-        self._samples = 0
-        self._waited = 0.0
-        self._peak = matrix_rate(place.device, choose_precision(options.precision, place.device))
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Count the time of a block as spent waiting for data."""
-        started = time.perf_counter()
-        yield
-        self._waited += time.perf_counter() - started
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Leave the time of a block out of the rates."""
-        started = time.perf_counter()
-        yield
-        if self._started is not None:
-            self._started += time.perf_counter() - started
-
-    def add(self, samples: int) -> None:
-        """Hear that a step is done; the first one, with its set-up, sets no rate."""
-        if self._started is None:
-            self._started = time.perf_counter()
-            self._waited = 0.0
-        else:
-            self._samples += samples
-
-    def figures(self, done: int, figures: dict[str, Tensor]) -> dict[str, float]:
-        """Return a step's figures as numbers, with the rates since the first step of this process."""
-        values = {name: float(value) for name, value in figures.items()}
-        values["samples"] = done * self._options.batch
-        if self._started is None or not self._samples:
-            return values
-        passed = time.perf_counter() - self._started
-        rate = self._samples / passed
-        values["data_wait"] = self._waited / passed
-        values["samples_per_second"] = rate
-        values["seconds_left"] = (self._options.steps - done) * self._options.batch / rate
-        if self.flops:
-            per_sample = self.flops * self._place.world / self._options.batch
-            values["flops_utilisation"] = per_sample * rate / (self._peak * self._place.world)
-        return values

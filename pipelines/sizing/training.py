@@ -31,8 +31,8 @@ def size_trainings(rows: dict[str, StageSize], config: Config, flow: Flow, model
 
 def size_training(row: StageSize, training: Training, config: Config, hardware: Hardware) -> None:
     """Fill one row. ValueError where its model cannot be built."""
+    from components.training.blocks import checkpoint_activations
     from components.training.footprint import FP32, Sizes, checkpoint_bytes, memory
-    from components.training.loop import checkpoint_activations
     from components.training.trace import trace_training
 
     options = training.options

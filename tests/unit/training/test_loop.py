@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from components.training.checkpoints import Checkpoints, parse_state, state_bytes
+from components.training.checkpoints import Checkpoints, TrainingFailed, parse_state, state_bytes
 from components.training.ema import WeightAverage
-from components.training.loop import Hooks, Place, TrainingFailed, train
+from components.training.loop import Hooks, Place, train
 from components.training.optimizers import learning_rate, split_parameters
 from components.training.options import OptimizerOptions, TrainingOptions
 

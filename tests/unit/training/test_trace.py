@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from components.tokenizer.blocks import Block
 from components.tokenizer.discriminator import PatchCritic
-from components.training.loop import checkpoint_activations
+from components.training.blocks import checkpoint_activations
 from components.training.trace import Ledger, trace_inference, trace_training
 
 pytestmark = pytest.mark.unit
