@@ -10,11 +10,11 @@ from typing import Literal
 class SmallBackboneOptions:
     """A small Qwen3 decoder with random weights and a word tokenizer of the captions, where no pretrained one is named."""
 
-    width: int = 256
+    width: int = 192
     depth: int = 6  # transformer layers
     heads: int = 4
     kv_heads: int = 4
-    hidden: int = 768  # of the feed-forward layers
+    hidden: int = 512  # of the feed-forward layers
     activation: str = "silu"  # of the feed-forward layers, by transformers' name
 
     def __post_init__(self) -> None:

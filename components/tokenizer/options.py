@@ -33,10 +33,10 @@ class LossOptions:
     encoder_semantic: float = 0.1  # the same on the tuned encoder's own features
     pixel_l1: float = 1.0
     perceptual: float = 1.0
-    kl: float = 1e-5
+    kl: float = 1e-6
     kl_warmup: float = 0.2  # share of the steps over which the KL weight rises from 0
     gan: float = 0.5  # adaptive: times the ratio of gradient norms at the decoder's last layer
-    gan_start: float = 0.75  # share of the steps after which the GAN starts; 1: never
+    gan_start: float = 0.5  # share of the steps after which the GAN starts; 1: never
 
     def __post_init__(self) -> None:
         for name in ("semantic", "encoder_semantic", "pixel_l1", "perceptual", "kl", "gan"):
@@ -83,12 +83,12 @@ class TokenizerOptions:
 class SmallEncoderOptions:
     """The small encoder that `train_encoder` trains where no pretrained one is named: a DINOv2 architecture."""
 
-    width: int = 128
+    width: int = 512  # of the encoder and of its text side
     depth: int = 6
-    heads: int = 4
-    patch: int = 8
-    text_depth: int = 3  # transformer layers of the text side
-    max_words: int = 48  # longer captions are cut
+    heads: int = 8
+    patch: int = 16
+    text_depth: int = 6  # transformer layers of the text side
+    max_words: int = 64  # longer captions are cut
 
     def __post_init__(self) -> None:
         if self.width % self.heads or self.width % 4:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -77,10 +78,22 @@ def _plan_line(row: dict[str, Any]) -> str:
     return f"{row['stage']:<18} {'cached' if row['cached'] else 'would run: ' + '; '.join(row['reasons'])}"
 
 
-def config(overrides: Overrides = None, config_dir: ConfigDir = None, as_json: AsJson = False) -> None:
+def config(
+    overrides: Overrides = None,
+    changed: Annotated[
+        bool, typer.Option("--changed", help="Print only what differs from the base, and the file it comes from.")
+    ] = False,
+    config_dir: ConfigDir = None,
+    as_json: AsJson = False,
+) -> None:
     """Print the resolved configuration, every key."""
-    from pipelines.config.compose import compose_config, to_dict, to_yaml
+    from pipelines.config.compose import changed_keys, compose_config, to_dict, to_yaml
 
+    if changed:
+        rows = changed_keys(overrides or [], config_dir)
+        values = [{"key": key, "value": value, "from": place} for key, value, place in rows]
+        show(values, as_json, lambda: "\n".join(f"{key}: {json.dumps(value)}  # {place}" for key, value, place in rows))
+        return
     resolved = compose_config(overrides or [], config_dir)
     show(to_dict(resolved), as_json, lambda: to_yaml(resolved).rstrip())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from components.tokenizer.spaces import find_space
-from pipelines.config.compose import CONF, compose_config, select, to_dict
+from pipelines.config.compose import CONF, GROUPS, compose_config, select, to_dict
 from pipelines.config.schema import Config, Section
 from pipelines.errors import UserError, nearest
 from pipelines.store.files import canonical_json, sha256_text
@@ -96,7 +97,7 @@ def plan_comparison(arguments: list[str], config_dir: str | None = None) -> Plan
         given = overrides if finished else shared
         for seed in file.seeds:
             try:
-                config = _configured([*given, *_overrides(settings), f"seed={seed}"], file.budget, config_dir)
+                config = _configured(_merged(given, _overrides(settings), [f"seed={seed}"]), file.budget, config_dir)
             except UserError as error:
                 raise UserError(f"row {name} of {FILE}: {error}") from None
             entries.append(Entry(name, row, seed, settings, config))
@@ -181,8 +182,8 @@ def _split(arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
         if key in TAKEN:
             raise UserError(f"{argument}: in a comparison {TAKEN[key]} says it.")
         if key not in OWN:
-            known = (*OWN, *Config.model_fields)
-            if "." not in key and key not in known and key.lstrip("+~") == key:
+            known = (*OWN, *GROUPS, *Config.model_fields)
+            if "." not in key and key.partition("@")[0] not in known and key.lstrip("+~") == key:
                 raise UserError(f"{argument}: unknown key{nearest(key, known)} (from the command line)")
             rest.append(argument)
             continue
@@ -197,6 +198,11 @@ def _overrides(settings: dict[str, Any]) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
 
 
+def _merged(*lists: Iterable[str]) -> list[str]:
+    """Return the overrides of all lists; of a key that several name, the last."""
+    return list({_key(override): override for overrides in lists for override in overrides}.values())
+
+
 def _configured(overrides: list[str], budget: float, config_dir: str | None) -> Config:
     """Return the configuration with every training's steps at their share; looks keep their places in it."""
     config = compose_config(overrides, config_dir)
@@ -209,4 +215,4 @@ def _configured(overrides: list[str], budget: float, config_dir: str | None) -> 
         for key in ("steps", "sample_every")
         if (found := select(values, f"{section}.{key}"))
     }
-    return compose_config([*overrides, *_overrides(shares)], config_dir)
+    return compose_config(_merged(overrides, _overrides(shares)), config_dir)

@@ -6,6 +6,7 @@ Every error names the key, the nearest valid one, and the file (or the command l
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import types
 import typing
@@ -20,8 +21,19 @@ from pipelines.config.schema import Config
 from pipelines.errors import UserError, nearest
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-GROUPS = ("preset", "source")
+GROUPS = ("source", "encoder", "tokenizer", "generator", "optimizer", "preset")
+OPTIMIZERS = tuple(
+    f"optimizer@{name}.optimizer"
+    for name in (
+        "encoder.training",
+        "tokenizer.semantic",
+        "tokenizer.training",
+        "generator.training",
+        "generator.editing",
+    )
+)
 COMMAND_LINE = "the command line"
+OPTIONS_CLASS = "from its options class"  # a default that no file says
 
 
 def compose_config(overrides: list[str], config_dir: str | None = None, stand_in: str | None = None) -> Config:
@@ -29,12 +41,28 @@ def compose_config(overrides: list[str], config_dir: str | None = None, stand_in
 
     `stand_in` stands for what must be given and is not, for a command that can do without.
     """
-    folders = [CONF] + ([_checked_folder(config_dir)] if config_dir else [])
-    chosen = _check_overrides(overrides, folders)
-    values, choices = _hydra(overrides, folders)
-    values["preset"] = choices["preset"]
-    origins = Origins(overrides, folders, {**choices, **chosen})
+    values, origins = _composed(overrides, config_dir)
     return validate(values if stand_in is None else _filled(values, stand_in), origins)
+
+
+def changed_keys(overrides: list[str], config_dir: str | None = None) -> list[tuple[str, Any, str]]:
+    """Return (key, value, where it comes from) of every key that differs from the base, which is `conf/config.yaml` without a preset."""
+    values, origins = _composed(overrides, config_dir)
+    given = flatten(to_dict(validate(_filled(values, "???given"), origins)))
+    base, base_origins = _composed(["~preset"], None)
+    standing = flatten(to_dict(validate(_filled(base, "???given"), base_origins)))
+    found = [(key, value, origins.of(key)) for key, value in given.items() if key != "preset"]
+    # What another kind of source has, and the base's has not, differs where a file says it.
+    return [row for row in found if (row[1] != standing[row[0]] if row[0] in standing else row[2] != OPTIONS_CLASS)]
+
+
+def _composed(overrides: list[str], config_dir: str | None) -> tuple[dict[str, Any], Origins]:
+    """Return the values of `key=value` overrides, not yet checked, and where each comes from."""
+    folders = [CONF] + ([_checked_folder(config_dir)] if config_dir else [])
+    _check_overrides([o for o in overrides if o != "~preset"], folders)
+    values, choices = _hydra(overrides, folders)
+    values["preset"] = choices.get("preset", "none")
+    return values, Origins(overrides, folders, choices)
 
 
 def _filled(values: Any, stand_in: str) -> Any:
@@ -62,7 +90,8 @@ def load_config(text: str, where: str) -> Config:
 def validate(values: dict[str, Any], origins: Origins) -> Config:
     """Check values against the schema; `UserError` lists every problem with its key and origin."""
     problems = [
-        f"{key}: unknown key{nearest(key, known)} ({origins.of(key)})" for key, known in unknown_keys(values, Config)
+        f"{key}: unknown key{_nearest_key(key, known)} ({origins.of(key)})"
+        for key, known in unknown_keys(values, Config)
     ]
     missing = [key for key, value in flatten(values).items() if value == "???"]
     problems += [f"{key}: must be given, for example {key}=... ({origins.of(key)})" for key in missing]
@@ -134,17 +163,49 @@ def unknown_keys(values: Any, kind: Any, prefix: str = "") -> list[tuple[str, li
     return found
 
 
+def _nearest_key(key: str, beside: list[str]) -> str:
+    """Return `; did you mean 'x'?`: the same name elsewhere in its section, else a key beside it that is spelt alike, else one of the tree."""
+    whole = all_keys(Config)
+    *path, last = key.split(".")
+    names = [k.rpartition(".")[2] for k in whole]
+    alike = last if last in names else next(iter(difflib.get_close_matches(last, names, 1, cutoff=0.8)), "")
+    same_name = [k for k, name in zip(whole, names, strict=True) if name == alike]
+    ranked = sorted(same_name, key=lambda k: (-len(set(path) & set(k.split("."))), k.count("."), k))
+    if ranked and path and alike == last and ranked[0].startswith(f"{path[0]}."):
+        return f"; did you mean '{ranked[0]}'?"
+    return nearest(key, beside) or (f"; did you mean '{ranked[0]}'?" if ranked else "")
+
+
+def all_keys(kind: Any, prefix: str = "") -> list[str]:
+    """Return every dotted key of a section's type, those of each member of a union."""
+    found = []
+    for part in _members(kind):
+        for name, inner in (_fields_of(part) or {}).items():
+            key = f"{prefix}.{name}" if prefix else name
+            found += [key, *all_keys(inner, key)]
+    return list(dict.fromkeys(found))
+
+
 def _fields(kind: Any, values: Any) -> dict[str, Any] | None:
     """Return {field: type} of a section's type, choosing the member of a union by its `kind`; None for a leaf."""
+    members = _members(kind)
+    if len(members) > 1:
+        wanted = values.get("kind") if isinstance(values, dict) else None
+        members = [k for k in members if wanted in typing.get_args(k.model_fields["kind"].annotation)]
+    return _fields_of(members[0]) if members else None
+
+
+def _members(kind: Any) -> list[Any]:
+    """Return the types that hold fields: one, or each of a union of sections; none for a leaf."""
     if isinstance(kind, FieldInfo):
         kind = kind.annotation
     if typing.get_origin(kind) is typing.Annotated:
         kind = typing.get_args(kind)[0]
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        members = [k for k in typing.get_args(kind) if isinstance(k, type) and issubclass(k, BaseModel)]
-        wanted = values.get("kind") if isinstance(values, dict) else None
-        chosen = [k for k in members if wanted in typing.get_args(k.model_fields["kind"].annotation)]
-        return _fields(chosen[0], values) if chosen else None
+    kinds = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+    return [k for k in kinds if isinstance(k, type) and _fields_of(k) is not None]
+
+
+def _fields_of(kind: Any) -> dict[str, Any] | None:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return dict(kind.model_fields)
     if dataclasses.is_dataclass(kind):
@@ -159,29 +220,48 @@ class Origins:
     def __init__(
         self, overrides: list[str], folders: list[Path], choices: dict[str, str], default: str = "conf/"
     ) -> None:
-        self._command_line = [o.split("=", 1)[0].lstrip("+~") for o in overrides]
+        self._command_line = [_name(o) for o in overrides if not _is_choice(o)]
         self._folders = folders
         self._choices = choices
         self._default = default
 
     def of(self, key: str) -> str:
-        """Return the place a dotted key came from: the last of the command line, preset, group and base that has it."""
+        """Return the place a dotted key came from: the last of base, groups, preset and command line that has it."""
         if any(
             key == given or key.startswith(given + ".") or given.startswith(key + ".") for given in self._command_line
         ):
             return f"from {COMMAND_LINE}"
-        group = key.split(".", 1)[0]
-        candidates = [("preset", self._choices.get("preset"), key)]
-        if group in self._choices and "." in key:
-            candidates.append((group, self._choices[group], key.split(".", 1)[1]))
-        for folder, choice, inner in candidates:
-            for root in reversed(self._folders):
-                path = root / folder / f"{choice}.yaml"
-                if path.is_file() and _has_key(path, inner):
-                    return f"from {path}"
-        for root in self._folders[:1]:
-            return f"from {root / 'config.yaml'}"
-        return f"from {self._default}"
+        for choice in reversed(self._choices):  # as Hydra merges them: the preset last
+            group, _, package = choice.partition("@")
+            package = package or ("" if group == "preset" else group)
+            if package and key != package and not key.startswith(package + "."):
+                continue
+            inner = key[len(package) :].lstrip(".")
+            for path in self._files(group, self._choices[choice]):
+                if inner and _has_key(path, inner):
+                    return f"from {_shown(path)}"
+        base = CONF / "config.yaml"
+        if not self._folders:
+            return f"from {self._default}"
+        return f"from {_shown(base)}" if _has_key(base, key) else OPTIONS_CLASS
+
+    def _files(self, group: str, choice: str) -> list[Path]:
+        """Return the file of a choice, and below it those of its own group that it starts from."""
+        from omegaconf import OmegaConf
+
+        for root in reversed(self._folders):
+            path = root / group / f"{choice}.yaml"
+            if path.is_file():
+                parts = OmegaConf.to_container(OmegaConf.load(path))
+                assert isinstance(parts, dict)
+                start = [name for name in parts.get("defaults", []) if isinstance(name, str) and name != "_self_"]
+                return [path, *(file for name in reversed(start) for file in self._files(group, name))]
+        return []
+
+
+def _shown(path: Path) -> str:
+    """Return a path as a user knows it: those of pixsem itself from `conf/` on."""
+    return str(path.relative_to(CONF.parent)) if path.is_relative_to(CONF) else str(path)
 
 
 def _has_key(path: Path, key: str) -> bool:
@@ -205,12 +285,12 @@ def _choices_of(group: str, folders: list[Path]) -> list[str]:
     return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
 
 
-def _check_overrides(overrides: list[str], folders: list[Path]) -> dict[str, str]:
-    """Refuse what is no `key=value`, and unknown choices of a group; return the groups chosen."""
+def _check_overrides(overrides: list[str], folders: list[Path]) -> None:
+    """Refuse what is no `key=value`, a key given twice, and unknown choices of a group."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    chosen: dict[str, str] = {}
+    given: dict[str, str] = {}
     for text in overrides:
         try:
             override = OverridesParser.create().parse_override(text)
@@ -218,15 +298,30 @@ def _check_overrides(overrides: list[str], folders: list[Path]) -> dict[str, str
             raise UserError(f"{text!r} is not key=value: {str(error).splitlines()[0]}") from None
         if text.startswith(("+", "~")) or (override.value() is None and "=" not in text):
             raise UserError(f"{text!r}: keys are set with key=value; none can be added or removed.")
-        if override.key_or_group in GROUPS:
-            known = _choices_of(override.key_or_group, folders)
+        name = _name(text)
+        if name in given:
+            raise UserError(f"{name} is given twice, as {given[name]!r} and {text!r}: leave one out.")
+        given[name] = text
+        group, _, package = name.partition("@")
+        if package and name not in OPTIMIZERS:
+            raise UserError(
+                f"{text}: no such place of a group{nearest(name, OPTIMIZERS)} Known: {', '.join(OPTIMIZERS)}"
+            )
+        if group in GROUPS:
+            known = _choices_of(group, folders)
             if override.value() not in known:
                 value = str(override.value())
                 raise UserError(
-                    f"{text}: no such {override.key_or_group}{nearest(value, known)} Known: {', '.join(known)} (from {COMMAND_LINE})"
+                    f"{text}: no such {group}{nearest(value, known)} Known: {', '.join(known)} (from {COMMAND_LINE})"
                 )
-            chosen[override.key_or_group] = str(override.value())
-    return chosen
+
+
+def _name(override: str) -> str:
+    return override.split("=", 1)[0].strip()
+
+
+def _is_choice(override: str) -> bool:
+    return _name(override).partition("@")[0] in GROUPS or override == "~preset"
 
 
 def _hydra(overrides: list[str], folders: list[Path]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -240,13 +335,17 @@ def _hydra(overrides: list[str], folders: list[Path]) -> tuple[dict[str, Any], d
     search = (
         [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders[1:])}]"] if len(folders) > 1 else []
     )
-    # Values are set with `++`, so that an unknown key meets the schema, which knows its nearest neighbour.
-    settings = [o if o.split("=", 1)[0] in GROUPS else f"++{o}" for o in overrides]
+    # Values are set with `++`, so that an unknown key meets the schema, which knows its nearest neighbour. An optimizer is chosen for all
+    # trainings, but for those that are named with one of their own.
+    settings = [o if _is_choice(o) else f"++{o}" for o in overrides if _name(o) != "optimizer"]
+    named = {_name(o) for o in overrides}
+    for chosen in [o for o in overrides if _name(o) == "optimizer"]:
+        settings += [f"{place}={chosen.split('=', 1)[1]}" for place in OPTIMIZERS if place not in named]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
             config = compose("config", overrides=settings + search, return_hydra_config=True)
-            choices = {k: str(v) for k, v in config.hydra.runtime.choices.items() if k in GROUPS}
+            choices = {k: str(v) for k, v in config.hydra.runtime.choices.items() if k.partition("@")[0] in GROUPS}
             whole = OmegaConf.to_container(config, resolve=False, throw_on_missing=False)
             assert isinstance(whole, dict)
             whole.pop("hydra")

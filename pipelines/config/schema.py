@@ -1,6 +1,7 @@
-"""The typed schema of the whole configuration. Its values stand in `conf/`; its composition in `compose.py`.
+"""The typed schema of the whole configuration. Its composition stands in `compose.py`.
 
-A room's own options are dataclasses of that room, so that each idea's settings are described once.
+A room's own options are dataclasses of that room, so that each idea's settings are described once. A default stands in one place: with
+the option's class, or in `conf/`.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class ScenesSource(Section):
     kind: Literal["scenes"]
     count: Annotated[int, Field(ge=1)]  # pictures
     samples_per_shard: Annotated[int, Field(ge=1, le=10_000)]
-    scene: SceneOptions
-    faults: FaultOptions
+    scene: SceneOptions = SceneOptions()
+    faults: FaultOptions = FaultOptions()
 
 
 class UrlsSource(Section):
@@ -59,9 +60,9 @@ class UrlsSource(Section):
 
     kind: Literal["urls"]
     path: str  # csv, tsv, parquet, json, jsonl or txt; a folder, a glob or braces for several
-    columns: UrlListOptions
+    columns: UrlListOptions = UrlListOptions()
     samples_per_shard: Annotated[int, Field(ge=1, le=10_000)]
-    download: DownloadOptions
+    download: DownloadOptions = DownloadOptions()
 
 
 class WebDatasetSource(Section):
@@ -71,7 +72,7 @@ class WebDatasetSource(Section):
     shards: str  # a folder, a glob, or a brace pattern
     caption_field: str | None  # take captions from this field of each sample's json; null: from its txt
     require_caption: bool  # samples without a caption fail as no_caption; false leaves them to curation
-    limits: ShardLimits
+    limits: ShardLimits = ShardLimits()
 
 
 class FolderSource(Section):
@@ -79,7 +80,7 @@ class FolderSource(Section):
 
     kind: Literal["folder"]
     path: str
-    files: FolderOptions
+    files: FolderOptions = FolderOptions()
     samples_per_shard: Annotated[int, Field(ge=1, le=10_000)]
 
 
@@ -89,7 +90,7 @@ Source = Annotated[ScenesSource | UrlsSource | WebDatasetSource | FolderSource, 
 class MeasureSection(Section):
     """What measuring may spend on one image."""
 
-    limits: ImageLimits
+    limits: ImageLimits = ImageLimits()
     image_text: str | None  # folder of an image-text model, as train_encoder makes it; null: no image_text_similarity
 
 
@@ -98,28 +99,28 @@ class EditsSection(Section):
 
     scene_kinds: tuple[str, ...]
     pairs_per_scene: Annotated[int, Field(ge=0, le=64)]
-    photos: EditOptions
+    photos: EditOptions = EditOptions()
 
 
 class EncoderSection(Section):
     """The encoder that the latent space is made of."""
 
-    path: str | None  # hub id or folder of a transformers vision encoder; null: a small one is trained
-    revision: str | None  # of a hub id
-    size: Annotated[int, Field(ge=8)] | None  # pixels at which it sees pictures; null: its own, or image_size
-    small: SmallEncoderOptions  # the small one, and the text side
+    path: str | None = None  # hub id or folder of a transformers vision encoder; null: a small one is trained
+    revision: str | None = None  # of a hub id
+    size: Annotated[int, Field(ge=8)] | None = None  # pixels at which it sees pictures; null: its own, or image_size
+    small: SmallEncoderOptions = SmallEncoderOptions()  # the small one, and the text side
     training: TrainingOptions  # of the small one; with a path, of the text side and the pool alone
 
 
 class TokenizerSection(Section):
     """The latent space: which, and how it is trained."""
 
-    model: TokenizerOptions
-    pixel_decoder: PixelDecoderOptions
+    model: TokenizerOptions = TokenizerOptions()
+    pixel_decoder: PixelDecoderOptions = PixelDecoderOptions()
     semantic: TrainingOptions  # stage 1
-    semantic_losses: LossOptions
+    semantic_losses: LossOptions = LossOptions()
     training: TrainingOptions  # stage 2, and every rival
-    losses: LossOptions
+    losses: LossOptions = LossOptions()
 
 
 class LatentsSection(Section):
@@ -145,11 +146,11 @@ class EvaluateTokenizerSection(Section):
 class GeneratorSection(Section):
     """The deep-fusion transformer: what it is made of, how it is trained, how it samples."""
 
-    backbone: str | None  # hub id or folder of a Qwen2 or Qwen3 decoder; null: a small random one
-    revision: str | None  # of a hub id
-    small: SmallBackboneOptions
-    model: FusionOptions
-    flow: FlowOptions
+    backbone: str | None = None  # hub id or folder of a Qwen2 or Qwen3 decoder; null: a small random one
+    revision: str | None = None  # of a hub id
+    small: SmallBackboneOptions = SmallBackboneOptions()
+    model: FusionOptions = FusionOptions()
+    flow: FlowOptions = FlowOptions()
     max_text_tokens: Annotated[int, Field(ge=1)]  # longer texts are cut
     training: TrainingOptions  # text-to-image
     editing: TrainingOptions  # the mixture with edits, from the former's weights
@@ -158,7 +159,7 @@ class GeneratorSection(Section):
     snapshots: Annotated[int, Field(ge=0)]  # kept weights of each training, for convergence
     guidance_scale: Annotated[float, Field(ge=0)]
     image_guidance_scale: Annotated[float, Field(ge=0)]
-    guidance_above: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of time; the default is for runs begun without it
+    guidance_above: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of time: no guidance at and below it
     sampling_steps: Annotated[int, Field(ge=1)]
     sampling_shift: Annotated[float, Field(gt=0)]
 
@@ -184,54 +185,56 @@ class RegisterSection(Section):
     generator: tuple[Gate, ...]
 
 
-# Of the nodes that may do the work: label -> value, !value, in(a, b) or !in(a, b). Defaults here are for runs begun without the key.
-NodeLabels = Annotated[dict[str, Annotated[str, AfterValidator(check_selector)]], Field(default_factory=dict)]
+# Of the nodes that may do the work: label -> value, !value, in(a, b) or !in(a, b).
+NodeLabels = dict[str, Annotated[str, AfterValidator(check_selector)]]
 
 
 class Resources(Section):
     """What one shard task of a stage asks Ray for."""
 
-    cpus: Annotated[float, Field(gt=0)]
-    memory_gb: Annotated[float, Field(ge=0)]  # 0: not asked for
-    retries: Annotated[int, Field(ge=0)]  # how often a shard whose worker died is tried again
-    gpus: Annotated[float, Field(ge=0)]
-    actors: Annotated[int, Field(ge=0)]  # lasting workers that take one shard after another; 0: a task for each shard
-    labels: NodeLabels
+    cpus: Annotated[float, Field(gt=0)] = 1
+    memory_gb: Annotated[float, Field(ge=0)] = 0  # 0: not asked for
+    retries: Annotated[int, Field(ge=0)] = 3  # how often a shard whose worker died is tried again
+    gpus: Annotated[float, Field(ge=0)] = 0
+    actors: Annotated[int, Field(ge=0)] = (
+        0  # lasting workers that take one shard after another; 0: a task for each shard
+    )
+    labels: NodeLabels = Field(default_factory=dict)
 
 
 class TrainingResources(Section):
     """What a training stage asks Ray for."""
 
-    workers: Annotated[int, Field(ge=1)]
-    cpus: Annotated[float, Field(gt=0)]  # per worker; also its threads, so more of them can change the last bits
-    gpus: Annotated[float, Field(ge=0)]  # per worker
-    retries: Annotated[int, Field(ge=0)]  # how often a lost worker is replaced
+    workers: Annotated[int, Field(ge=1)] = 1
+    cpus: Annotated[float, Field(gt=0)] = 2  # per worker; also its threads, so more of them can change the last bits
+    gpus: Annotated[float, Field(ge=0)] = 0  # per worker
+    retries: Annotated[int, Field(ge=0)] = 2  # how often a lost worker is replaced
     memory_gb: Annotated[float, Field(ge=0)] = 0.0  # per worker; 0: not asked for
-    labels: NodeLabels
+    labels: NodeLabels = Field(default_factory=dict)
 
 
 class TrainingStages(Section):
     """Resources per training stage."""
 
-    train_encoder: TrainingResources
-    train_semantic: TrainingResources
-    train_tokenizer: TrainingResources
-    train_generator: TrainingResources
-    train_editor: TrainingResources
+    train_encoder: TrainingResources = TrainingResources()
+    train_semantic: TrainingResources = TrainingResources()
+    train_tokenizer: TrainingResources = TrainingResources()
+    train_generator: TrainingResources = TrainingResources()
+    train_editor: TrainingResources = TrainingResources()
 
 
 class StageResources(Section):
     """Resources per stage."""
 
-    ingest: Resources
-    measure: Resources
-    curate: Resources
-    synthesize_edits: Resources
-    index: Resources
-    encode_latents: Resources
-    evaluate_tokenizer: Resources
-    evaluate_generator: Resources
-    register: Resources
+    ingest: Resources = Resources()
+    measure: Resources = Resources()
+    curate: Resources = Resources()
+    synthesize_edits: Resources = Resources()
+    index: Resources = Resources()
+    encode_latents: Resources = Resources()
+    evaluate_tokenizer: Resources = Resources()
+    evaluate_generator: Resources = Resources()
+    register: Resources = Resources()
 
 
 class ExecutionSection(Section):
@@ -240,8 +243,8 @@ class ExecutionSection(Section):
     max_in_flight: Annotated[int, Field(ge=0)]  # shard tasks submitted at once per stage; 0: twice the cluster's CPUs
     cache_gb: Annotated[float, Field(ge=0)]  # decoded pictures that a training worker keeps in memory
     grace_seconds: Annotated[float, Field(ge=0)]  # that training has to save after a stop signal
-    resources: StageResources
-    training: TrainingStages
+    resources: StageResources = StageResources()
+    training: TrainingStages = TrainingStages()
 
     @property
     def cache_bytes(self) -> int:
@@ -273,7 +276,7 @@ class Config(Section):
     store: Annotated[Address, Field(min_length=1)]
     source: Source
     measure: MeasureSection
-    curate: CurationRules
+    curate: CurationRules = CurationRules()
     synthesize_edits: EditsSection
     held_out: Annotated[float, Field(gt=0, lt=1)]  # share of samples that no model is trained on
     image_size: Annotated[int, Field(ge=8)]  # side of the pictures that the tokenizer gives back, in pixels

@@ -3,40 +3,96 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
-from components.curation.editing.options import EditOptions
-from components.curation.options import CurationRules, FaultOptions, ImageLimits
-from components.data.options import DownloadOptions, FolderOptions, ShardLimits, UrlListOptions
-from components.scenes.options import SceneOptions
-from pipelines.config.compose import compose_config, flatten, load_config, to_dict, to_yaml
+from pipelines.config.compose import (
+    CONF,
+    _fields,
+    _members,
+    changed_keys,
+    compose_config,
+    flatten,
+    load_config,
+    to_dict,
+    to_yaml,
+)
+from pipelines.config.schema import Config
 from pipelines.errors import UserError
 
 pytestmark = pytest.mark.unit
 
 
-def test_conf_states_every_key_with_the_rooms_own_defaults():
-    base = compose_config([])
-    # The demo's scenes are simpler than the room's own, in exactly these.
-    assert base.source.scene == dataclasses.replace(
-        SceneOptions(), colours=("red", "orange", "yellow", "green", "blue", "purple"), sizes=("large",), fills=("solid",),
-        backgrounds=("white", "grey", "black"), graded=0.0, placement="grid",
-        held_out=("purple triangle", "orange diamond", "green circle"),
-    )  # fmt: skip
-    assert base.source.faults == FaultOptions()
-    assert base.curate == CurationRules()
-    assert base.measure.limits == ImageLimits()
-    assert base.synthesize_edits.photos == EditOptions()
-    urls = compose_config(["source=urls", "source.path=x.csv"]).source
-    assert (urls.columns, urls.download) == (UrlListOptions(), DownloadOptions())
-    assert compose_config(["source=folder", "source.path=x"]).source.files == FolderOptions()
-    assert compose_config(["source=webdataset", "source.shards=x"]).source.limits == ShardLimits()
-    from pipelines.config.compose import CONF
+def option_defaults(kind, values, prefix=""):
+    """Yield (dotted key, default) of every field of the options classes below a section's type."""
+    for name, inner in (_fields(kind, values) or {}).items():
+        key, value = f"{prefix}.{name}" if prefix else name, values[name]
+        options = _members(inner)
+        if dataclasses.is_dataclass(kind := options[0] if options else None):
+            plain = json.loads(json.dumps(dataclasses.asdict(kind())))
+            yield from ((f"{key}.{k}", v) for k, v in flatten(plain).items())
+        elif isinstance(value, dict):
+            yield from option_defaults(inner, value, key)
 
-    written = "".join(path.read_text() for path in CONF.rglob("*.yaml"))
-    for key in flatten(to_dict(base)):
-        assert f"{key.rsplit('.', 1)[-1]}:" in written or key == "preset"
+
+@pytest.mark.parametrize("source", ["scenes", "scenes_rich", "urls", "folder", "webdataset"])
+def test_no_default_is_written_in_two_places(source):
+    values = to_dict(compose_config([f"source={source}", "preset=paper"], stand_in="x"))
+    defaults = dict(option_defaults(Config, values))
+    files = [
+        CONF / "config.yaml",
+        *(p for group in ("encoder", "tokenizer", "generator") for p in (CONF / group).glob("*.yaml")),
+    ]
+    written = {path: flatten(OmegaConf.to_container(OmegaConf.load(path))) for path in files}
+    written[CONF / "source" / f"{source}.yaml"] = flatten(
+        OmegaConf.to_container(OmegaConf.load(CONF / "source" / f"{source}.yaml"))
+    )
+    twice = []
+    for path, keys in written.items():
+        group = "" if path.parent == CONF else f"{path.parent.name}."
+        twice += [
+            f"{path}: {key}"
+            for key, value in keys.items()
+            if value not in ({}, []) and defaults.get(group + key, "-") == value
+        ]
+    assert not twice
+
+
+def test_presets_resolve_as_before_the_base_became_the_published_method():
+    """The fixture was made at a287622 by `pixsem config --json`; the one difference is Muon's rate where AdamW is the optimizer."""
+    kept = json.loads((Path(__file__).parent / "resolved_presets.json").read_text())
+    for name in ("demo", "demo_small", "tiny", "plain", "scenes_gpu", "paper", "single_gpu"):
+        data = ["source=folder", "source.path=/data/x"] if name in ("paper", "single_gpu") else []
+        now = flatten(json.loads(json.dumps(to_dict(compose_config([f"preset={name}", *data])))))
+        delta = {"set": {}, "gone": []} if name == "demo" else kept[name]
+        before = {k: v for k, v in (kept["demo"] | delta["set"]).items() if k not in delta["gone"]}
+        differing = {k for k in before.keys() | now.keys() if before.get(k, "-") != now.get(k, "-")}
+        unused = {f"generator.{stage}.optimizer.muon_lr" for stage in ("training", "editing")}
+        assert differing == (unused if name in ("paper", "single_gpu") else set()), name
+
+
+def test_what_a_preset_changes_is_told_with_the_file_that_says_it():
+    found = {key: (value, place) for key, value, place in changed_keys(["preset=tiny", "seed=7", "encoder.size=32"])}
+    assert found["seed"] == (7, "from the command line") and found["encoder.size"] == (32, "from the command line")
+    assert found["latents.batch"] == (32, "from conf/preset/tiny.yaml")
+    assert found["latents.precision"] == ("auto", "from conf/preset/demo.yaml")
+    assert found["tokenizer.model.scaling"] == ("whole", "from conf/tokenizer/small.yaml")
+    assert found["generator.editing.optimizer.lr"] == (0.006, "from conf/optimizer/muon_fast.yaml")
+    assert found["source.count"] == (240, "from conf/source/scenes_tiny.yaml")
+    assert found["source.scene.graded"] == (0.0, "from conf/source/scenes.yaml")
+    assert not {"preset", "store", "curate.min_side", "source.faults.flat_image"} & found.keys()
+    only = changed_keys(["preset=paper", "source.path=x"])
+    assert {key.split(".")[0] for key, _, _ in only} == {"source", "execution"}
+
+
+def test_an_optimizer_is_chosen_for_all_trainings_or_for_one():
+    every = compose_config(["optimizer=adamw"])
+    assert {every.encoder.training.optimizer.kind, every.generator.editing.optimizer.kind} == {"adamw"}
+    one = compose_config(["optimizer=muon", "optimizer@generator.editing.optimizer=adamw"])
+    assert (one.generator.training.optimizer.kind, one.generator.editing.optimizer.kind) == ("muon", "adamw")
 
 
 def test_a_kept_configuration_reads_back_as_it_was():
@@ -57,6 +113,11 @@ def test_the_preset_says_only_what_differs():
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
+        (["tokenizer.channels=32"], "did you mean 'tokenizer.model.channels'? (from the command line)"),
+        (["chanels=32"], "did you mean 'tokenizer.model.channels'?"),
+        (["seed=1", "curate.min_words=2", "seed=2"], "seed is given twice, as 'seed=1' and 'seed=2'"),
+        (["optimizer@generator.trainin.optimizer=adamw"], "did you mean 'optimizer@generator.training.optimizer'?"),
+        (["encoder=dinov3"], "no such encoder; did you mean 'dinov2'?"),
         (["curate.max_aspec=2"], "did you mean 'curate.max_aspect'? (from the command line)"),
         (["source.scene.shapes=[circle,squar]"], "did you mean 'square'?"),
         (["source.scene.max_objects=two"], "source.scene.max_objects"),
