@@ -1,6 +1,6 @@
-"""Layers of the deep-fusion transformer: a decoder layer of Qwen2 or Qwen3 over text and image tokens, and the DDT head's.
+"""Layers of the deep-fusion transformer: a decoder layer of Qwen2 or Qwen3 over text and image tokens, and the wide head's; times and positions.
 
-A layer is transformers' own, so its weights load as they are; its forward is here, because attention is causal on text and full inside
+A decoder layer is transformers' own, so its weights load as they are; its forward is here, because attention is causal on text and full inside
 images, keys and values of a prefix are kept over all sampling steps, and image tokens may have weights and modulations of their own.
 """
 
@@ -38,6 +38,16 @@ def time_features(times: Tensor, width: int) -> Tensor:
     rates = torch.exp(-math.log(10_000.0) * torch.arange(half, device=times.device) / half)
     angles = times.float()[:, None] * 1000.0 * rates[None]
     return torch.cat([angles.cos(), angles.sin()], 1)
+
+
+def grid_positions(grid: int, width: int) -> Tensor:
+    """Frozen 2-D sine-cosine positions `[1, grid * grid, width]`: rows in the first half of the channels, columns in the second."""
+    quarter = width // 4
+    rates = 1.0 / 10_000 ** (torch.arange(quarter, dtype=torch.float64) / quarter)
+    angles = torch.arange(grid, dtype=torch.float64)[:, None] * rates[None]
+    line = torch.cat([angles.sin(), angles.cos()], 1)
+    both = [line[:, None].expand(grid, grid, -1), line[None].expand(grid, grid, -1)]
+    return torch.cat(both, 2).reshape(1, grid * grid, width).float()
 
 
 class TimeEmbedding(nn.Module):

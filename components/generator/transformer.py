@@ -17,7 +17,16 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
-from components.generator.layers import FusionLayer, HeadLayer, KeyValue, TimeEmbedding, modulate, rms_norm, zero
+from components.generator.head import DdtHead
+from components.generator.layers import (
+    FusionLayer,
+    KeyValue,
+    TimeEmbedding,
+    grid_positions,
+    modulate,
+    rms_norm,
+    zero,
+)
 from components.generator.options import FusionOptions, HeadOptions, SmallBackboneOptions
 from components.generator.readout import READOUTS
 from components.generator.sequence import Layout, attention_mask, lay_out
@@ -33,35 +42,6 @@ class Condition:
     layout: Layout
     source: Tensor | None  # [B, C, H, W], zero where there is none
     has_source: Tensor | None  # bool [B]
-
-
-class DdtHead(nn.Module):
-    """The wide head: a fresh embedding of the noisy latent, conditioned per token on the backbone's output and the time (RAE)."""
-
-    positions: Tensor
-
-    def __init__(self, options: HeadOptions, channels: int, outputs: int, width: int, grid: int) -> None:
-        super().__init__()
-        self.embed = nn.Linear(channels, options.width)
-        self.condition = nn.Linear(width, options.width)
-        self.layers = nn.ModuleList([HeadLayer(options.width, options.heads) for _ in range(options.depth)])
-        self.norm = nn.RMSNorm(options.width, eps=1e-6)
-        self.modulation = zero(nn.Linear(options.width, 2 * options.width))
-        self.out = zero(nn.Linear(options.width, outputs))
-        self.register_buffer("positions", grid_positions(grid, options.width), persistent=False)
-
-    def outer_layers(self) -> list[nn.Linear]:
-        """The layers that Muon leaves to AdamW."""
-        return [self.modulation, self.out, self.embed]
-
-    def forward(self, noisy: Tensor, seen: Tensor, time: Tensor) -> Tensor:
-        """Noisy tokens `[B, N, C]`, what the backbone made of them and the time's embedding `[B, width]` to `[B, N, outputs]`."""
-        condition = self.condition(nn.functional.silu(seen + time[:, None]))
-        hidden = self.embed(noisy) + self.positions.to(noisy.dtype)
-        for layer in self.layers:
-            hidden = layer(hidden, condition)
-        shift, scale = self.modulation(nn.functional.silu(condition)).chunk(2, dim=-1)
-        return self.out(modulate(self.norm(hidden), shift, scale))
 
 
 class DeepFusionTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -257,13 +237,3 @@ def backbone_config(values: dict[str, Any]) -> Any:
     if "sliding_attention" in (config.layer_types or ()):
         raise ValueError("the backbone attends in sliding windows, and an image must see its whole text")
     return config
-
-
-def grid_positions(grid: int, width: int) -> Tensor:
-    """Frozen 2-D sine-cosine positions `[1, grid * grid, width]`: rows in the first half of the channels, columns in the second."""
-    quarter = width // 4
-    rates = 1.0 / 10_000 ** (torch.arange(quarter, dtype=torch.float64) / quarter)
-    angles = torch.arange(grid, dtype=torch.float64)[:, None] * rates[None]
-    line = torch.cat([angles.sin(), angles.cos()], 1)
-    both = [line[:, None].expand(grid, grid, -1), line[None].expand(grid, grid, -1)]
-    return torch.cat(both, 2).reshape(1, grid * grid, width).float()

@@ -7,7 +7,6 @@ from transformers import Qwen2Config, Qwen2Model, Qwen3Config, Qwen3Model
 from components.generator.options import FusionOptions, HeadOptions, SmallBackboneOptions
 from components.generator.text import encode_texts, load_text_tokenizer, train_text_tokenizer
 from components.generator.transformer import DeepFusionTransformer
-from components.training.optimizers import split_parameters
 from tests.unit.generator.worlds import NO_HEAD, VARIANTS, inputs, transformer
 
 pytestmark = pytest.mark.unit
@@ -76,19 +75,11 @@ def test_an_edit_can_drop_its_source_by_gates_alone():
 
 def test_the_wide_head_has_the_papers_size():
     with torch.device("meta"):
-        from components.generator.transformer import DdtHead
+        from components.generator.head import DdtHead
 
         head = DdtHead(HeadOptions(), 96, 96, 896, 16)
     millions = sum(p.numel() for p in head.parameters()) / 1e6
     assert 140 < millions < 165  # 653 M with a backbone of 500 M
-
-
-def test_muon_is_given_hidden_matrices_alone():
-    model = transformer(VARIANTS["demo"])
-    matrices, others = split_parameters(model)
-    outer = {id(p) for layer in (model.out, model.embed_latent, model.out_modulation) for p in layer.parameters()}
-    assert matrices and not outer & {id(p) for p in matrices}
-    assert outer < {id(p) for p in others}
 
 
 def test_a_tokenizer_of_captions_depends_on_their_words_alone_and_reads_back(tmp_path):
