@@ -1,4 +1,4 @@
-"""Layers of the deep-fusion transformer: a decoder layer of Qwen2 or Qwen3 over text and image tokens, and the wide head's; times and positions.
+"""Layers of the deep-fusion transformer: a decoder layer of Qwen2 or Qwen3 over text and image tokens, and the wide head's.
 
 A decoder layer is transformers' own, so its weights load as they are; its forward is here, because attention is causal on text and full inside
 images, keys and values of a prefix are kept over all sampling steps, and image tokens may have weights and modulations of their own.

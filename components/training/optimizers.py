@@ -27,6 +27,7 @@ class HasOuterLayers(Protocol):
     """A module that says which of its linear layers AdamW trains: those that face pixels, latents or features, and modulations by a time.
 
     Muon's steps are of one size whatever the gradient's, which suits hidden matrices and moves these too slowly.
+    Of a model that declares none, as the tokenizer (tests/unit/training/test_optimizers.py says why), Muon trains every linear layer.
     """
 
     def outer_layers(self) -> list[nn.Linear]:
