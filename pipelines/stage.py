@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.config.declared import UndeclaredKey
 from pipelines.store.artifacts import Artifact, FileEntry, ShardRecord, Work
 from pipelines.store.files import Store, sha256_file
 from pipelines.store.verified_read import fetch_checked
@@ -57,10 +58,10 @@ def derive_seed(*parts: object) -> int:
 
 @dataclass(frozen=True)
 class ShardTask:
-    """One shard to make: its name, and the JSON-like arguments of the function that makes it."""
+    """One shard to make: its name, and the arguments of the function that makes it."""
 
     name: str
-    args: dict[str, Any] = field(default_factory=dict)
+    args: Any = field(default_factory=dict)  # or a frozen dataclass of the stage's own
 
 
 @dataclass
@@ -76,10 +77,20 @@ class ShardContext:
     """What a shard function is given: its task, a seed, a folder `out` for its files, and `fetch` for its inputs."""
 
     task: ShardTask
-    seed: int
+    declared_seed: int | None  # None: its stage did not declare `seed`
     out: Path
     store: Store
     scratch: Path
+
+    @property
+    def seed(self) -> int:
+        """The shard's own seed. `UndeclaredKey` where the stage did not declare `seed`."""
+        if self.declared_seed is None:
+            raise UndeclaredKey(
+                f"the shard {self.task.name} reads the seed, which its stage did not declare: add `seed` to the stage's `config` in "
+                "pipelines/workflow/graph.py."
+            )
+        return self.declared_seed
 
     def fetch(self, path: str) -> Path:
         """Return a local path of a store file; an artifact's is checked first."""
@@ -112,6 +123,10 @@ class StageContext:
     def seed(self) -> int:
         """The stage's own seed, from the configuration's."""
         return derive_seed(self.config.seed, self.stage.name)
+
+    def shard_seed(self, shard: str) -> int | None:
+        """A shard's own seed; None where the stage did not declare `seed`."""
+        return derive_seed(self.seed, shard) if "seed" in self.stage.config else None
 
     def map_shards(self, function: str, tasks: list[ShardTask]) -> list[ShardRecord]:
         """Make every shard that is not made yet by `function` (`module:name`), as Ray tasks; return all, in order.

@@ -1,4 +1,4 @@
-"""What a source holds, by a cheap look: how many samples, and how large their pictures are. Nothing is downloaded, copied or decoded."""
+"""What a source holds, read cheaply: how many samples, and how large their pictures are. Nothing is downloaded, copied or decoded."""
 
 from __future__ import annotations
 

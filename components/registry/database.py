@@ -29,7 +29,7 @@ def database_path(uri: str) -> Path | None:
 def prepare_database(path: Path, artifact_root: str) -> None:
     """Make the database where there is none, else look whether it can be read.
 
-    Raises OSError or sqlite3.Error. Without this look MLflow itself tries for 100 s to open what cannot be opened.
+    Raises OSError or sqlite3.Error. Without this check MLflow itself tries for 100 s to open what cannot be opened.
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

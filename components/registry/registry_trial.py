@@ -20,7 +20,7 @@ def try_tracking(tracker: Tracker) -> str:
     run = tracker.start_run(NAME, {"pixsem.doctor": "true"}, {})
     name = f"{NAME}-{secrets.token_hex(4)}"
     try:
-        tracker.log_metrics(run, {"looked": 1.0})
+        tracker.log_metrics(run, {"checked": 1.0})
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "weights.txt"
             path.write_text("none")
@@ -37,7 +37,7 @@ def try_tracking(tracker: Tracker) -> str:
             tracker.attempt(lambda: client.delete_registered_model(name))
         tracker.attempt(lambda: client.delete_logged_model(model_id))
         metrics = tracker.attempt(lambda: client.get_run(run)).data.metrics
-        if metrics.get("looked") != 1.0 or str(found.version) != str(made.version):
+        if metrics.get("checked") != 1.0 or str(found.version) != str(made.version):
             raise ValueError(f"MLflow does not give back what it was given: {metrics}, version {found.version}")
     finally:
         tracker.attempt(lambda: client.delete_run(run))

@@ -18,7 +18,7 @@ from components.scenes.scene import SceneObject
 OPPONENT = np.array([[1, 1, 1], [1, -1, 0], [1, 1, -2]], np.float32) / np.sqrt(np.array([[3], [2], [6]], np.float32))
 # A strength each for luminance and chroma, and the least that a drawing may have.
 PARTS = ((slice(0, 1), 0.55), (slice(1, 3), 0.35))
-CLOSE = 0.5  # a reading this much better than the next, as a ratio of errors, needs no second look
+CLOSE = 0.5  # a reading this much better than the next, as a ratio of errors, needs no second reading
 LIKELY = 0.75  # overlap with the region, as a share of the best one's, below which a shape is not tried
 SHIFT = 0.6  # how far a reading is moved to see whether it explains more, pixels
 

@@ -42,7 +42,7 @@ def stripe_colour(colour: Colour) -> Colour:
     return red, green, blue
 
 
-@functools.cache  # asked for every look of every object that is drawn
+@functools.cache  # asked for every appearance of every object that is drawn
 def distinguishable(colour: str, fill: str, background: str) -> bool:
     """True where an object of that colour and fill stands out from the background, in each of its own colours."""
     base = BACKGROUNDS[background]
@@ -95,7 +95,7 @@ class SceneOptions:
         for background in self.backgrounds:
             if not any(distinguishable(c, f, background) for c in self.colours for f in self.fills):
                 raise ValueError(f"no colour of {', '.join(self.colours)} stands out from a {background} background")
-            if not self.looks(background):
+            if not self.appearances(background):
                 raise ValueError(f"held_out leaves no colour and shape that stands out from a {background} background")
 
     def _check_grid(self) -> None:
@@ -119,7 +119,7 @@ class SceneOptions:
         """True where the combination is not held out."""
         return f"{colour} {shape}" not in self.held_out
 
-    def looks(self, background: str, held_out: bool = False) -> list[tuple[str, str, str, str]]:
+    def appearances(self, background: str, held_out: bool = False) -> list[tuple[str, str, str, str]]:
         """Return each (shape, colour, size, fill) that may stand on a background; with `held_out`, the held-out ones."""
         return [
             (shape, colour, size, fill)

@@ -51,7 +51,7 @@ def sample_prompt(
         return None
     colour = ""
     if category == "colours":
-        shown = {look[1] for background in options.backgrounds for look in options.looks(background, held_out)}
+        shown = {seen[1] for background in options.backgrounds for seen in options.appearances(background, held_out)}
         colour = str(rng.choice(sorted(shown))) if shown else ""
     for _ in range(SCENES):
         count = int(rng.integers(fewest, most + 1))

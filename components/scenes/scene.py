@@ -49,7 +49,7 @@ class SceneObject:
         return RADII[self.size]
 
     @property
-    def look(self) -> tuple[str, str, str, str]:
+    def appearance(self) -> tuple[str, str, str, str]:
         """All but the place."""
         return self.shape, self.colour, self.size, self.fill
 
@@ -134,9 +134,9 @@ def sample_object(
     held_out: bool = False,
 ) -> SceneObject | None:
     """Return a new object that fits beside the others; with `held_out`, of a combination that is held out."""
-    looks = options.looks(background, held_out)
-    for _ in range(8 if looks else 0):
-        shape, colour, size, fill = looks[rng.integers(len(looks))]
+    seen = options.appearances(background, held_out)
+    for _ in range(8 if seen else 0):
+        shape, colour, size, fill = seen[rng.integers(len(seen))]
         place = sample_place(options, size, others, rng)
         if place is not None:
             return SceneObject(shape, colour, size, fill, *place)
@@ -150,7 +150,7 @@ def sample_scene(options: SceneOptions, rng: np.random.Generator, held_out: bool
     """
     if held_out and not options.held_out:
         raise ValueError("no combination is held out: set held_out")
-    if held_out and not (options.max_objects and any(options.looks(b, True) for b in options.backgrounds)):
+    if held_out and not (options.max_objects and any(options.appearances(b, True) for b in options.backgrounds)):
         raise ValueError(
             f"none of the held-out combinations ({', '.join(options.held_out)}) can be drawn: max_objects must be "
             "at least 1, and one of them must be made of colours and shapes and stand out from a background"
@@ -190,7 +190,11 @@ def same_scene(a: Scene, b: Scene, position_tolerance: float = 0.04) -> bool:
         return False
     rest = list(b.objects)
     for one in a.objects:
-        near = [o for o in rest if o.look == one.look and np.hypot(o.x - one.x, o.y - one.y) <= position_tolerance]
+        near = [
+            o
+            for o in rest
+            if o.appearance == one.appearance and np.hypot(o.x - one.x, o.y - one.y) <= position_tolerance
+        ]
         if not near:
             return False
         rest.remove(min(near, key=lambda o: float(np.hypot(o.x - one.x, o.y - one.y))))

@@ -188,7 +188,7 @@ def build(parts: Parts) -> LatentSpace:
         semantic_depth=options.semantic_depth,
         semantic_kind=options.semantic_kind,
         pixel_source=options.pixel_source if entry.bottleneck else "latent",
-        linear_path=bool(options.pixel_channels) and entry.patch_pca,
+        linear_path=entry.patch_pca and bool(options.pixel_channels),
         space=parts.space,
     )
     model.encoder.load_state_dict(copy.deepcopy(parts.encoder.state_dict()))

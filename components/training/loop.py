@@ -47,8 +47,8 @@ class Task(Protocol):
     critic_from: float  # share of the steps after which the critic takes part
     blocks: tuple[type[nn.Module], ...]  # classes that activation checkpointing recomputes and torch.compile compiles
 
-    def look(self, step: int, folder: Path) -> dict[str, float]:
-        """Write pictures of how far the averaged weights are, below `folder`; return figures on held-out samples."""
+    def evaluate(self, step: int, folder: Path) -> dict[str, float]:
+        """The evaluation hook: write samples of the averaged weights below `folder`; return figures on held-out data."""
 
 
 class Source(Protocol):
@@ -72,8 +72,8 @@ class Hooks:
     """What hears of a run."""
 
     log: Callable[[int, dict[str, float]], None] = lambda step, figures: None
-    look: Callable[[int], Path | None] = lambda step: None  # the folder that the task's look may write into
-    looked: Callable[[Path], object] = lambda folder: None
+    samples_folder: Callable[[int], Path | None] = lambda step: None  # that the task's evaluation may write into
+    evaluated: Callable[[Path], object] = lambda folder: None
     should_stop: Callable[[], bool] = lambda: False
     saved: Callable[[Path], None] = lambda path: None
 
@@ -143,12 +143,12 @@ class _Run:
                     waiting = ahead.submit(source.batch, step + 1)  # while this one is worked on
                 figures = self._step(step, batch, keys, meter)
                 done = step + 1
-                looked: dict[str, float] = {}
+                evaluated: dict[str, float] = {}
                 if options.sample_every and (done % options.sample_every == 0 or done == options.steps):
                     with meter.paused():
-                        looked = self._look(done)
-                if self.place.rank == 0 and (done % options.log_every == 0 or done == options.steps or looked):
-                    self.hooks.log(done, meter.figures(done, figures) | looked)
+                        evaluated = self._evaluate(done)
+                if self.place.rank == 0 and (done % options.log_every == 0 or done == options.steps or evaluated):
+                    self.hooks.log(done, meter.figures(done, figures) | evaluated)
                 stop = self._agree(self.hooks.should_stop())
                 if stop or done % options.checkpoint_every == 0 or done == options.steps:
                     self.save(done)
@@ -210,7 +210,7 @@ class _Run:
             shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
             raise TrainingFailed(
                 f"the loss is {loss.item()} at step {step + 1} on rank {self.place.rank}, in the batch of {shown}. "
-                "The last checkpoint is from before it. Lower the learning rate, or look at these samples."
+                "The last checkpoint is from before it. Lower the learning rate, or check these samples."
             )
 
     def _agree(self, stop: bool) -> bool:
@@ -221,18 +221,18 @@ class _Run:
         torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
         return bool(flag.item())
 
-    def _look(self, step: int) -> dict[str, float]:
-        """The task's own look at the averaged weights. ZeRO 3 splits the weights, so there is none."""
+    def _evaluate(self, step: int) -> dict[str, float]:
+        """The task's evaluation of the averaged weights. ZeRO 3 splits the weights, so there is none."""
         if self.average is None or self.options.zero_stage == 3:
             return {}
-        folder = self.hooks.look(step)
+        folder = self.hooks.samples_folder(step)
         if folder is None:
             return {}
         self.task.module.eval()
         with self.average.applied(), torch.no_grad(), torch.random.fork_rng(), attention_kernels(self.place.device):
-            figures = self.task.look(step, folder)
+            figures = self.task.evaluate(step, folder)
         self.task.module.train()
-        self.hooks.looked(folder)
+        self.hooks.evaluated(folder)
         return figures
 
     def save(self, step: int) -> None:

@@ -64,18 +64,17 @@ def resume(
 
 
 def _finish(store: Store, run: Run, as_json: bool) -> None:
+    from pipelines.workflow.next_steps import next_steps
     from pipelines.workflow.report import report, report_text
 
-    tries = ['pixsem generate "a red circle on a white background"', "pixsem models", "pixsem report", "pixsem ui"]
-    if run.preset == "demo_small":
-        tries.append("pixsem run preset=demo (trained two to three times as long)")
-    show(report(store, run), as_json, lambda: f"\n{report_text(store, run)}\n\nnext: {', '.join(tries)}")
+    show(report(store, run), as_json, lambda: f"\n{report_text(store, run)}\n\n{next_steps(store, run)}")
     if run.state != "completed":
         raise typer.Exit(1)
 
 
 def _plan_line(row: dict[str, Any]) -> str:
-    return f"{row['stage']:<18} {'cached' if row['cached'] else 'would run: ' + '; '.join(row['reasons'])}"
+    cached = f"cached, {row['note']}" if row["note"] else "cached"
+    return f"{row['stage']:<18} {cached if row['cached'] else 'would run: ' + '; '.join(row['reasons'])}"
 
 
 def config(

@@ -28,7 +28,7 @@ POOL = 100_000  # data points that batches are drawn from
 REFERENCE = 5000  # data points among which the nearest is sought
 SAMPLES = 1000
 EULER_STEPS = 50
-LOOKS = 8  # points on the curve
+POINTS = 8  # of the curve
 
 
 class PointFlow(nn.Module):
@@ -50,8 +50,8 @@ class PointFlow(nn.Module):
         return self.layers(torch.cat([points, angles.sin(), angles.cos()], 1))
 
 
-def train_flow(data: Tensor, steps: int, seed: int, look: Callable[[int, nn.Module], None]) -> None:
-    """Train a network on points of data `[M, D]` by flow matching; `look` sees its averaged weights `LOOKS` times, at last at the end."""
+def train_flow(data: Tensor, steps: int, seed: int, measure: Callable[[int, nn.Module], None]) -> None:
+    """Train a network on points of data `[M, D]` by flow matching; `measure` is given its averaged weights `POINTS` times, at last at the end."""
     torch.manual_seed(seed)
     model = PointFlow(data.shape[1])
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE))
@@ -59,7 +59,7 @@ def train_flow(data: Tensor, steps: int, seed: int, look: Callable[[int, nn.Modu
         seed
     )  # of its own: networks of any width see the same points in the same order
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-    looks = {max(1, round(steps * (i + 1) / LOOKS)) for i in range(LOOKS)}
+    measured = {max(1, round(steps * (i + 1) / POINTS)) for i in range(POINTS)}
     for step in range(1, steps + 1):
         clean = data[torch.randint(len(data), (BATCH,), generator=draws)]
         noise, times = torch.randn_like(clean), sample_times(BATCH, FlowOptions(), 1.0)
@@ -69,8 +69,8 @@ def train_flow(data: Tensor, steps: int, seed: int, look: Callable[[int, nn.Modu
         loss.backward()
         optimizer.step()
         average.update_parameters(model)
-        if step in looks:
-            look(step, average)
+        if step in measured:
+            measure(step, average)
 
 
 @torch.no_grad()
@@ -102,7 +102,7 @@ def run_toy(folder: Path, steps: int, seeds: int, say: Callable[[str], None]) ->
             truth = reference @ basis.T
             made: list[Tensor] = []
 
-            def look(
+            def measure(
                 step: int, model: nn.Module, dimensions: int = dimensions, truth: Tensor = truth, made: list[Tensor] = made,
                 seed: int = seed,
             ) -> None:  # fmt: skip
@@ -111,7 +111,7 @@ def run_toy(folder: Path, steps: int, seeds: int, say: Callable[[str], None]) ->
                     {"seed": seed, "dimensions": dimensions, "step": step, "worst": worst_distance(made[0], truth)}
                 )
 
-            train_flow(pool @ basis.T, steps, derive_seed(seed, "toy weights"), look)
+            train_flow(pool @ basis.T, steps, derive_seed(seed, "toy weights"), measure)
             samples = made[0]
             say(f"seed {seed}, {dimensions}-D: {rows[-1]['worst']:.4f} (fresh data {floors[-1]:.4f})")
             if dimensions > 2:

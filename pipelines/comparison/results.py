@@ -181,7 +181,7 @@ def training_seconds(store: Store, artifacts: Mapping[str, Artifact]) -> list[tu
 def seconds_of_rows(rows: Sequence[Mapping[str, float]]) -> list[tuple[float, float]]:
     """Return (samples, seconds of steps) of a live curve's rows, [] without a rate in it.
 
-    Each stretch counts by the rate that its row tells, not by the clock, so that pauses, looks and stops are no part of it. Rows of an
+    Each stretch counts by the rate that its row tells, not by the clock, so that pauses, evaluations and stops are no part of it. Rows of an
     attempt that got further than its checkpoint are replaced by those of the next.
     """
     kept: list[Mapping[str, float]] = []

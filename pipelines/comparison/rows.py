@@ -204,7 +204,7 @@ def _merged(*lists: Iterable[str]) -> list[str]:
 
 
 def _configured(overrides: list[str], budget: float, config_dir: str | None) -> Config:
-    """Return the configuration with every training's steps at their share; looks keep their places in it."""
+    """Return the configuration with every training's steps at their share; evaluations keep their places in it."""
     config = compose_config(overrides, config_dir)
     if budget == 1:
         return config

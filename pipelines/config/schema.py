@@ -243,6 +243,9 @@ class ExecutionSection(Section):
     max_in_flight: Annotated[int, Field(ge=0)]  # shard tasks submitted at once per stage; 0: twice the cluster's CPUs
     cache_gb: Annotated[float, Field(ge=0)]  # decoded pictures that a training worker keeps in memory
     grace_seconds: Annotated[float, Field(ge=0)]  # that training has to save after a stop signal
+    on_code_change: Literal["note", "rerun"] = (
+        "note"  # what becomes of a stage that is cached and was made by other code
+    )
     resources: StageResources = StageResources()
     training: TrainingStages = TrainingStages()
 

@@ -12,7 +12,7 @@ from typing import Any
 from components.registry.mlflow_errors import TrackingError, without_credentials
 from pipelines.cluster.resources import Demand, nodes_text, resources_of, unmet
 from pipelines.config.schema import Config
-from pipelines.doctor.node_checks import Line, Wanted, installed, look
+from pipelines.doctor.node_checks import Line, Wanted, check_node, installed
 from pipelines.errors import UserError, one_line
 from pipelines.store.files import Store
 from pipelines.tracking.run_log import open_tracker, tracking_uri
@@ -107,7 +107,7 @@ def _ray(config: Config, store: Store) -> Iterator[Line]:
         address = connect(config.cluster)
     except UserError as error:
         yield Line("ray", False, one_line(error))
-        yield Line("nodes", False, "not looked at: Ray comes first")
+        yield Line("nodes", False, "not checked: Ray comes first")
         return
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]
@@ -136,14 +136,14 @@ def _demands(config: Config, nodes: list[Mapping[str, Any]]) -> Iterator[Line]:
 
 
 def _nodes(wanted: Wanted, nodes: list[Mapping[str, Any]]) -> Iterator[Line]:
-    """Look at all nodes at the same time; a worker of its own each, with the environment of those that train, and all GPUs in its sight."""
+    """Check all nodes at the same time; a worker of its own each, with the environment of those that train, and all GPUs in its sight."""
     import ray
 
     from pipelines.cluster.connect import ask_nodes
     from pipelines.workflow.shards import worker_environment
 
     environment = {**worker_environment(1), "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-    task: Any = ray.remote(max_calls=1)(look)  # in a process of its own, which ends
+    task: Any = ray.remote(max_calls=1)(check_node)  # in a process of its own, which ends
     calls = ask_nodes(
         task, nodes, NODE_SECONDS, lambda node: (wanted, node["Resources"].get("GPU", 0.0)),
         max_retries=0, runtime_env={"env_vars": environment},
@@ -158,4 +158,4 @@ def _nodes(wanted: Wanted, nodes: list[Mapping[str, Any]]) -> Iterator[Line]:
             for line in ray.get(call):
                 yield dataclasses.replace(line, where=where)
         except ray.exceptions.RayError as error:
-            yield Line("node", False, f"the worker that looked was lost: {one_line(error)}", where)
+            yield Line("node", False, f"the worker that checked it was lost: {one_line(error)}", where)

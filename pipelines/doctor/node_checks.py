@@ -50,7 +50,7 @@ def installed() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: library_version(name) for name in COMPARED}}
 
 
-def look(wanted: Wanted, gpus_of_node: float) -> list[Line]:
+def check_node(wanted: Wanted, gpus_of_node: float) -> list[Line]:
     """Try everything a node must do; `gpus_of_node` is what Ray says it has. Never raises."""
     tries: dict[str, Callable[[], Iterator[Line]]] = {
         "packages": lambda: _packages(wanted),

@@ -22,7 +22,7 @@ KEY_BYTES = 12
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What the command line says; None where a default above or a look at this machine stands. 1 GB is 10^9 bytes."""
+    """What the command line says; None where a default above or this machine's own figure stands. 1 GB is 10^9 bytes."""
 
     samples: int | None = None  # that the source holds
     keep: float = 1.0  # share of them that comes through download and curation

@@ -48,13 +48,13 @@ def size_tokenizer_evaluation(row: StageSize, config: Config, flow: Flow, models
     def cost(function: Any) -> Cost:
         return trace_inference([tokenizer, image_text], function, models.pictures(JUDGED), False, False)
 
-    look = cost(lambda images: image_text.encoder(pictures_of(images)))
+    features = cost(lambda images: image_text.encoder(pictures_of(images)))
     encode = cost(lambda images: encoded(tokenizer, images))
     both = cost(lambda images: tokenizer.decode(encoded(tokenizer, images)))
     pool, probed = min(settings.retrieval_pool, held_out), min(settings.probe_pictures, flow.train)
-    # Each picture is encoded, decoded with and without noise, and looked at with its reconstruction.
-    once = row.samples * (2 * both.flops - encode.flops + 2 * look.flops)
-    row.flops = (once + pool * (encode.flops + 2 * look.flops) + 2 * probed * encode.flops) / JUDGED
+    # Each picture is encoded, decoded with and without noise, and read by the encoder with its reconstruction.
+    once = row.samples * (2 * both.flops - encode.flops + 2 * features.flops)
+    row.flops = (once + pool * (encode.flops + 2 * features.flops) + 2 * probed * encode.flops) / JUDGED
     kept = row.samples * FP32 * (math.prod(models.latent_shape) + 3 * config.image_size**2)
     row.memory = {"weights": FP32 * row.frozen, "activations": both.activations, "pictures": kept}
 

@@ -49,10 +49,14 @@ class Manifest:
     created: str
     seconds: float
     format: int = FORMAT
+    code: dict[str, str] = field(default_factory=dict)  # room -> digest of the code that made it; empty: not recorded
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest with a checksum of itself, so that damage to the manifest shows too."""
-        return sealed(asdict(self))
+        body = asdict(self)
+        if not self.code:
+            del body["code"]  # as manifests were written before code was recorded
+        return sealed(body)
 
     @staticmethod
     def from_json(value: Any, where: str) -> Manifest:

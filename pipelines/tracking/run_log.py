@@ -18,7 +18,7 @@ from pipelines.tracking.registering import Registrar
 
 # Files of artifacts that people look at; they are copied into MLflow, the rest is named by its digest.
 PICTURES = ("*.png", "*.html")
-CURVE_SECONDS = 5.0  # between looks at what training tells
+CURVE_SECONDS = 5.0  # between readings of what training tells
 STATUS = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED", "completed": "FINISHED"}
 
 
@@ -43,9 +43,9 @@ class RunLog:
     def __init__(self, tracker: Tracker, store: Store, config: Config, run: Run, past: bool = False) -> None:
         self.tracker = tracker
         self.store = store
-        self._config = config
+        self.config = config
         self._start_ms = milliseconds(run.created) if past else None
-        self._looked = 0.0
+        self._read_curves = 0.0
         self._written: dict[str, int] = {}  # points of each stage's curve that are in MLflow
         if run.mlflow_run:
             tracker.resume(run.mlflow_run)
@@ -75,10 +75,10 @@ class RunLog:
             self.tracker.finish(state.mlflow_run, STATUS[state.state], state.error or None)
 
     def tick(self, run: Run) -> None:
-        """Write what training has told since the last look, every few seconds."""
-        if time.monotonic() - self._looked < CURVE_SECONDS:
+        """Write what training has told since the last reading, every few seconds."""
+        if time.monotonic() - self._read_curves < CURVE_SECONDS:
             return
-        self._looked = time.monotonic()
+        self._read_curves = time.monotonic()
         for name, state in run.stages.items():
             if state.state == "running" and state.mlflow_run:
                 self._log_curve(run, name)
@@ -113,8 +113,6 @@ class RunLog:
 
     def _log_artifact(self, mlflow_run: str, artifact: Artifact, cached: bool) -> None:
         manifest = artifact.manifest
-        if manifest.stage == "register":
-            Registrar(self.tracker, self.store).register(mlflow_run, artifact, self._config)
         for name, entry in manifest.inputs.items():
             uri = self.store.path(f"artifacts/{name}/{entry['fingerprint']}")
             self.tracker.log_dataset(mlflow_run, name, entry["digest"], uri, "input", {})
@@ -129,6 +127,11 @@ class RunLog:
             if any(fnmatch.fnmatch(path, pattern) for pattern in PICTURES) and "/shards/" not in path:
                 with fetched(self.store, path) as local:
                     self.tracker.log_artifact(mlflow_run, str(local), "")
+
+
+def register_versions(log: RunLog, run: Run, artifact: Artifact) -> None:
+    """Make the registered versions of a run's `register` artifact. Doing it again changes nothing."""
+    Registrar(log.tracker, log.store).register(run.stages["register"].mlflow_run, artifact, log.config)
 
 
 def settle_runs(store: Store, tracker: Tracker, current: str | None) -> None:
@@ -168,5 +171,7 @@ def _log_afterwards(store: Store, tracker: Tracker, run: Run) -> None:
         artifact = find_artifact(store, name, state.fingerprint) if state.state == "done" else None
         if artifact is not None:
             log.stage_changed(run, name, artifact)
+            if name == "register":
+                register_versions(log, run, artifact)
     log.finish(run, None)
     save_run(store, run)

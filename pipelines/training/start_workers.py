@@ -12,13 +12,14 @@ import traceback
 from typing import Any
 
 from pipelines.cluster.resources import scaling_options, task_options, training_resources
+from pipelines.config.declared import sent
 from pipelines.config.schema import TrainingResources
 from pipelines.errors import Stopped, UserError, one_line
 from pipelines.stage import StageContext
 from pipelines.store.artifacts import FileEntry, ShardRecord, Work
 from pipelines.store.files import Store
 from pipelines.store.runs import stop_requested
-from pipelines.training.worker import PREEMPTED, RECORD, train_here
+from pipelines.training.worker import PREEMPTED, RECORD, TrainingLaunch, train_here
 from pipelines.workflow.shards import worker_environment
 
 FAILURE = "failure.json"  # of the attempt that goes on: what a worker says of its own error
@@ -47,24 +48,24 @@ def train_in_workers(context: StageContext, builder: str, name: str) -> None:
 def start_training(context: StageContext, builder: str, samples: int) -> ShardRecord:
     """Train to the end and return the record; raises `Stopped` where the run was stopped, `UserError` where it cannot be done."""
     resources = training_resources(context.config, context.stage.name)
-    args: dict[str, Any] = {
-        "store": context.work.store.absolute_url,
-        "run": context.run_id,
-        "stage": context.stage.name,
-        "fingerprint": context.work.fingerprint,
-        "digests": context.work.input_digests,
-        "config": context.config.model_dump(mode="json"),
-        "inputs": {name: artifact.manifest.to_json() for name, artifact in context.inputs.items()},
-        "seed": context.seed,
-        "builder": builder,
-        "samples": samples,
-        "threads": max(1, int(resources.cpus)),
-    }
+    launch = TrainingLaunch(
+        store=context.work.store.absolute_url,
+        run=context.run_id,
+        stage=context.stage.name,
+        fingerprint=context.work.fingerprint,
+        input_digests=context.work.input_digests,
+        config=sent(context.config),
+        manifests={name: artifact.manifest.to_json() for name, artifact in context.inputs.items()},
+        seed=context.seed,
+        builder=builder,
+        samples=samples,
+        threads=max(1, int(resources.cpus)),
+    )
     check_workers(context.work, context.stage.name, resources.workers)
     context.progress("starting the training workers")
     train = _train_in_group if resources.workers > 1 else _train_alone
     for attempt in range(1, resources.retries + 2):
-        train(context, resources, args)
+        train(context, resources, launch)
         record = context.work.record(RECORD)
         if record is not None:
             return record
@@ -74,36 +75,36 @@ def start_training(context: StageContext, builder: str, samples: int) -> ShardRe
     raise UserError("the training workers were stopped again and again from outside; go on with: pixsem resume")
 
 
-def _train_alone(context: StageContext, resources: TrainingResources, args: dict[str, Any]) -> None:
+def _train_alone(context: StageContext, resources: TrainingResources, launch: TrainingLaunch) -> None:
     """One worker has nobody to meet: it is a task in a process that the next training finds with its libraries loaded."""
     import ray
 
     task = ray.remote(train_alone).options(
         name=f"train-{context.stage.name}", max_retries=resources.retries,
-        runtime_env={"env_vars": worker_environment(args["threads"])}, **task_options(resources),
+        runtime_env={"env_vars": worker_environment(launch.threads)}, **task_options(resources),
     )  # fmt: skip
     try:
-        ray.get(task.remote(args))
+        ray.get(task.remote(launch))
     except ray.exceptions.RayError as error:
         context.log.error("training failed: %s", error)
         cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
         raise UserError(one_line(cause)) from None
 
 
-def train_alone(args: dict[str, Any]) -> None:
+def train_alone(launch: TrainingLaunch) -> None:
     """Train as the only worker, in the main thread of its process."""
     from components.training.machine import best_device
 
     before = signal.getsignal(signal.SIGTERM)
     _note_preemption()
     try:
-        train_here(args, 0, 1, best_device())
+        train_here(launch, 0, 1, best_device())
     finally:
         signal.signal(signal.SIGTERM, before)
         gc.collect()  # the engine is in reference cycles; the process stays
 
 
-def _train_in_group(context: StageContext, resources: TrainingResources, args: dict[str, Any]) -> None:
+def _train_in_group(context: StageContext, resources: TrainingResources, launch: TrainingLaunch) -> None:
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -111,14 +112,14 @@ def _train_in_group(context: StageContext, resources: TrainingResources, args: d
     with tempfile.TemporaryDirectory(dir=context.work.store.scratch()) as folder:
         trainer = TorchTrainer(
             train_worker,
-            train_loop_config=args,
+            train_loop_config={"launch": launch},
             torch_config=_torch_config(),
             scaling_config=ScalingConfig(**scaling_options(resources)),
             run_config=RunConfig(  # type: ignore[call-arg]
                 name=context.work.fingerprint,
                 storage_path=folder,
                 failure_config=FailureConfig(max_failures=resources.retries),
-                worker_runtime_env={"env_vars": worker_environment(args["threads"])},
+                worker_runtime_env={"env_vars": worker_environment(launch.threads)},
             ),
         )
         context.work.store.remove_tree(f"{context.work.path}/{FAILURE}")
@@ -178,11 +179,12 @@ def _torch_config() -> Any:
     return PreemptibleTorchConfig()
 
 
-def train_worker(args: dict[str, Any]) -> None:
+def train_worker(given: dict[str, TrainingLaunch]) -> None:
     """One worker of several: build, train, and on the first rank publish the result, its record last."""
     import ray.train
 
-    work = Work(Store(args["store"]), args["stage"], args["fingerprint"], args["digests"])
+    launch = given["launch"]
+    work = Work(Store(launch.store), launch.stage, launch.fingerprint, launch.input_digests)
     if text := _failure(work):
         raise UserError(text)  # Ray tries lost workers again; what failed by itself would only fail again
     import torch
@@ -190,7 +192,7 @@ def train_worker(args: dict[str, Any]) -> None:
     rank, world = ray.train.get_context().get_world_rank(), ray.train.get_context().get_world_size()
     device = ray.train.torch.get_device() if torch.cuda.is_available() else torch.device("cpu")
     try:
-        train_here(args, rank, world, device)
+        train_here(launch, rank, world, device)
     except Exception as error:
         logging.getLogger(__name__).exception("rank %d failed", rank)
         work.store.write_json(f"{work.path}/{FAILURE}", {"text": one_line(error), "trace": traceback.format_exc()})

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.config.declared import SentConfig
 from pipelines.config.schema import Config
 from pipelines.stage import derive_seed, fetched, load_function, publish
 from pipelines.store.artifacts import Artifact, FileEntry, Manifest, ShardRecord, Work
@@ -26,9 +27,9 @@ from pipelines.workflow.stage_task import ProgressWriter
 
 RECORD = "train"
 CURVE = "curve.jsonl"
-LOOKS = ("samples", "snapshots")  # folders of what a task writes as training goes on
-LOOKED = "looks"  # the record of these files, as long as training goes on: a store's listing may lag
-STOP_POLL = 0.5  # seconds between looks for a stop
+SAMPLE_FOLDERS = ("samples", "snapshots")  # of what evaluations write as training goes on
+SAMPLES = "samples"  # the record of these files, as long as training goes on: a store's listing may lag
+STOP_POLL = 0.5  # seconds between readings of whether to stop
 PREEMPTED = threading.Event()  # set by SIGTERM to this worker
 
 
@@ -57,34 +58,52 @@ class BuildContext:
     threads: int
 
 
-def train_here(args: dict[str, Any], rank: int, world: int, device: Any) -> None:
+@dataclass(frozen=True)
+class TrainingLaunch:
+    """What a training stage hands to its workers."""
+
+    store: str  # its absolute address
+    run: str
+    stage: str
+    fingerprint: str
+    input_digests: dict[str, str]
+    config: SentConfig
+    manifests: dict[str, dict[str, Any]]  # of the inputs
+    seed: int
+    builder: str  # `module:name`
+    samples: int  # on the training side of the index
+    threads: int  # of each worker
+
+
+def train_here(launch: TrainingLaunch, rank: int, world: int, device: Any) -> None:
     """Train in this process as one of `world` workers. The process may have trained before: nothing is taken from its state."""
     import torch
 
     from components.training.loop import Hooks, Place, Result, train
 
-    torch.set_num_threads(args["threads"])
-    torch.manual_seed(args["seed"] % 2**63)
-    store = Store(args["store"])
-    config = Config.model_validate(args["config"])
-    work = Work(store, args["stage"], args["fingerprint"], args["digests"])
-    inputs = {name: Artifact(store, Manifest.from_json(value, name)) for name, value in args["inputs"].items()}
+    torch.set_num_threads(launch.threads)
+    torch.manual_seed(launch.seed % 2**63)
+    store = Store(launch.store)
+    work = Work(store, launch.stage, launch.fingerprint, launch.input_digests)
+    inputs = {name: Artifact(store, Manifest.from_json(value, name)) for name, value in launch.manifests.items()}
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(dir=store.scratch()) as folder:
-        context = BuildContext(config, inputs, args["seed"], store, Path(folder), rank, world, args["threads"])
-        built: Built = load_function(args["builder"])(context)
+        context = BuildContext(
+            launch.config.open(), inputs, launch.seed, store, Path(folder), rank, world, launch.threads
+        )
+        built: Built = load_function(launch.builder)(context)
         checkpoints = CheckpointStore(store, f"{work.path}/checkpoints", Path(folder))
-        curve = Curve(store, work, args, built.options.steps) if rank == 0 else None
-        hooks = Hooks(should_stop=StopLook(store, args["run"]))
+        curve = Curve(store, work, launch.run, built.options.steps) if rank == 0 else None
+        hooks = Hooks(should_stop=StopRequest(store, launch.run))
         if curve is not None:
             hooks.log = curve.log
             hooks.saved = checkpoints.saved
-            hooks.look = lambda step: Path(tempfile.mkdtemp(dir=folder))
-            hooks.looked = lambda made: note_looks(work, publish_tree(work, made))
+            hooks.samples_folder = lambda step: Path(tempfile.mkdtemp(dir=folder))
+            hooks.evaluated = lambda made: note_samples(work, publish_tree(work, made))
         result = Result(0, True)  # a space that is only measured
         if built.task is not None:
             result = train(
-                built.task, built.source, built.options, derive_seed(args["seed"], "steps"), checkpoints.fetch(),
+                built.task, built.source, built.options, derive_seed(launch.seed, "steps"), checkpoints.fetch(),
                 Place(rank, world, device), hooks,
             )  # fmt: skip
         if result.finished and curve is not None:
@@ -92,30 +111,30 @@ def train_here(args: dict[str, Any], rank: int, world: int, device: Any) -> None
             out.mkdir()
             metrics = built.save(out)
             (out / CURVE).write_bytes(curve.text())
-            samples = args["samples"] if built.samples is None else built.samples
+            samples = launch.samples if built.samples is None else built.samples
             _publish(store, work, out, samples, {**metrics, "steps": result.step})
 
 
 def _publish(store: Store, work: Work, out: Path, samples: int, metrics: dict[str, Any]) -> None:
-    files = publish_tree(work, out) + looks(work)
+    files = publish_tree(work, out) + samples_in(work)
     counts = {"input": samples, "kept": samples, "dropped": 0, "failed": 0}
     record = ShardRecord(RECORD, files, counts, metrics)
     work.write_record(record)
 
 
-def note_looks(work: Work, files: list[FileEntry]) -> None:
+def note_samples(work: Work, files: list[FileEntry]) -> None:
     """Write down that these files were put into the work as training went on."""
     nothing = {"input": 0, "kept": 0, "dropped": 0, "failed": 0}
-    before = work.record(LOOKED)
+    before = work.record(SAMPLES)
     known = {file.path: file for file in [*(before.files if before else []), *files]}
-    work.write_record(ShardRecord(LOOKED, list(known.values()), nothing, {}))
+    work.write_record(ShardRecord(SAMPLES, list(known.values()), nothing, {}))
 
 
-def looks(work: Work) -> list[FileEntry]:
+def samples_in(work: Work) -> list[FileEntry]:
     """Return what was put into the work as training went on: what was written down, and what is there beside it."""
-    record = work.record(LOOKED)
+    record = work.record(SAMPLES)
     known = {file.path: file for file in (record.files if record else [])}
-    for kind in LOOKS:
+    for kind in SAMPLE_FOLDERS:
         for name in work.store.files(f"{work.path}/{kind}"):
             if f"{kind}/{name}" not in known:
                 with fetched(work.store, f"{work.path}/{kind}/{name}") as path:
@@ -131,18 +150,18 @@ def publish_tree(work: Work, folder: Path) -> list[FileEntry]:
     ]
 
 
-class StopLook:
-    """True once this worker got SIGTERM or somebody asked the run to stop; looks at the store at most twice a second."""
+class StopRequest:
+    """True once this worker got SIGTERM or somebody asked the run to stop; reads the store at most twice a second."""
 
     def __init__(self, store: Store, run_id: str) -> None:
-        self._store, self._run, self._looked, self._stop = store, run_id, 0.0, False
+        self._store, self._run, self._read, self._stop = store, run_id, 0.0, False
 
     def __call__(self) -> bool:
-        """Look."""
+        """Return whether to stop."""
         if PREEMPTED.is_set():
             return True
-        if time.monotonic() - self._looked > STOP_POLL:
-            self._looked = time.monotonic()
+        if time.monotonic() - self._read > STOP_POLL:
+            self._read = time.monotonic()
             self._stop = stop_requested(self._store, self._run)
         return self._stop
 
@@ -152,10 +171,10 @@ class Curve:
 
     RATES = ("samples_per_second", "seconds_left", "flops_utilisation", "data_wait")  # of this machine at this moment
 
-    def __init__(self, store: Store, work: Work, args: dict[str, Any], steps: int) -> None:
+    def __init__(self, store: Store, work: Work, run_id: str, steps: int) -> None:
         self._store, self._path, self._steps = store, f"{work.path}/{CURVE}", steps
-        self._live = f"runs/{args['run']}/curves/{args['stage']}.jsonl"
-        self._progress = ProgressWriter(store, args["run"], args["stage"])
+        self._live = f"runs/{run_id}/curves/{work.stage}.jsonl"
+        self._progress = ProgressWriter(store, run_id, work.stage)
         self._rows: dict[int, dict[str, float]] = {}
         if store.exists(self._path):
             for line in store.read_bytes(self._path).decode().splitlines():

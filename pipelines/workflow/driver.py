@@ -8,22 +8,27 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from types import FrameType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.cluster.resources import Demand, driver_options, resources_of, unmet
 from pipelines.config.compose import to_dict
+from pipelines.config.declared import SentConfig
 from pipelines.config.schema import Config
 from pipelines.errors import Interrupted, UserError, one_line
 from pipelines.stage import Stage
-from pipelines.store.artifacts import Artifact, FileEntry, Manifest, Work, artifact_path, content_digest
-from pipelines.store.files import Store
+from pipelines.store.artifacts import Artifact, Manifest, Work, artifact_path, content_digest
+from pipelines.store.files import Store, canonical_json, sha256_text
 from pipelines.store.leases import Leases, holder_text
 from pipelines.store.runs import Run, StageState, clear_stop, now, request_stop, save_run
 from pipelines.versions import versions
-from pipelines.workflow.identity import Identity, state_of
+from pipelines.workflow.code_digests import OLDER_CODE
+from pipelines.workflow.identity import Identity, older_code, state_of
+
+if TYPE_CHECKING:
+    from pipelines.workflow.stage_task import StageOutcome
 
 POLL = 0.25
 STAGE_RETRIES = 2  # a stage whose own worker dies goes on from its finished shards
@@ -52,8 +57,10 @@ class Driver:
         listeners: list[Listener],
         leases: Leases,
         keep_ray: bool = False,
+        after: Mapping[str, Callable[[Artifact], None]] | None = None,
     ) -> None:
-        """`leases` hold the run's own lease already."""
+        """`leases` hold the run's own lease already. `after` is what follows a stage once it is done, made now or before."""
+        self.after = after or {}
         self._leases = leases
         self.store = store
         self.config = config
@@ -133,6 +140,7 @@ class Driver:
             return False
         forced = name in self.run.force and state.state != "done"
         artifact, reasons = (None, ["forced"]) if forced else self._state(name)
+        anew = forced or any(reason.startswith(OLDER_CODE) for reason in reasons)  # no shard of before is kept
         if artifact is not None:
             self._done(name, artifact, cached=True, seconds=0.0)
             return True
@@ -141,13 +149,13 @@ class Driver:
             self._set(name, "waiting", reason=f"held by {holder_text(holder)}")
             return False
         if not forced:
-            # Another driver may have committed it between the look and the lease.
+            # Another driver may have committed it between the check and the lease.
             artifact, reasons = self._state(name)
             if artifact is not None:
                 self._leases.release(f"stage-{name}-{state.fingerprint}")
                 self._done(name, artifact, cached=True, seconds=0.0)
                 return True
-        self._start(name, reasons, forced)
+        self._start(name, reasons, anew)
         return True
 
     def _state(self, name: str) -> tuple[Artifact | None, list[str]]:
@@ -159,21 +167,14 @@ class Driver:
         identity = self.identities[name]
         return Work(self.store, name, identity.fingerprint, {**digests, **identity.external})
 
-    def _start(self, name: str, reasons: list[str], forced: bool) -> None:
+    def _start(self, name: str, reasons: list[str], anew: bool) -> None:
         work = self._work(name)
-        if forced:
-            # The mark tells shards of this forced run, which a resume keeps, from older ones, which it must not use.
-            mark = f"{work.path}/.forced-by-{self.run.id}"
-            if not self.store.exists(mark):
-                work.clear()
-                self.store.write_bytes(mark, b"")
-        else:
-            work.reopen()
+        self._make_room(work, self.identities[name], anew)
         self._start_ray()
         # Ray is imported only where something runs: a cached run ends before.
         import ray
 
-        from pipelines.workflow.stage_task import run_stage
+        from pipelines.workflow.stage_task import StageLaunch, run_stage
 
         stage, identity = self.stages[name], self.identities[name]
         manifests = {i: self._artifacts[i].manifest.to_json() for i in stage.inputs}
@@ -182,16 +183,27 @@ class Driver:
         self._set(name, "running", reason="; ".join([*reasons, *waits]), log=f"{self.run.path}/logs/{name}.log")
         options = driver_options(resources_of(self.config, name))
         task = ray.remote(run_stage).options(max_retries=STAGE_RETRIES, name=f"stage-{name}", **options)
-        reference = task.remote(
-            self.store.absolute_url,
-            self.run.id,
-            stage,
-            identity.fingerprint,
-            to_dict(self.config),
-            manifests,
-            identity.external,
+        config = SentConfig(to_dict(self.config), name, stage.config)
+        launch = StageLaunch(
+            self.store.absolute_url, self.run.id, stage, identity.fingerprint, config, manifests, identity.external
         )
+        reference = task.remote(launch)
         self._running[reference] = (name, time.monotonic(), reasons)
+
+    def _make_room(self, work: Work, identity: Identity, anew: bool) -> None:
+        """Keep the finished shards of an earlier attempt, or none of them: of a stage that is made anew, or by other code where that counts."""
+        code_mark = f"{work.path}/.code-{sha256_text(canonical_json(identity.code))[:16]}"
+        if anew:
+            # The mark tells shards of this run, which a resume keeps, from older ones, which it must not use.
+            mark = f"{work.path}/.forced-by-{self.run.id}"
+            if not self.store.exists(mark):
+                work.clear()
+                self.store.write_bytes(mark, b"")
+        else:
+            if identity.rerun_on_code_change and work.records() and not self.store.exists(code_mark):
+                work.clear()
+            work.reopen()
+        self.store.write_bytes(code_mark, b"", durable=False)
 
     def _collect(self) -> None:
         if not self._running:
@@ -212,9 +224,8 @@ class Driver:
                 self._done(name, artifact, cached=False, seconds=time.monotonic() - started)
             self._leases.release(f"stage-{name}-{self.run.stages[name].fingerprint}")
 
-    def _commit(self, name: str, result: dict[str, Any], seconds: float) -> Artifact:
-        identity = self.identities[name]
-        files = [FileEntry(**entry) for entry in result["files"]]
+    def _commit(self, name: str, result: StageOutcome, seconds: float) -> Artifact:
+        identity, files = self.identities[name], result.files
         manifest = Manifest(
             stage=name,
             stage_version=identity.stage.version,
@@ -230,12 +241,13 @@ class Driver:
             external=identity.external,
             config=identity.config,
             files=sorted(files, key=lambda f: f.path),
-            counts=result["counts"],
-            metrics=result["metrics"],
+            counts=result.counts,
+            metrics=result.metrics,
             versions=versions(),
             run=self.run.id,
             created=now(),
             seconds=round(seconds, 3),
+            code=identity.code,
         )
         return self._work(name).commit(manifest)
 
@@ -248,8 +260,10 @@ class Driver:
             cached=cached,
             seconds=round(seconds, 3),
             error="",
-            reason="" if cached else None,
+            reason=older_code(self.identities[name], artifact) if cached else None,
         )
+        if name in self.after:
+            self.after[name](artifact)
 
     def _set(self, name: str, state: str, artifact: Artifact | None = None, **values: Any) -> None:
         before = asdict(self.run.stages[name])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.config.compose import flatten, select, to_dict
@@ -11,6 +11,7 @@ from pipelines.errors import StoreError
 from pipelines.stage import Stage, load_function
 from pipelines.store.artifacts import Artifact, Manifest, damage_path, find_artifact, list_artifacts
 from pipelines.store.files import Store, canonical_json, sha256_text
+from pipelines.workflow.code_digests import OLDER_CODE, changed_rooms, code_of
 
 MAX_REASONS = 6  # differences that are named one by one
 
@@ -23,6 +24,8 @@ class Identity:
     config: dict[str, Any]
     external: dict[str, str]
     inputs: dict[str, str]  # input stage -> fingerprint
+    code: dict[str, str] = field(default_factory=dict)  # room -> digest; no part of the fingerprint
+    rerun_on_code_change: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -44,6 +47,11 @@ class StagePlan:
     conditional: bool = False
 
     @property
+    def note(self) -> str:
+        """Which code made what is cached, where that is not the code at hand."""
+        return older_code(self.identity, self.artifact) if self.artifact is not None else ""
+
+    @property
     def cached(self) -> bool:
         """True where nothing is to be done."""
         return not self.reasons
@@ -52,6 +60,7 @@ class StagePlan:
 def identify(stages: list[Stage], config: Config, store: Store) -> dict[str, Identity]:
     """Return every stage's identity. Reads the sources outside the store (content digests, cached by size and time)."""
     values = to_dict(config)
+    code = code_of(stages)
     identities: dict[str, Identity] = {}
     for stage in stages:
         identities[stage.name] = Identity(
@@ -59,6 +68,8 @@ def identify(stages: list[Stage], config: Config, store: Store) -> dict[str, Ide
             config={key: select(values, key) for key in stage.config},
             external=load_function(stage.external)(config, store) if stage.external else {},
             inputs={name: identities[name].fingerprint for name in stage.inputs},
+            code=code[stage.name],
+            rerun_on_code_change=config.execution.on_code_change == "rerun",
         )
     return identities
 
@@ -80,6 +91,8 @@ def state_of(store: Store, identity: Identity, inputs: dict[str, Artifact]) -> t
     for name, entry in artifact.manifest.inputs.items():
         if name in inputs and inputs[name].manifest.digest != entry["digest"]:
             return None, [f"input {name} has other content than it was made from"]
+    if identity.rerun_on_code_change and (made_by := older_code(identity, artifact)):
+        return None, [made_by]
     problems = artifact.problems()
     if problems:
         name, what = next(iter(problems.items()))
@@ -87,6 +100,12 @@ def state_of(store: Store, identity: Identity, inputs: dict[str, Artifact]) -> t
             f"damaged: {name} {what}" + (f", and {len(problems) - 1} more files" if len(problems) > 1 else "")
         ]
     return artifact, []
+
+
+def older_code(identity: Identity, artifact: Artifact) -> str:
+    """Say `made by older code of ROOM, ROOM`; empty where the code is the same, or is not recorded."""
+    rooms = changed_rooms(artifact.manifest.code, identity.code)
+    return f"{OLDER_CODE}{', '.join(rooms)}" if rooms else ""
 
 
 def explain_missing(store: Store, identity: Identity) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import Any
 
@@ -14,7 +15,7 @@ from pipelines.stage import Stage
 from pipelines.store.files import Store
 from pipelines.store.leases import Leases
 from pipelines.store.runs import Run, find_run, new_run, save_run
-from pipelines.tracking.run_log import RunLog, close_open, open_tracker, settle_runs
+from pipelines.tracking.run_log import RunLog, close_open, open_tracker, register_versions, settle_runs
 from pipelines.workflow.driver import Driver, Listener, start_stages
 from pipelines.workflow.graph import ancestors, build_workflow, check_stage_name, descendants
 from pipelines.workflow.identity import StagePlan, identify, make_plan
@@ -50,6 +51,7 @@ def _rows(plans: dict[str, StagePlan]) -> list[dict[str, Any]]:
             "conditional": plan.conditional,
             "fingerprint": plan.identity.fingerprint,
             "reasons": plan.reasons,
+            "note": plan.note,
         }
         for name, plan in plans.items()
     ]
@@ -143,7 +145,8 @@ def _drive(
         try:
             with LiveView(store, console) as view:
                 listeners: list[Listener] = [log, view] if log else [view]
-                return Driver(store, config, stages, identities, run, listeners, leases, keep_ray).execute()
+                after = {"register": functools.partial(register_versions, log, run)} if log else {}
+                return Driver(store, config, stages, identities, run, listeners, leases, keep_ray, after).execute()
         except BaseException as error:
             ended = error
             raise

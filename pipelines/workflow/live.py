@@ -24,6 +24,16 @@ COLOURS = {
 }
 
 
+def outcome_text(artifact: Artifact) -> str:
+    """Say what a stage made: a training its steps and rate, `4,815 steps, 310 samples/s`; any other what became of its samples."""
+    trainings = artifact.manifest.metrics.get("training")
+    if not trainings:
+        return counts_text(artifact.manifest.counts)
+    (figures,) = trainings.values()
+    rate = figures.get("samples_per_second")
+    return f"{figures.get('steps', 0):,} steps" + (f", {rate:,.0f} samples/s" if rate else "")
+
+
 def counts_text(counts: dict[str, int]) -> str:
     """Say what became of the samples: `3,712 kept, 288 dropped of 4,000`."""
     if not counts:
@@ -61,7 +71,8 @@ class StageTable:
     def _progress(self, run: Run, name: str, state: StageState) -> tuple[ProgressBar | str, Text]:
         if state.state == "done":
             artifact = self.artifacts.get(name)
-            return "", Text(counts_text(artifact.manifest.counts) if artifact else "")
+            made = outcome_text(artifact) if artifact else ""
+            return "", Text(", ".join(words for words in (made, state.reason if state.cached else "") if words))
         if state.state != "running":
             return "", Text(state.error or state.reason)
         progress = read_progress(self.store, run.id, name)
@@ -104,7 +115,9 @@ class LiveView:
             self._draw(run)
             return
         words = {"done": "cached" if state.cached else f"done in {clock(state.seconds)}"}.get(state.state, state.state)
-        more = counts_text(artifact.manifest.counts) if artifact else state.error or state.reason
+        more = state.error or state.reason
+        if artifact:
+            more = ", ".join(text for text in (outcome_text(artifact), state.reason if state.cached else "") if text)
         self.console.print(
             f"{name}: {words}{f' ({more})' if more else ''}", markup=False, highlight=False, soft_wrap=True
         )

@@ -8,7 +8,7 @@ from pipelines.store.artifacts import Artifact, find_artifact
 from pipelines.store.files import Store
 from pipelines.store.runs import Run, clock
 from pipelines.tracking.registering import registration_path
-from pipelines.workflow.live import counts_text
+from pipelines.workflow.live import outcome_text
 
 
 def merge(into: dict[str, Any], values: dict[str, Any]) -> None:
@@ -71,11 +71,12 @@ def registered(store: Store, run: Run) -> list[dict[str, Any]]:
 
 def report_text(store: Store, run: Run) -> str:
     """Return the report for people: what happened to every stage, the figures, and where to look."""
-    value = report(store, run)
+    value, artifacts = report(store, run), run_artifacts(store, run)
     lines = [f"run {run.id} ({run.preset}): {run.state} in {clock(run.seconds)}", ""]
     for row in value["stages"]:
         state = "cached" if row["cached"] and row["state"] == "done" else row["state"]
-        lines.append(f"  {row['name']:<18} {state:<12} {counts_text(row.get('counts', {}))}{row.get('error', '')}")
+        made = outcome_text(artifacts[row["name"]]) if row["name"] in artifacts else ""
+        lines.append(f"  {row['name']:<18} {state:<12} {made}{row.get('error', '')}")
         if row.get("log"):
             lines.append(f"{'':34}its log: {row['log']}")
     figures = list(_figures(value["metrics"]))
@@ -89,10 +90,7 @@ def report_text(store: Store, run: Run) -> str:
             f"  models:/{model['name']}/{model['version']}  {' '.join(model['aliases']) or 'no alias'}{refused}",
         ]
     pictures = [
-        store.path(p)
-        for a in run_artifacts(store, run).values()
-        for p in a.files("*.png") + a.files("*.html")
-        if "/shards/" not in p
+        store.path(p) for a in artifacts.values() for p in a.files("*.png") + a.files("*.html") if "/shards/" not in p
     ]
     if pictures:
         lines += ["", "look at", *(f"  {path}" for path in pictures)]

@@ -6,6 +6,7 @@ import itertools
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import ray
 from pipelines.cluster.resources import task_options
 from pipelines.config.schema import Resources
 from pipelines.errors import UserError, one_line
-from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext, derive_seed, load_function, publish
+from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext, load_function, publish
 from pipelines.store.artifacts import ShardRecord, Work, check_counts
 from pipelines.store.files import Store
 
@@ -27,15 +28,28 @@ def worker_environment(threads: int) -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(threads), **allocator_environment(library)}
 
 
-def make_shard(store_url: str, work_args: dict[str, Any], function: str, task: ShardTask, seed: int) -> ShardRecord:
+@dataclass(frozen=True)
+class ShardCall:
+    """All that a Ray task needs to make one shard."""
+
+    store: str  # its absolute address
+    stage: str
+    fingerprint: str
+    input_digests: dict[str, str]
+    function: str  # `module:name`
+    task: ShardTask
+    seed: int | None  # None: the stage did not declare `seed`
+
+
+def make_shard(call: ShardCall) -> ShardRecord:
     """Run one shard function in a folder of its own and publish what it wrote. Its record is written last."""
-    store = Store(store_url)
-    work = Work(store, **work_args)
+    store, task = Store(call.store), call.task
+    work = Work(store, call.stage, call.fingerprint, call.input_digests)
     with tempfile.TemporaryDirectory(dir=store.scratch(), prefix=f"{task.name}-") as folder:
         out = Path(folder) / "out"
         out.mkdir()
-        context = ShardContext(task, seed, out, store, Path(folder) / "in")
-        result = load_function(function)(context)
+        context = ShardContext(task, call.seed, out, store, Path(folder) / "in")
+        result = load_function(call.function)(context)
         assert isinstance(result, ShardResult)
         check_counts(result.counts, f"{work.stage}, shard {task.name}")
         local = sorted(p for p in out.rglob("*") if p.is_file())
@@ -48,9 +62,9 @@ def make_shard(store_url: str, work_args: dict[str, Any], function: str, task: S
 class ShardWorker:
     """A lasting worker that makes one shard after another, so that what a shard function loads is loaded once."""
 
-    def make(self, *args: Any) -> ShardRecord:
+    def make(self, call: ShardCall) -> ShardRecord:
         """Make one shard."""
-        return make_shard(*args)
+        return make_shard(call)
 
 
 class ShardMap:
@@ -72,7 +86,7 @@ class ShardMap:
         remote: Any = ray.remote(ShardWorker)
         workers = [remote.options(**options).remote() for _ in range(min(wanted.actors, max(1, shards)))]
         turns = itertools.cycle(workers)
-        return lambda *args: next(turns).make.remote(*args)
+        return lambda call: next(turns).make.remote(call)
 
     def __call__(self, context: StageContext, function: str, tasks: list[ShardTask]) -> list[ShardRecord]:
         """Make the missing shards and return the records of all, in the order of `tasks`."""
@@ -83,11 +97,7 @@ class ShardMap:
         samples = sum(record.counts.get("input", 0) for record in done.values())
         context.log.info("%d shards, %d of them made before", len(tasks), len(done))
         self.report(done=len(done), total=len(tasks), samples=samples, before=len(done))
-        work_args = {
-            "stage": context.work.stage,
-            "fingerprint": context.work.fingerprint,
-            "input_digests": context.work.input_digests,
-        }
+        work = context.work
         submit = self._submitter(len(missing))
         queue = iter(missing)
         running: dict[Any, ShardTask] = {}
@@ -95,8 +105,11 @@ class ShardMap:
         started = time.monotonic()
         while True:
             while len(running) < self.window and not errors and (task := next(queue, None)) is not None:
-                seed = derive_seed(context.seed, task.name)
-                running[submit(context.work.store.absolute_url, work_args, function, task, seed)] = task
+                seed = context.shard_seed(task.name)
+                call = ShardCall(
+                    work.store.absolute_url, work.stage, work.fingerprint, work.input_digests, function, task, seed
+                )
+                running[submit(call)] = task
             if not running:
                 break
             ready, _ = ray.wait(list(running), timeout=1.0)

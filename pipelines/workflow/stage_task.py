@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipelines.cluster.resources import shard_resources
-from pipelines.config.schema import Config
+from pipelines.config.declared import SentConfig
 from pipelines.errors import Stopped
 from pipelines.stage import Stage, StageContext, load_function
-from pipelines.store.artifacts import Artifact, Manifest, Work
+from pipelines.store.artifacts import Artifact, FileEntry, Manifest, Work
 from pipelines.store.files import Store
 from pipelines.store.runs import now, save_progress
 from pipelines.workflow.shards import ShardMap
@@ -58,32 +58,46 @@ class ProgressWriter:
             self._written = time.monotonic()
 
 
-def run_stage(
-    store_url: str,
-    run_id: str,
-    stage: Stage,
-    fingerprint: str,
-    config_values: dict[str, Any],
-    manifests: dict[str, dict[str, Any]],
-    external: dict[str, str],
-) -> dict[str, Any]:
-    """Run a stage's function on its work folder; return {counts, metrics, files} for the manifest.
+@dataclass(frozen=True)
+class StageLaunch:
+    """What the driver hands to the Ray task of a stage."""
+
+    store: str  # its absolute address
+    run: str
+    stage: Stage
+    fingerprint: str
+    config: SentConfig
+    manifests: dict[str, dict[str, Any]]  # of the inputs
+    external: dict[str, str]  # content digests of what it reads from outside the store
+
+
+@dataclass(frozen=True)
+class StageOutcome:
+    """What a stage made, for its manifest."""
+
+    counts: dict[str, int]
+    metrics: dict[str, Any]
+    files: list[FileEntry]
+
+
+def run_stage(launch: StageLaunch) -> StageOutcome:
+    """Run a stage's function on its work folder.
 
     Shards that an earlier attempt finished are not made again. The log is appended to
     `runs/<run>/logs/<stage>.log` when the stage ends, whichever way it ends.
     """
-    store = Store(store_url)
-    config = Config.model_validate(config_values)
-    inputs = {name: Artifact(store, Manifest.from_json(value, name)) for name, value in manifests.items()}
+    store, stage, run_id = Store(launch.store), launch.stage, launch.run
+    config = launch.config.open()
+    inputs = {name: Artifact(store, Manifest.from_json(value, name)) for name, value in launch.manifests.items()}
     digests = {name: artifact.manifest.digest for name, artifact in inputs.items()}
-    work = Work(store, stage.name, fingerprint, {**digests, **external})
+    work = Work(store, stage.name, launch.fingerprint, {**digests, **launch.external})
     progress = ProgressWriter(store, run_id, stage.name)
     with StageLog(store, f"runs/{run_id}/logs/{stage.name}.log") as log:
         mapper: Any = None  # a training stage has workers of its own
         if not stage.trains:
             mapper = ShardMap(shard_resources(config, stage.name), config.execution.max_in_flight, progress)
         context = StageContext(stage, config, inputs, work, log, mapper, run_id, progress.note)
-        log.info("stage %s %s, run %s", stage.name, fingerprint, run_id)
+        log.info("stage %s %s, run %s", stage.name, launch.fingerprint, run_id)
         try:
             load_function(stage.function)(context)
         except Exception as error:
@@ -93,7 +107,7 @@ def run_stage(
                 log.exception("stage %s failed", stage.name)
             raise
         log.info("done: %s", context.counts)
-    return {"counts": context.counts, "metrics": context.metrics, "files": [asdict(f) for f in context.outputs]}
+    return StageOutcome(context.counts, context.metrics, context.outputs)
 
 
 class StageLog:

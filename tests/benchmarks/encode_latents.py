@@ -8,7 +8,6 @@ that reading and decoding a picture takes half as long as encoding it, and with 
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 import tempfile
 import time
@@ -55,11 +54,10 @@ def compare(name: str, overrides: list[str], samples: int, rounds: int) -> None:
         folder = Path(place)
         write_records(folder / "shard.tar", iter(records))
         encode_latents._LOADED["benchmark"] = model
-        args = {
-            "shard": "shard.tar", "kind": "captions", "tokenizer": {"digest": "benchmark"}, "batch": config.latents.batch,
-            "flip": False, "precision": config.latents.precision, "image_size": config.image_size,
-            "limits": dataclasses.asdict(config.measure.limits), "threads": torch.get_num_threads(),
-        }  # fmt: skip
+        args = encode_latents.Encoding(
+            "shard.tar", "captions", {"digest": "benchmark"}, config.latents.model_copy(update={"flip": False}),
+            config.image_size, config.measure.limits, torch.get_num_threads(),
+        )  # fmt: skip
 
         def bare() -> float:
             started = time.perf_counter()

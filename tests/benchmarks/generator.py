@@ -47,7 +47,7 @@ class Job:
         model = DeepFusionTransformer.fresh(settings.small, words, CHANNELS, GRID, settings.model)
         self.module = FlowObjective(model, settings.flow)
 
-    def look(self, step: int, folder: Path) -> dict[str, float]:
+    def evaluate(self, step: int, folder: Path) -> dict[str, float]:
         """Nothing to see."""
         return {}
 

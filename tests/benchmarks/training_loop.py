@@ -53,7 +53,7 @@ class Job:
             model, encoder, SPACES["ps_vae"].training, losses, settings.model.latent_noise, None
         )
 
-    def look(self, step: int, folder: Path) -> dict[str, float]:
+    def evaluate(self, step: int, folder: Path) -> dict[str, float]:
         """Nothing to see."""
         return {}
 

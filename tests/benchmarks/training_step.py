@@ -51,7 +51,7 @@ class Job:
             model = DeepFusionTransformer(backbone, CHANNELS, GRID, asdict(config.generator.model))
         self.module = FlowObjective(model, config.generator.flow)
 
-    def look(self, step: int, folder: Path) -> dict[str, float]:
+    def evaluate(self, step: int, folder: Path) -> dict[str, float]:
         """Nothing to see."""
         return {}
 

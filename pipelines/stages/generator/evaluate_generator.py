@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pipelines.config.declared import sent
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
 from pipelines.store.artifacts import Artifact, Manifest
 
@@ -19,7 +20,7 @@ INPUTS = ("index", "train_encoder", "train_tokenizer", "train_generator", "train
 def run(context: StageContext) -> None:
     """Evaluate in one worker task."""
     manifests = {name: context.inputs[name].manifest.to_json() for name in INPUTS}
-    args = {"manifests": manifests, "config": context.config.model_dump(mode="json"), "run": context.run_id}
+    args = {"manifests": manifests, "config": sent(context.config), "run": context.run_id}
     (record,) = context.map_shards(
         "pipelines.stages.generator.evaluate_generator:evaluate", [ShardTask("evaluation", args)]
     )
@@ -41,12 +42,11 @@ def evaluate(context: ShardContext) -> ShardResult:
     import torch
 
     from components.scenes.prompts import CATEGORIES
-    from pipelines.config.schema import Config
     from pipelines.stages.generator.sample_sets import Maker, generated_distances
     from pipelines.stages.generator.scene_metrics import SceneJudge
 
     args = context.task.args
-    config = Config.model_validate(args["config"])
+    config = args["config"].open()
     inputs = {n: Artifact(context.store, Manifest.from_json(v, n)) for n, v in args["manifests"].items()}
     torch.set_num_threads(max(1, int(config.execution.resources.evaluate_generator.cpus)))
     maker = Maker(context.store, config, inputs, context.scratch, context.seed)
@@ -58,8 +58,8 @@ def evaluate(context: ShardContext) -> ShardResult:
         metrics["text_to_image"] |= judge.text_to_image()
         metrics["editing"] = judge.editing()
         trainings = [
-            (inputs["train_generator"], config.generator.training),
-            (inputs["train_editor"], config.generator.editing),
+            (inputs[stage], inputs[stage].manifest.config[key])
+            for stage, key in (("train_generator", "generator.training"), ("train_editor", "generator.editing"))
         ]
         metrics["text_to_image"] |= judge.convergence(trainings, context.file("convergence.png"))
         judge.grids(context.file("generated.png"), context.file("edits.png"))

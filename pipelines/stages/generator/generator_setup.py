@@ -22,7 +22,7 @@ LOSSES = {"captions": "validation_loss", "edits": "validation_loss_edits"}
 
 
 class GeneratorTask:
-    """The flow-matching objective, and looks at it: validation losses, pictures of held-out texts, snapshots of the weights."""
+    """The flow-matching objective, and its evaluation hook: validation losses, pictures of held-out texts, snapshots of the weights."""
 
     critic: Any = None
     critic_from = 1.0
@@ -39,7 +39,7 @@ class GeneratorTask:
         self._validate = {kind: held_out.first(kind, validate) for kind in held_out.kinds}
         self._shown = {kind: held_out.first(kind, GRID) for kind in held_out.kinds}
 
-    def look(self, step: int, folder: Path) -> dict[str, float]:
+    def evaluate(self, step: int, folder: Path) -> dict[str, float]:
         """Return the validation losses; write a sample grid, and the weights where a snapshot is due."""
         self._grid(folder / "samples" / f"step-{step:08d}.png")
         if step in self._snapshots:
@@ -127,17 +127,17 @@ def built(context: BuildContext, model: Any, text_tokenizer: Any, options: Train
 
 
 def snapshot_steps(options: TrainingOptions, count: int) -> set[int]:
-    """Return the steps after which a training keeps its weights: `count` of those at which it is looked at."""
+    """Return the steps after which a training keeps its weights: `count` of those at which it is evaluated."""
     if not options.sample_every:
         return set()
-    looks = range(options.sample_every, options.steps + 1, options.sample_every)
-    return spread_snapshots(sorted({*looks, options.steps}), count)
+    evaluations = range(options.sample_every, options.steps + 1, options.sample_every)
+    return spread_snapshots(sorted({*evaluations, options.steps}), count)
 
 
-def spread_snapshots(looks: list[int], count: int) -> set[int]:
-    """Return `count` of the looks, evenly spread, the last among them."""
+def spread_snapshots(steps: list[int], count: int) -> set[int]:
+    """Return `count` of the steps, evenly spread, the last among them."""
     return (
-        {looks[(i + 1) * len(looks) // count - 1] for i in range(count) if (i + 1) * len(looks) // count}
+        {steps[(i + 1) * len(steps) // count - 1] for i in range(count) if (i + 1) * len(steps) // count}
         if count
         else set()
     )

@@ -1,4 +1,4 @@
-"""register: the whole model as one folder, and what its registered versions will say of themselves. The run's log makes the versions.
+"""register: the whole model as one folder, and what its registered versions will say of themselves. The run then makes the versions.
 
 Artifact: `pipeline/` (what `pixsem generate --model FOLDER` takes), `card.json` (figures, lineage). Nothing in it depends on what is
 registered already; gates are held where the versions are made (`pipelines/tracking/registering.py`).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 
+from pipelines.config.declared import sent
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
 from pipelines.store.artifacts import Artifact, Manifest
 
@@ -17,16 +18,15 @@ INPUTS = ("train_tokenizer", "train_editor")
 def run(context: StageContext) -> None:
     """Assemble the pipeline in one worker task."""
     manifests = {name: context.inputs[name].manifest.to_json() for name in INPUTS}
-    args = {"manifests": manifests, "config": context.config.model_dump(mode="json")}
+    args = {"manifests": manifests, "config": sent(context.config)}
     context.map_shards("pipelines.stages.generator.register:assemble", [ShardTask("pipeline", args)])
 
 
 def assemble(context: ShardContext) -> ShardResult:
     """Write the pipeline, and the digests of what it is made of."""
-    from pipelines.config.schema import Config
     from pipelines.stages.generator.generator_setup import load_pipeline
 
-    config = Config.model_validate(context.task.args["config"])
+    config = context.task.args["config"].open()
     manifests = context.task.args["manifests"]
     inputs = {name: Artifact(context.store, Manifest.from_json(value, name)) for name, value in manifests.items()}
     folder = context.file("pipeline/model_index.json").parent

@@ -18,7 +18,6 @@ from components.scenes.inspect import inspect
 from components.scenes.prompts import CATEGORIES, Prompt, holds, sample_prompts
 from components.scenes.render import render
 from components.scenes.scene import TONES, Scene, same_scene, sample_scene
-from components.training.options import TrainingOptions
 from pipelines.config.schema import Config, ScenesSource
 from pipelines.stage import derive_seed
 from pipelines.stages.generator.generator_setup import snapshots
@@ -122,17 +121,17 @@ class SceneJudge:
         values["by_guidance"] = {f"{s:g}".replace(".", "_"): value for s, value in sorted(by_guidance.items())}
         return values
 
-    def convergence(self, trainings: Sequence[tuple[Artifact, TrainingOptions]], figure: Path) -> dict[str, Any]:
+    def convergence(self, trainings: Sequence[tuple[Artifact, dict[str, Any]]], figure: Path) -> dict[str, Any]:
         """Return the overall share at the snapshots of trainings that follow each other, by samples seen in all, and draw it."""
         few = self.prompts(self.settings.checkpoint_prompts)
         found: dict[int, dict[str, float]] = {}
         before = 0
-        for trained, options in trainings:
+        for trained, options in trainings:  # as they were trained, by their manifests
             for name in snapshots(trained):
                 self.maker.use(trained, name)
-                seen = before + int(name.removeprefix("step-")) * options.batch
+                seen = before + int(name.removeprefix("step-")) * options["batch"]
                 found[seen] = self.judge(f"checkpoint at {seen} samples", few)[0]
-            before += options.steps * options.batch
+            before += options["steps"] * options["batch"]
         if not found:
             self.absent["text_to_image.checkpoints"] = "generator.snapshots kept none"
             return {}

@@ -6,41 +6,58 @@ reason for each sample that is not in them.
 
 from __future__ import annotations
 
-import dataclasses
 import queue
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
+from components.curation.options import ImageLimits
+from pipelines.config.schema import LatentsSection
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
 from pipelines.store.artifacts import Artifact, Manifest
 from pipelines.store.files import Store
 
 FAILED_SCHEMA = {"key": "string", "reason": "string", "detail": "string"}
+Kind = Literal["captions", "edits"]
+KINDS: tuple[tuple[str, Kind], ...] = (("curate", "captions"), ("synthesize_edits", "edits"))
 AHEAD = 4  # decoded batches that may wait for the encoder
 SIDED = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 _LOADED: dict[str, Any] = {}  # the tokenizer this worker process has loaded, by digest
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What encoding one shard needs."""
+
+    shard: str  # path of its tar in the store
+    kind: Kind
+    tokenizer: dict[str, Any]  # manifest of train_tokenizer
+    latents: LatentsSection
+    image_size: int  # pixels
+    limits: ImageLimits
+    threads: int
 
 
 def run(context: StageContext) -> None:
     """Encode every shard that is not encoded yet."""
     tokenizer = context.inputs["train_tokenizer"].manifest
     settings = context.config.latents
-    common = {
-        "tokenizer": tokenizer.to_json(),
-        "batch": settings.batch,
-        "flip": settings.flip,
-        "precision": settings.precision,
-        "image_size": context.config.image_size,
-        "limits": dataclasses.asdict(context.config.measure.limits),
-        "threads": max(1, int(context.config.execution.resources.encode_latents.cpus)),
-    }
     tasks = []
-    for stage, kind in (("curate", "captions"), ("synthesize_edits", "edits")):
+    for stage, kind in KINDS:
         for path in context.inputs[stage].files("shards/*.tar"):
-            tasks.append(ShardTask(f"{kind}-{PurePosixPath(path).stem}", {"shard": path, "kind": kind, **common}))
+            encoding = Encoding(
+                shard=path,
+                kind=kind,
+                tokenizer=tokenizer.to_json(),
+                latents=settings,
+                image_size=context.config.image_size,
+                limits=context.config.measure.limits,
+                threads=max(1, int(context.config.execution.resources.encode_latents.cpus)),
+            )
+            tasks.append(ShardTask(f"{kind}-{PurePosixPath(path).stem}", encoding))
     records = context.map_shards("pipelines.stages.tokenizer.encode_latents:encode_shard", tasks)
     rows = {"captions": 0, "edits": 0, "flipped": 0}
     for record in records:
@@ -69,20 +86,20 @@ def encode_shard(context: ShardContext) -> ShardResult:
     from components.training.machine import best_device
     from pipelines.stages.data.parquet_rows import write_rows
 
-    args = context.task.args
+    args: Encoding = context.task.args
     device = best_device()
-    torch.set_num_threads(args["threads"])
-    tokenizer = load_once(context.store, args["tokenizer"], context.scratch).to(device)
+    torch.set_num_threads(args.threads)
+    tokenizer = load_once(context.store, args.tokenizer, context.scratch).to(device)
     channels, height, width = tokenizer.latent_shape
     mean, std = tokenizer.latent_mean.flatten().tolist(), tokenizer.latent_std.flatten().tolist()
-    kind = args["kind"]
-    spec = LatentSpec(channels, height, width, args["tokenizer"]["digest"], tuple(mean), tuple(std), kind)
+    kind = args.kind
+    spec = LatentSpec(channels, height, width, args.tokenizer["digest"], tuple(mean), tuple(std), kind)
     name = context.task.name.removeprefix(f"{kind}-")
     failed: list[dict[str, str]] = []
     kept = flips = 0
-    encode = Encoder(tokenizer, device, args["precision"])
+    encode = Encoder(tokenizer, device, args.latents.precision)
     with LatentWriter(context.file(f"{kind}/{name}.arrow"), spec) as writer:
-        for keys, texts, images, sources in ahead(batches(context.fetch(args["shard"]), args, failed)):
+        for keys, texts, images, sources in ahead(batches(context.fetch(args.shard), args, failed)):
             both = images if sources is None else torch.cat([images, sources])
             latents = encode(both)
             writer.add(
@@ -93,7 +110,7 @@ def encode_shard(context: ShardContext) -> ShardResult:
                 [False] * len(keys),
             )
             kept += len(keys)
-            if args["flip"]:
+            if args.latents.flip:
                 # A text that names a side would be false of the mirrored picture.
                 chosen = [i for i, text in enumerate(texts) if not SIDED.search(text)]
                 mirrored = images[chosen].flip(-1)
@@ -132,7 +149,7 @@ class Encoder:
 Batch = tuple[list[str], list[str], Any, Any]
 
 
-def batches(path: Path, args: dict[str, Any], failed: list[dict[str, str]]) -> Iterator[Batch]:
+def batches(path: Path, args: Encoding, failed: list[dict[str, str]]) -> Iterator[Batch]:
     """Yield (keys, texts, images, sources or None) of a shard; what cannot be read gets a row in `failed`."""
     import numpy as np
     import torch
@@ -145,7 +162,7 @@ def batches(path: Path, args: dict[str, Any], failed: list[dict[str, str]]) -> I
     keys: list[str] = []
     texts: list[str] = []
     pictures: dict[str, list[Any]] = {"image": [], "source": []}
-    paired = args["kind"] == "edits"
+    paired = args.kind == "edits"
     for record in read_records(path):
         found: Any = _sample(record, args) if isinstance(record, Record) else (record.reason, record.detail)
         if len(found) == 2:
@@ -157,34 +174,32 @@ def batches(path: Path, args: dict[str, Any], failed: list[dict[str, str]]) -> I
         pictures["image"].append(image)
         if paired:
             pictures["source"].append(source)
-        if len(keys) == args["batch"]:
+        if len(keys) == args.latents.batch:
             yield keys, texts, stacked(pictures["image"]), stacked(pictures["source"]) if paired else None
             keys, texts, pictures = [], [], {"image": [], "source": []}
     if keys:
         yield keys, texts, stacked(pictures["image"]), stacked(pictures["source"]) if paired else None
 
 
-def _sample(record: Any, args: dict[str, Any]) -> Any:
+def _sample(record: Any, args: Encoding) -> Any:
     """Return (text, picture, source or None), or (reason, detail)."""
     from components.curation.images import ImageError, decode_image, square
-    from components.curation.options import ImageLimits
     from components.data.samples import BadRecord, caption_of, image_part
 
-    limits = ImageLimits(**args["limits"])
     text = caption_of(record)
     if isinstance(text, BadRecord):
         return text.reason, text.detail
     if text is None:
         return "no_caption", "the sample has no text"
     try:
-        if args["kind"] == "edits":
+        if args.kind == "edits":
             target, source = record.parts["target.png"], record.parts["source.png"]
-            pair = [square(decode_image(data, limits).rgb, args["image_size"]) for data in (target, source)]
+            pair = [square(decode_image(data, args.limits).rgb, args.image_size) for data in (target, source)]
             return text, pair[0], pair[1]
         part = image_part(record)
         if part is None:
             return "no_image", "the sample has no picture"
-        return text, square(decode_image(part[1], limits).rgb, args["image_size"]), None
+        return text, square(decode_image(part[1], args.limits).rgb, args.image_size), None
     except KeyError as error:
         return "no_image", f"the pair has no {error.args[0]}"
     except ImageError as error:

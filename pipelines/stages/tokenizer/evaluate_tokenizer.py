@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from components.tokenizer.spaces import find_space
+from pipelines.config.declared import sent
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
 from pipelines.stages.tokenizer.picture_batches import Pictures
 from pipelines.stages.tokenizer.space_setup import load_image_text, load_space
@@ -23,7 +24,7 @@ INPUTS = ("index", "train_encoder", "train_tokenizer")
 def run(context: StageContext) -> None:
     """Evaluate in one worker task."""
     manifests = {name: context.inputs[name].manifest.to_json() for name in INPUTS}
-    args = {"manifests": manifests, "config": context.config.model_dump(mode="json")}
+    args = {"manifests": manifests, "config": sent(context.config)}
     (record,) = context.map_shards(
         "pipelines.stages.tokenizer.evaluate_tokenizer:evaluate", [ShardTask("evaluation", args)]
     )
@@ -37,10 +38,9 @@ def evaluate(context: ShardContext) -> ShardResult:
     """Compute every figure and write the grid."""
     import torch
 
-    from pipelines.config.schema import Config
     from pipelines.store.artifacts import Artifact, Manifest
 
-    config = Config.model_validate(context.task.args["config"])
+    config = context.task.args["config"].open()
     inputs = {
         name: Artifact(context.store, Manifest.from_json(value, name))
         for name, value in context.task.args["manifests"].items()

@@ -44,7 +44,7 @@ class EncoderTask:
         self.module: Any = Objective()
         self.blocks = blocks
 
-    def look(self, step: int, folder: Path) -> dict[str, float]:
+    def evaluate(self, step: int, folder: Path) -> dict[str, float]:
         """Nothing to see."""
         return {}
 

@@ -64,7 +64,7 @@ class TokenizerTask:
         self.blocks = (Block,)
         self._model, self._held_out = model, held_out
 
-    def look(self, step: int, folder: Path) -> dict[str, float]:
+    def evaluate(self, step: int, folder: Path) -> dict[str, float]:
         """Write originals above their reconstructions."""
         import torch
 

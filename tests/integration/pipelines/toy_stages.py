@@ -53,7 +53,7 @@ def main(second: str) -> None:
 
     from pipelines.config.compose import compose_config
     from pipelines.store.files import Store
-    from pipelines.workflow.driver import launch as running
+    from pipelines.workflow import launch as running
     from pipelines.workflow.report import report
 
     config = compose_config(["preset=tiny"])

@@ -38,7 +38,7 @@ class Job:
         torch.manual_seed(0)
         self.module = Net()
 
-    def look(self, step, folder) -> dict:
+    def evaluate(self, step, folder) -> dict:
         """Nothing to see."""
         return {}
 

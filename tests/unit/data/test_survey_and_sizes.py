@@ -1,4 +1,4 @@
-"""Cheap looks at sources, and the arithmetic of file sizes, against real files."""
+"""Cheap surveys of sources, and the arithmetic of file sizes, against real files."""
 
 from __future__ import annotations
 

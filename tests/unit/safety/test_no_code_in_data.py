@@ -41,7 +41,7 @@ WEIGHTLESS = ("AutoConfig", "AutoTokenizer", "AutoImageProcessor")  # from_pretr
 EXPLAINED = {
     "components/training/engine.py: import pickle": "for its error class alone: torch raises it where weights_only refuses a file",
     "components/tokenizer/taesd.py: import pickle": "likewise",
-    "pipelines/stages/evaluate_tokenizer.py: torch.jit.load": "Inception's published weights exist as TorchScript alone; the user names the file "
+    "pipelines/stages/tokenizer/evaluate_tokenizer.py: torch.jit.load": "Inception's published weights exist as TorchScript alone; the user names the file "
     "(evaluate_tokenizer.inception), no stage writes or downloads one, and TorchScript's interpreter opens no files and imports no modules",
 }  # fmt: skip
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from components.registry.ui import serve_ui
-from pipelines.cli.main import main as cli
+from pipelines.cli.store_commands import ui
 
 ASK = """
 import os, ray
@@ -25,7 +25,7 @@ JOIN = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False); pri
 
 @pytest.mark.unit
 def test_mlflows_page_is_on_127_0_0_1_by_default():
-    for function in (serve_ui, cli.ui):
+    for function in (serve_ui, ui):
         host = inspect.signature(function).parameters["host"].default
         assert getattr(host, "default", host) == "127.0.0.1"
 

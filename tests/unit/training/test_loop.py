@@ -52,8 +52,8 @@ class Job:
         self.module = Net()
         self.critic = Critic() if adversarial else None
 
-    def look(self, step, folder) -> dict:
-        (folder / f"{step}.txt").write_text("looked")
+    def evaluate(self, step, folder) -> dict:
+        (folder / f"{step}.txt").write_text("evaluated")
         return {"held_out": float(step)}
 
 

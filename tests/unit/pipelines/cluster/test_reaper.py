@@ -60,7 +60,7 @@ def test_what_was_started_inside_is_ended_with_a_killed_driver_and_the_watcher_l
     grandchild = psutil.Process(int(driver.stdout.readline()))
     left, other = (psutil.Process(int(pid)) for pid in driver.stdout.readline().split())
     try:
-        watcher = next(p for p in psutil.Process(driver.pid).children() if "leftovers.py" in " ".join(p.cmdline()))
+        watcher = next(p for p in psutil.Process(driver.pid).children() if "reaper.py" in " ".join(p.cmdline()))
         driver.kill()
         driver.wait()
         time.sleep(0.5)

@@ -9,7 +9,7 @@ from pipelines.config.compose import compose_config
 from pipelines.doctor import checks as doctor
 from pipelines.doctor import node_checks as doctor_node
 from pipelines.doctor.checks import wanted_of
-from pipelines.doctor.node_checks import Wanted, installed, look
+from pipelines.doctor.node_checks import Wanted, check_node, installed
 from pipelines.errors import UserError
 from pipelines.store.files import Store
 
@@ -105,7 +105,7 @@ def test_what_breaks_while_it_is_tried_is_a_line_and_the_rest_is_tried_all_the_s
         yield
 
     monkeypatch.setattr(doctor_node, "_deepspeed", broken)
-    lines = {line.part: line for line in look(NOTHING, 0.0)}
+    lines = {line.part: line for line in check_node(NOTHING, 0.0)}
     assert not lines["deepspeed"].ok and "RuntimeError: the op did not build" in lines["deepspeed"].text
     assert lines["packages"].ok and "disk" in lines
 

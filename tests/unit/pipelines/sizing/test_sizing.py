@@ -105,7 +105,7 @@ def test_the_tiny_presets_real_models_have_the_parameters_and_the_size_of_the_pl
     more = rows(plan)["train_encoder"].trained - count(ImageTextModel(encoder, 40, config.encoder.small))
     each = config.encoder.small.width * 2 + 1  # of a word: its embedding, its guess
     assert more % each == 0
-    assert 0 < more // each < 40  # the words of the few scenes that the plan looked at
+    assert 0 < more // each < 40  # the words of the few scenes that the plan made
     space = new_space(config, encoder, "ps_vae")
     space.save_pretrained(tmp_path)
     written = sum(path.stat().st_size for path in tmp_path.rglob("*.safetensors"))

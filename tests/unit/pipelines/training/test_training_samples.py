@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.store.artifacts import Work
 from pipelines.store.files import Store
-from pipelines.training.worker import looks, note_looks, publish_tree
+from pipelines.training.worker import note_samples, publish_tree, samples_in
 
 pytestmark = pytest.mark.unit
 
@@ -18,32 +18,32 @@ def work(tmp_path) -> Work:
     return Work(store, "train_generator", "f" * 24, {})
 
 
-def look(work: Work, folder, step: int) -> None:
-    """Publish a look as training does."""
-    made = folder / f"look-{step}"
+def evaluate(work: Work, folder, step: int) -> None:
+    """Publish an evaluation's files as training does."""
+    made = folder / f"evaluation-{step}"
     for name in (f"samples/step-{step}.png", f"snapshots/step-{step}/model.safetensors"):
         (made / name).parent.mkdir(parents=True)
         (made / name).write_text(f"{name} {step}")
-    note_looks(work, publish_tree(work, made))
+    note_samples(work, publish_tree(work, made))
 
 
-def test_no_look_is_lost_where_the_listing_does_not_show_it_yet(work, tmp_path, monkeypatch):
+def test_no_sample_is_lost_where_the_listing_does_not_show_it_yet(work, tmp_path, monkeypatch):
     for step in (3, 6):
-        look(work, tmp_path, step)
-    listed = looks(work)
+        evaluate(work, tmp_path, step)
+    listed = samples_in(work)
     monkeypatch.setattr(Store, "files", lambda self, relative: {})
-    assert looks(work) == listed
+    assert samples_in(work) == listed
     assert [file.path for file in listed] == [
         "samples/step-3.png", "samples/step-6.png",
         "snapshots/step-3/model.safetensors", "snapshots/step-6/model.safetensors",
     ]  # fmt: skip
 
 
-def test_a_hurt_record_of_looks_loses_none_that_is_there(work, tmp_path):
-    look(work, tmp_path, 3)
-    before = looks(work)
+def test_a_hurt_record_of_samples_loses_none_that_is_there(work, tmp_path):
+    evaluate(work, tmp_path, 3)
+    before = samples_in(work)
     (record,) = (tmp_path / "store" / work.path / "records").iterdir()
     record.write_bytes(record.read_bytes()[:-20])
-    assert looks(work) == before
-    look(work, tmp_path, 6)
-    assert len(looks(work)) == 4
+    assert samples_in(work) == before
+    evaluate(work, tmp_path, 6)
+    assert len(samples_in(work)) == 4

@@ -99,10 +99,10 @@ def test_interrupted_training_of_the_generator_ends_bit_for_bit_as_uninterrupted
             model = transformer(VARIANTS["demo"]).train()
             task = GeneratorTask(model, FlowOptions(), made, 8, {6, 12}, space)
             steps = iter(range(1000))
-            looks = tmp_path / name / "looks"
+            evaluations = tmp_path / name / "evaluations"
             hooks = Hooks(
                 log=lambda step, figures, curve=curve: curve.update({step: figures}),
-                look=lambda step, looks=looks: looks,
+                samples_folder=lambda step, folder=evaluations: folder,
                 should_stop=lambda a=attempt, s=stop_after, steps=steps: (
                     s is not None and a == 0 and next(steps) == s - 1
                 ),
@@ -111,7 +111,9 @@ def test_interrupted_training_of_the_generator_ends_bit_for_bit_as_uninterrupted
         assert result.finished
         ends.append({k: v.clone() for k, v in model.state_dict().items()})
         curves.append({step: {k: v for k, v in row.items() if "loss" in k} for step, row in curve.items()})
-        assert (looks / "samples" / "step-00000012.png").exists() and (looks / "snapshots" / "step-00000006").is_dir()
+        assert (evaluations / "samples" / "step-00000012.png").exists() and (
+            evaluations / "snapshots" / "step-00000006"
+        ).is_dir()
     assert [key for key in ends[0] if not torch.equal(ends[0][key], ends[1][key])] == []
     assert curves[0][12] == curves[1][12] and "validation_loss" in curves[0][6]
     assert ("validation_loss_edits" in curves[0][12]) == bool(share)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from components.tokenizer.options import SmallEncoderOptions
 from components.tokenizer.rivals import load_tokenizer
 from components.tokenizer.vae import PixelSemanticVAE
 from components.training.checkpoints import FORMAT, state_bytes
+from pipelines.config.schema import LatentsSection
 from pipelines.errors import UserError
 from pipelines.stage import ShardContext, ShardTask
 from pipelines.stages.data.index import index_one, is_held_out
@@ -152,10 +152,8 @@ def encoded(tmp_path, flip: bool, items, kind: str):
     model = small_space()
     encode_latents._LOADED["d" * 64] = model
     write_records(tmp_path / "s.tar", items)
-    args = {
-        "shard": "s.tar", "kind": kind, "tokenizer": {"digest": "d" * 64}, "batch": 8, "flip": flip, "precision": "fp32",
-        "image_size": 16, "limits": dataclasses.asdict(LIMITS), "threads": 1,
-    }  # fmt: skip
+    latents = LatentsSection(batch=8, flip=flip, precision="fp32")
+    args = encode_latents.Encoding("s.tar", kind, {"digest": "d" * 64}, latents, 16, LIMITS, 1)
     context = ShardContext(ShardTask(f"{kind}-s", args), 0, tmp_path, Store(str(tmp_path)), tmp_path)
     return model, encode_latents.encode_shard(context), LatentDataset([tmp_path / kind / "s.arrow"], "d" * 64)
 

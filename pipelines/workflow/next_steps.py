@@ -1,0 +1,63 @@
+"""What makes sense after a run, said at its end: commands and files of that run, none that it has nothing for."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+from pipelines.store.artifacts import Artifact
+from pipelines.store.files import Store
+from pipelines.store.runs import Run
+from pipelines.workflow.report import registered, run_artifacts
+
+PAGES = {  # what a run may end with, latest first -> the page or picture of it
+    "evaluate_generator": "generated.png",
+    "evaluate_tokenizer": "reconstructions.png",
+    "synthesize_edits": "sheet.html",
+    "curate": "sheet.html",
+}
+
+
+def next_steps(store: Store, run: Run) -> str:
+    """Return the lines that follow the report of a run."""
+    lines = _steps(store, run)
+    width = max(len(command) for command, _ in lines)
+    return "\n".join(["next", *(f"  {command:<{width}}  {why}".rstrip() for command, why in lines)])
+
+
+def _steps(store: Store, run: Run) -> list[tuple[str, str]]:
+    at = "" if store.url == "./store" else f" --store {shlex.quote(store.url)}"
+    if run.state != "completed":
+        failed = [name for name, state in run.stages.items() if state.state == "failed"]
+        why = f"once {failed[0]} can work: see its error and log above" if failed else "what is finished is kept"
+        return [(f"pixsem resume {run.id}{at}", why)]
+    artifacts, models = run_artifacts(store, run), registered(store, run)
+    found = [(store.path(page), "") for page in _pages(artifacts)[:1]]
+    if any("champion" in model["aliases"] for model in models if "generator" in model["name"]):
+        prompt = _prompt(store, artifacts) or "PROMPT"
+        found.append((f"pixsem generate {shlex.quote(prompt)} --out picture.png{at}", "a picture by the champion"))
+    refused = [model for model in models if model["refused"]]
+    if refused:
+        found.append((f"pixsem models{at}", f"why {refused[0]['name']} version {refused[0]['version']} is no champion"))
+    elif models:
+        found.append((f"pixsem models{at}", "registered versions"))
+    if run.until and run.until != "register":
+        found.append((f"pixsem report {run.id}{at}", "these figures again; --json for programs"))
+        found.append(("pixsem run", "the same without --until goes on from here"))
+    else:
+        found.append((f"pixsem ui store={store.url}" if at else "pixsem ui", "runs and models in MLflow"))
+    if run.preset == "demo_small":
+        found.append(("pixsem run preset=demo", "trained two to three times as long"))
+    return found
+
+
+def _pages(artifacts: dict[str, Artifact]) -> list[str]:
+    return [path for stage, page in PAGES.items() if stage in artifacts for path in artifacts[stage].files(page)]
+
+
+def _prompt(store: Store, artifacts: dict[str, Artifact]) -> str:
+    """Return a held-out prompt that the model drew exactly, else the first it was judged on; empty where none was judged."""
+    judged = artifacts["evaluate_generator"].files("judgements.jsonl") if "evaluate_generator" in artifacts else []
+    rows = [json.loads(line) for path in judged for line in store.read_bytes(path).decode().splitlines()]
+    prompts = sorted((row for row in rows if row.get("prompt")), key=lambda row: not row["right"])
+    return str(prompts[0]["prompt"]) if prompts else ""
