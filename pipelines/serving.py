@@ -63,6 +63,7 @@ def load_tokenizer(folder: str) -> Callable[[Rows], Rows]:
     import torch
 
     from components.curation.images import square
+    from components.tokenizer.latent_space import decode_pictures
     from components.tokenizer.objectives import to_pictures
     from components.tokenizer.rivals import load_tokenizer as load
     from components.training.machine import best_device
@@ -79,7 +80,7 @@ def load_tokenizer(folder: str) -> Callable[[Rows], Rows]:
             images = to_pictures(torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None])
             with torch.inference_mode():
                 latent = model.encode(images.to(model.device)).latent_dist.mode()
-                back = model.decode(latent).sample.float().clamp(-1, 1)[0]
+                back = decode_pictures(model, latent)[0]
             pixels = ((back + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
             found.append(
                 {"image": encode_png(Image.fromarray(pixels)), "latent_shape": "x".join(map(str, latent.shape[1:]))}

@@ -22,47 +22,80 @@ class Decision:
     detail: str = ""
 
 
-Rule = tuple[str, str, Callable[[Any], bool], str]
+@dataclass(frozen=True)
+class Check:
+    """A rule with its threshold: the signal that it reads, whether a value is too bad, and what is asked for, in words."""
+
+    reason: str
+    signal: str
+    bad: Callable[[Any], bool]
+    asked: str
 
 
-def rules_in_order(rules: CurationRules) -> list[Rule]:
-    """Return the rules as (reason, signal, is it too bad?, what is asked for), in the order in which they decide."""
-    listed: list[Rule] = [
-        ("too_small", "min_side", lambda v: v < rules.min_side, f"at least {rules.min_side}"),
-        ("too_long", "aspect", lambda v: v > rules.max_aspect, f"at most {rules.max_aspect}"),
-        ("flat_image", "contrast", lambda v: v < rules.min_contrast, f"at least {rules.min_contrast}"),
-        ("blurred_image", "sharpness", lambda v: v < rules.min_sharpness, f"at least {rules.min_sharpness}"),
-        ("no_caption", "characters", lambda v: v == 0, "a caption"),
-        ("caption_has_url", "url_share", lambda v: v > rules.max_url_share, f"at most {rules.max_url_share}"),
-        (
-            "caption_has_markup",
-            "markup_share",
-            lambda v: v > rules.max_markup_share,
-            f"at most {rules.max_markup_share}",
-        ),
-        ("caption_boilerplate", "boilerplate", lambda v: v > rules.max_boilerplate, f"at most {rules.max_boilerplate}"),
-        ("caption_symbols", "symbol_share", lambda v: v > rules.max_symbol_share, f"at most {rules.max_symbol_share}"),
-        ("caption_too_short", "words", lambda v: v < rules.min_words, f"at least {rules.min_words}"),
-        ("caption_too_long", "words", lambda v: v > rules.max_words, f"at most {rules.max_words}"),
-        ("caption_repetitive", "repetition", lambda v: v > rules.max_repetition, f"at most {rules.max_repetition}"),
-    ]
-    if rules.animated == "drop":
-        listed.insert(2, ("animated", "frames", lambda v: v > 1, "one frame"))
-    if rules.languages:
-        asked = ", ".join(rules.languages)
-        listed.append(("caption_language", "language", lambda v: v not in rules.languages, asked))
-        least = rules.min_language_confidence
-        listed.append(("caption_language_unsure", "language_confidence", lambda v: v < least, f"at least {least}"))
-    for reason, name, threshold, sign in (
-        ("low_similarity", "image_text_similarity", rules.min_image_text_similarity, 1),
-        ("low_aesthetic", "aesthetic", rules.min_aesthetic, 1),
-        ("watermark", "watermark", rules.max_watermark, -1),
-        ("nsfw", "nsfw", rules.max_nsfw, -1),
-    ):
-        if threshold is not None:
-            bad = (lambda v, t=threshold: v < t) if sign > 0 else (lambda v, t=threshold: v > t)
-            listed.append((reason, name, bad, f"{'at least' if sign > 0 else 'at most'} {threshold}"))
-    return listed
+def _threshold(reason: str, signal: str, option: str) -> Callable[[CurationRules], Check | None]:
+    """A rule by one option of `CurationRules`: the least that a signal may be (`min_...`), or the most (`max_...`); null asks for nothing."""
+
+    def check(rules: CurationRules) -> Check | None:
+        limit = getattr(rules, option)
+        if limit is None:
+            return None
+        if option.startswith("min_"):
+            return Check(reason, signal, lambda v: v < limit, f"at least {limit}")
+        return Check(reason, signal, lambda v: v > limit, f"at most {limit}")
+
+    return check
+
+
+def _one_frame(rules: CurationRules) -> Check | None:
+    return Check("animated", "frames", lambda v: v > 1, "one frame") if rules.animated == "drop" else None
+
+
+def _caption(rules: CurationRules) -> Check | None:
+    return Check("no_caption", "characters", lambda v: v == 0, "a caption")
+
+
+def _language(rules: CurationRules) -> Check | None:
+    languages = rules.languages
+    return (
+        Check("caption_language", "language", lambda v: v not in languages, ", ".join(languages)) if languages else None
+    )
+
+
+def _sure_language(rules: CurationRules) -> Check | None:
+    return (
+        _threshold("caption_language_unsure", "language_confidence", "min_language_confidence")(rules)
+        if rules.languages
+        else None
+    )
+
+
+# In the order in which they decide. A new rule is a line here, and a `min_...` or `max_...` in `CurationRules`.
+RULES: tuple[Callable[[CurationRules], Check | None], ...] = (
+    _threshold("too_small", "min_side", "min_side"),
+    _threshold("too_long", "aspect", "max_aspect"),
+    _one_frame,
+    _threshold("flat_image", "contrast", "min_contrast"),
+    _threshold("blurred_image", "sharpness", "min_sharpness"),
+    _caption,
+    _threshold("caption_has_url", "url_share", "max_url_share"),
+    _threshold("caption_has_markup", "markup_share", "max_markup_share"),
+    _threshold("caption_boilerplate", "boilerplate", "max_boilerplate"),
+    _threshold("caption_symbols", "symbol_share", "max_symbol_share"),
+    _threshold("caption_too_short", "words", "min_words"),
+    _threshold("caption_too_long", "words", "max_words"),
+    _threshold("caption_repetitive", "repetition", "max_repetition"),
+    _language,
+    _sure_language,
+    _threshold("low_similarity", "image_text_similarity", "min_image_text_similarity"),
+    _threshold("low_aesthetic", "aesthetic", "min_aesthetic"),
+    _threshold("watermark", "watermark", "max_watermark"),
+    _threshold("nsfw", "nsfw", "max_nsfw"),
+)
+
+
+def rules_in_order(rules: CurationRules) -> list[Check]:
+    """Return what these options ask for, in the order in which the rules decide."""
+    return [check for rule in RULES if (check := rule(rules)) is not None]
 
 
 def decide(columns: dict[str, list[Any]], rules: CurationRules) -> list[Decision]:
@@ -76,10 +109,10 @@ def decide(columns: dict[str, list[Any]], rules: CurationRules) -> list[Decision
         return []
     columns = {**columns, "min_side": [min(w, h) for w, h in zip(columns["width"], columns["height"], strict=True)]}
     checked = rules_in_order(rules)
-    for reason, name, _, _ in checked:
-        if name not in columns:
+    for check in checked:
+        if check.signal not in columns:
             raise ValueError(
-                f"a threshold for {reason} is set, but the signal {name} was not measured: set it to null, or measure it"
+                f"a threshold for {check.reason} is set, but the signal {check.signal} was not measured: set it to null, or measure it"
             )
     count = len(columns["key"])
     decisions: list[Decision | None] = [None] * count
@@ -87,10 +120,11 @@ def decide(columns: dict[str, list[Any]], rules: CurationRules) -> list[Decision
         if columns["error"][row]:
             decisions[row] = Decision("failed", columns["error"][row], columns["detail"][row])
             continue
-        for reason, name, bad, asked in checked:
-            value = columns[name][row]
-            if value is None or bad(value):  # no model measures a sample without picture or caption
-                decisions[row] = Decision("dropped", reason, f"{name} {_short(value)}, asked for {asked}")
+        for check in checked:
+            value = columns[check.signal][row]
+            if value is None or check.bad(value):  # no model measures a sample without picture or caption
+                said = f"{check.signal} {_short(value)}, asked for {check.asked}"
+                decisions[row] = Decision("dropped", check.reason, said)
                 break
     left = [row for row in range(count) if decisions[row] is None]
     repeats = Counter(columns["caption_hash"][row] for row in left)

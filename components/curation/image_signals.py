@@ -8,6 +8,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+IMAGE_SCHEMA = {
+    "bytes": "int64", "format": "string", "mode": "string", "frames": "int32", "width": "int32", "height": "int32",
+    "aspect": "float64", "sha256": "string", "pixel_hash": "string", "phash": "uint64", "thumbnail": "binary",
+    "contrast": "float64", "sharpness": "float64",
+}  # fmt: skip
 HASH_SIDE = 32  # the perceptual hash looks at this many pixels a side
 THUMBNAIL = 8  # cells a side of the colour thumbnail
 SHARPNESS_SIDE = 256  # longer sides are reduced to this before sharpness, so that it does not depend on resolution

@@ -1,35 +1,61 @@
-"""All signals of one sample that need no model, and their schema."""
+"""All signals of one sample that need no model: one table of what is measured, and its columns.
+
+A new signal is a file with a function of a `Sample`, an entry in `SIGNALS`, and, where samples are to be dropped by it, a rule in
+`decide.RULES` with its threshold in `options.CurationRules`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from components.curation.image_signals import image_signals
-from components.curation.images import ImageError, decode_image
+from components.curation.image_signals import IMAGE_SCHEMA, image_signals
+from components.curation.images import DecodedImage, ImageError, decode_image
 from components.curation.options import ImageLimits
-from components.curation.text_signals import text_signals
+from components.curation.text_signals import TEXT_SCHEMA, text_signals
 
-IMAGE_SCHEMA = {
-    "bytes": "int64", "format": "string", "mode": "string", "frames": "int32", "width": "int32", "height": "int32",
-    "aspect": "float64", "sha256": "string", "pixel_hash": "string", "phash": "uint64", "thumbnail": "binary",
-    "contrast": "float64", "sharpness": "float64",
+
+@dataclass(frozen=True)
+class Sample:
+    """What a signal is measured of."""
+
+    data: bytes | None  # the picture's file; None: the sample has none
+    decoded: DecodedImage | None  # the picture; None: there is none, or it cannot be decoded
+    caption: str | None
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One function and the columns it fills. What it leaves out of them is null."""
+
+    columns: dict[str, str]  # name -> type, as `components.data.tables` writes them
+    measure: Callable[[Sample], dict[str, Any]]
+
+
+def _of_image(sample: Sample) -> dict[str, Any]:
+    if sample.decoded is None or sample.data is None:
+        return NO_IMAGE | {"bytes": len(sample.data or b"")}
+    decoded = sample.decoded
+    known = {"bytes": len(sample.data), "format": decoded.format, "mode": decoded.mode, "frames": decoded.frames}
+    return known | image_signals(sample.data, decoded.rgb)
+
+
+NO_IMAGE: dict[str, Any] = {
+    "bytes": 0, "format": "", "mode": "", "frames": 0, "width": 0, "height": 0, "aspect": 0.0, "sha256": "", "pixel_hash": "",
+    "phash": 0, "thumbnail": b"", "contrast": 0.0, "sharpness": 0.0,
 }  # fmt: skip
-TEXT_SCHEMA = {
-    "words": "int32", "characters": "int64", "repetition": "float64", "language": "string", "language_confidence": "float64",
-    "url_share": "float64", "markup_share": "float64", "boilerplate": "float64", "symbol_share": "float64", "caption_hash": "string",
-}  # fmt: skip
+SIGNALS: dict[str, Signal] = {
+    "image": Signal(IMAGE_SCHEMA, _of_image),
+    "text": Signal(TEXT_SCHEMA, lambda sample: text_signals(sample.caption)),
+}
 SIGNAL_SCHEMA = {
     "shard": "string",
     "key": "string",
     "error": "string",
     "detail": "string",
-    **IMAGE_SCHEMA,
-    **TEXT_SCHEMA,
+    **{name: kind for signal in SIGNALS.values() for name, kind in signal.columns.items()},
 }
-NO_IMAGE: dict[str, Any] = {
-    "bytes": 0, "format": "", "mode": "", "frames": 0, "width": 0, "height": 0, "aspect": 0.0, "sha256": "", "pixel_hash": "",
-    "phash": 0, "thumbnail": b"", "contrast": 0.0, "sharpness": 0.0,
-}  # fmt: skip
 
 
 def measure(data: bytes | None, caption: str | None, limits: ImageLimits) -> dict[str, Any]:
@@ -37,13 +63,16 @@ def measure(data: bytes | None, caption: str | None, limits: ImageLimits) -> dic
 
     Where the image cannot be decoded, `error` and `detail` say why and its signals are empty.
     """
-    row: dict[str, Any] = {"error": "", "detail": "", **NO_IMAGE, **text_signals(caption)}
+    decoded, error, detail = None, "", ""
     if data is None:
-        return row | {"error": "no_image", "detail": "the sample holds no image"}
-    row["bytes"] = len(data)
-    try:
-        decoded = decode_image(data, limits)
-    except ImageError as error:
-        return row | {"error": error.reason, "detail": error.detail}
-    known = {"format": decoded.format, "mode": decoded.mode, "frames": decoded.frames}
-    return row | known | image_signals(data, decoded.rgb)
+        error, detail = "no_image", "the sample holds no image"
+    else:
+        try:
+            decoded = decode_image(data, limits)
+        except ImageError as problem:
+            error, detail = problem.reason, problem.detail
+    sample = Sample(data, decoded, caption)
+    row: dict[str, Any] = {"error": error, "detail": detail}
+    for signal in SIGNALS.values():
+        row |= dict.fromkeys(signal.columns) | signal.measure(sample)
+    return row

@@ -11,6 +11,11 @@ import re
 import unicodedata
 from typing import Any
 
+TEXT_SCHEMA = {
+    "words": "int32", "characters": "int64", "repetition": "float64", "language": "string", "language_confidence": "float64",
+    "url_share": "float64", "markup_share": "float64", "boilerplate": "float64", "symbol_share": "float64",
+    "caption_hash": "string",
+}  # fmt: skip
 MAX_CHARACTERS = 4096  # what is looked at of a longer caption
 # Every repeat that others follow is bounded: without bounds "a@a@a@..." takes minutes.
 URL = re.compile(

@@ -56,6 +56,11 @@ class LatentSpace(Protocol):
         """Standardize by these statistics of the raw latent, `[C]` each, from now on and in the saved config."""
 
 
+def decode_pictures(space: Any, latent: Tensor) -> Tensor:
+    """Return pictures `[B, 3, S, S]` of standardized latents `[B, C, h, w]`, float32, clamped to -1..1."""
+    return space.decode(latent).sample.float().clamp(-1, 1)
+
+
 @dataclass(frozen=True)
 class Parts:
     """What a new latent space is built of. `load` False: shapes alone, no weights are read."""

@@ -19,6 +19,7 @@ from pipelines.comparison.results import Result
 from pipelines.config.compose import load_config
 from pipelines.config.schema import Config
 from pipelines.stage import derive_seed, fetched
+from pipelines.stages.evaluation import spread
 from pipelines.stages.generator.sample_sets import Maker
 from pipelines.stages.tokenizer.picture_batches import Pictures
 from pipelines.store.artifacts import Artifact
@@ -72,13 +73,8 @@ def cases_of(store: Store, result: Result) -> tuple[list[str], list[dict[str, An
                 store, artifacts["index"], Path(folder), ("picture",), True, config.image_size, config.measure.limits
             )
             prompts = [caption for caption in held_out.rows["caption"] if caption]
-    return spread(prompts), spread([row for row in rows if row["split"] == "edits"])
-
-
-def spread(values: Sequence[Any]) -> list[Any]:
-    """Return at most `COLUMNS` values, evenly spread."""
-    count = min(COLUMNS, len(values))
-    return [values[i * len(values) // count] for i in range(count)]
+    edits = [row for row in rows if row["split"] == "edits"]
+    return spread(prompts, COLUMNS), spread(edits, COLUMNS)
 
 
 def _opened(store: Store, result: Result) -> tuple[Config, dict[str, Artifact]]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from pipelines.config.schema import Config, ScenesSource, UrlsSource, WebDatasetSource
+from pipelines.config.schema import Config, FolderSource, ScenesSource, UrlsSource, WebDatasetSource
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
 from pipelines.store.files import Store
 from pipelines.workflow.source_digests import files_digest
@@ -23,51 +24,103 @@ if TYPE_CHECKING:
     from components.data.ingest_rows import IngestRow, ShardList
 
 
+@dataclass(frozen=True)
+class SourceKind:
+    """How a kind of source becomes shards: its tasks, the function that makes one shard, and the files it reads from outside the store."""
+
+    tasks: Callable[[StageContext, Any], list[ShardTask]]
+    make: str  # `module:function` of a shard
+    files: Callable[[Any], Sequence[str | Path]]
+
+
 def run(context: StageContext) -> None:
     """Make the shards of the configured source."""
     source = context.config.source
-    settings = source.model_dump(mode="json")
-    if isinstance(source, ScenesSource):
-        function = "pipelines.stages.data.ingest_scenes:make_shard"
-        size = source.samples_per_shard
-        tasks = [
-            ShardTask(
-                f"{number:05d}",
-                {"first": first, "end": min(first + size, source.count), "source": settings, "seed": context.seed},
-            )
-            for number, first in enumerate(range(0, source.count, size))
-        ]
-    elif isinstance(source, WebDatasetSource):
-        from components.data.webdataset_source import find_shards
-
-        function = "pipelines.stages.data.ingest:copy_shard"
-        tasks = [
-            ShardTask(f"{number:05d}", {"path": str(path.resolve()), "source": settings})
-            for number, path in enumerate(find_shards(source.shards))
-        ]
-    elif isinstance(source, UrlsSource):
-        from components.data.url_lists import find_url_lists, split_url_lists
-
-        paths = find_url_lists(source.path)
-        function = "pipelines.stages.data.ingest:download"
-        tasks = _list_tasks(
-            context, settings, lambda out: split_url_lists(paths, source.columns, source.samples_per_shard, out)
-        )
-    else:
-        from components.data.folder import split_folder
-
-        function = "pipelines.stages.data.ingest:copy_images"
-        settings["path"] = str(Path(source.path).resolve())
-        tasks = _list_tasks(
-            context, settings, lambda out: split_folder(source.path, source.files, source.samples_per_shard, out)
-        )
+    kind = SOURCES[source.kind]
+    tasks = kind.tasks(context, source)
     if not tasks:
         raise ValueError("the source holds no samples")
-    records = context.map_shards(function, tasks)
+    records = context.map_shards(kind.make, tasks)
     reasons: Counter[str] = Counter()
     for record in records:
         reasons.update(record.metrics.get("failed", {}))
     context.metrics["ingest"] = {**context.counts, "failed_by_reason": dict(sorted(reasons.items()))}
+
+
+def source_digests(config: Config, store: Store) -> dict[str, str]:
+    """Return the content digest of what the source reads from outside the store; {} where that is nothing."""
+    paths = SOURCES[config.source.kind].files(config.source)
+    return {"source files": files_digest(paths, store)} if paths else {}
+
+
+def _scene_tasks(context: StageContext, source: ScenesSource) -> list[ShardTask]:
+    size, settings = source.samples_per_shard, source.model_dump(mode="json")
+    return [
+        ShardTask(
+            f"{number:05d}",
+            {"first": first, "end": min(first + size, source.count), "source": settings, "seed": context.seed},
+        )
+        for number, first in enumerate(range(0, source.count, size))
+    ]
+
+
+def _tar_tasks(context: StageContext, source: WebDatasetSource) -> list[ShardTask]:
+    from components.data.webdataset_source import find_shards
+
+    settings = source.model_dump(mode="json")
+    return [
+        ShardTask(f"{number:05d}", {"path": str(path.resolve()), "source": settings})
+        for number, path in enumerate(find_shards(source.shards))
+    ]
+
+
+def _url_tasks(context: StageContext, source: UrlsSource) -> list[ShardTask]:
+    from components.data.url_lists import find_url_lists, split_url_lists
+
+    paths = find_url_lists(source.path)
+    return _list_tasks(
+        context,
+        source.model_dump(mode="json"),
+        lambda out: split_url_lists(paths, source.columns, source.samples_per_shard, out),
+    )
+
+
+def _folder_tasks(context: StageContext, source: FolderSource) -> list[ShardTask]:
+    from components.data.folder import split_folder
+
+    settings = {**source.model_dump(mode="json"), "path": str(Path(source.path).resolve())}
+    return _list_tasks(
+        context, settings, lambda out: split_folder(source.path, source.files, source.samples_per_shard, out)
+    )
+
+
+def _url_files(source: UrlsSource) -> Sequence[str | Path]:
+    from components.data.list_files import LIST_SUFFIXES, expand_paths
+
+    return expand_paths(source.path, LIST_SUFFIXES)
+
+
+def _tar_files(source: WebDatasetSource) -> Sequence[str | Path]:
+    from components.data.list_files import expand_paths
+
+    return expand_paths(source.shards, (".tar",))
+
+
+def _folder_files(source: FolderSource) -> Sequence[str | Path]:
+    from components.data.folder import list_files_of
+
+    paths = list_files_of(source.path, source.files)
+    if not paths:
+        raise ValueError(f"source.path={source.path}: no pictures are there")
+    return paths
+
+
+SOURCES: dict[str, SourceKind] = {
+    "scenes": SourceKind(_scene_tasks, "pipelines.stages.data.ingest_scenes:make_shard", lambda source: ()),
+    "webdataset": SourceKind(_tar_tasks, "pipelines.stages.data.ingest:copy_shard", _tar_files),
+    "urls": SourceKind(_url_tasks, "pipelines.stages.data.ingest:download", _url_files),
+    "folder": SourceKind(_folder_tasks, "pipelines.stages.data.ingest:copy_images", _folder_files),
+}
 
 
 def _list_tasks(
@@ -82,28 +135,6 @@ def _list_tasks(
                 Path(shard.path).rename(local)
             tasks.append(ShardTask(shard.name, {"list": f"{context.work.path}/{path}", "source": settings}))
     return tasks
-
-
-def source_digests(config: Config, store: Store) -> dict[str, str]:
-    """Return the content digest of what the source reads from outside the store; {} for scenes."""
-    source = config.source
-    if isinstance(source, ScenesSource):
-        return {}
-    if isinstance(source, UrlsSource):
-        from components.data.list_files import LIST_SUFFIXES, expand_paths
-
-        paths = expand_paths(source.path, LIST_SUFFIXES)
-    elif isinstance(source, WebDatasetSource):
-        from components.data.list_files import expand_paths
-
-        paths = expand_paths(source.shards, (".tar",))
-    else:
-        from components.data.folder import list_files_of
-
-        paths = list_files_of(source.path, source.files)
-        if not paths:
-            raise ValueError(f"source.path={source.path}: no pictures are there")
-    return {"source files": files_digest(paths, store)}
 
 
 def download(context: ShardContext) -> ShardResult:

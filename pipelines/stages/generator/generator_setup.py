@@ -62,6 +62,7 @@ class GeneratorTask:
 
         from components.evaluation.grids import reconstruction_grid
         from components.generator.sampling import Guidance, Request, sample
+        from components.tokenizer.latent_space import decode_pictures
 
         model = self.module.model
         device = next(model.parameters()).device
@@ -69,7 +70,7 @@ class GeneratorTask:
         rows: list[tuple[str, Tensor]] = []
 
         def draw(label: str, latents: Tensor) -> None:
-            pictures = vae.decode(latents.to(device).float()).sample.float().clamp(-1, 1)
+            pictures = decode_pictures(vae, latents.to(device).float())
             rows.append((label, (pictures.cpu() + 1) / 2))
 
         for kind, batch in self._shown.items():

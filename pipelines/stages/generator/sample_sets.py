@@ -13,6 +13,7 @@ import numpy as np
 
 from pipelines.config.schema import Config
 from pipelines.stage import ShardContext, derive_seed
+from pipelines.stages.evaluation import encoder_slug, spread
 from pipelines.stages.generator.generator_setup import load_pipeline
 from pipelines.stages.tokenizer.picture_batches import Pictures
 from pipelines.stages.tokenizer.space_setup import load_image_text
@@ -76,12 +77,14 @@ class Maker:
         """Return pictures uint8 [N, S, S, 3] through the latent space and back."""
         import torch
 
+        from components.tokenizer.latent_space import decode_pictures
+
         found = []
         vae = self._pipe.vae
         for first in range(0, len(pictures), self._batch):
             part = torch.from_numpy(pictures[first : first + self._batch]).permute(0, 3, 1, 2).float() / 127.5 - 1
             with torch.inference_mode():
-                back = vae.decode(vae.encode(part.to(vae.device)).latent_dist.mode()).sample.float().clamp(-1, 1)
+                back = decode_pictures(vae, vae.encode(part.to(vae.device)).latent_dist.mode())
             found.append(((back + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())
         return np.concatenate(found)
 
@@ -114,11 +117,9 @@ def generated_distances(
         context.store, inputs["index"], context.scratch, ("picture",), True, config.image_size, config.measure.limits
     )
     numbers = [n for n in range(len(held_out)) if held_out.rows["caption"][n]]
-    count = min(len(numbers), config.evaluate_generator.frechet_pictures)
-    numbers = [numbers[i * len(numbers) // count] for i in range(count)]
-    path = config.encoder.path or "trained encoder"
-    name = frechet_name("".join(c if c.isalnum() else "_" for c in path.rsplit("/", 1)[-1].lower()))
-    if count < 2:
+    numbers = spread(numbers, config.evaluate_generator.frechet_pictures)
+    name = frechet_name(encoder_slug(config.encoder.path))
+    if len(numbers) < 2:
         reason = "fewer than two held-out pictures have captions"
         absent |= dict.fromkeys((f"text_to_image.{name}", "text_to_image.retrieval"), reason)
         return {}
@@ -147,7 +148,7 @@ def generated_distances(
     values: dict[str, Any] = {
         name: frechet_distance(truth, moments(of_made)),
         f"{name}_of_reconstructions": frechet_distance(truth, moments(features(maker.decoded(real)))),
-        "frechet_pictures": count,
+        "frechet_pictures": len(numbers),
     }
     with torch.inference_mode():
         text = image_text.embed_text(vocabulary.encode(captions, image_text.options.max_words).to(device))

@@ -5,14 +5,17 @@ Artifact: `metrics.json`, `reconstructions.png`. A figure that cannot be compute
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from components.tokenizer.spaces import find_space
 from pipelines.config.declared import sent
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
+from pipelines.stages.evaluation import encoder_slug, spread
 from pipelines.stages.tokenizer.picture_batches import Pictures
 from pipelines.stages.tokenizer.space_setup import load_image_text, load_space
 
@@ -64,11 +67,6 @@ def evaluate(context: ShardContext) -> ShardResult:
     return ShardResult(counts, metrics)
 
 
-def spread(total: int, count: int) -> list[int]:
-    """Return at most `count` numbers evenly spread below `total`."""
-    return [i * total // min(total, count) for i in range(min(total, count))]
-
-
 class Judge:
     """All figures of one tokenizer on held-out pictures."""
 
@@ -91,16 +89,17 @@ class Judge:
         self.tokenizer.to(self.device)
         self.image_text.to(self.device)
         self.space, self.entry = config.tokenizer.model.space, find_space(config.tokenizer.model.space)
-        self.numbers = spread(len(held_out), self.settings.pictures)
+        self.numbers = spread(range(len(held_out)), self.settings.pictures)
         self.absent: dict[str, str] = {}
 
     def metrics(self) -> dict[str, Any]:
         """Return every figure; `absent` names those that could not be computed."""
         import torch
 
-        with torch.inference_mode():
-            values = self._reconstruction() | self._semantics()
-        values |= self._probe()
+        values: dict[str, Any] = {}
+        for figure, trains in FIGURES:
+            with contextlib.nullcontext() if trains else torch.inference_mode():
+                values |= figure(self)
         return values | {"space": self.space, "pictures": len(self.numbers), "absent": self.absent}
 
     def _batches(self, pictures: Pictures, numbers: list[int]) -> Any:
@@ -111,13 +110,15 @@ class Judge:
         for first in range(0, len(numbers), 64):
             yield to_pictures(torch.from_numpy(pictures.decoded(numbers[first : first + 64])).to(self.device))
 
-    def _reconstruction(self) -> dict[str, Any]:
+    def reconstruction(self) -> dict[str, Any]:
+        """PSNR, SSIM and distances of held-out pictures to what is decoded of them, and statistics of their latents."""
         import torch
 
         from components.evaluation.frechet import FeatureMoments, frechet_distance, frechet_name
         from components.evaluation.latent_stats import LatentStatistics
         from components.evaluation.reconstruction import ReconstructionMeter
         from components.evaluation.robustness import noise_psnr
+        from components.tokenizer.latent_space import decode_pictures
 
         meter = ReconstructionMeter(self._lpips())
         statistics = LatentStatistics()
@@ -127,7 +128,7 @@ class Judge:
         for pictures in self._batches(self.held_out, self.numbers):
             posterior = self.tokenizer.encode(pictures).latent_dist
             latent = posterior.mode()
-            decoded = self.tokenizer.decode(latent).sample.float().clamp(-1, 1)
+            decoded = decode_pictures(self.tokenizer, latent)
             meter.update((pictures + 1) / 2, (decoded + 1) / 2)
             statistics.update(latent, (posterior.mean, posterior.logvar))
             for name, extract in extractors.items():
@@ -140,7 +141,7 @@ class Judge:
             values[frechet_name(name)] = frechet_distance(real, made)
         sigma = self.settings.noise
         noisy = noise_psnr(
-            lambda z: (self.tokenizer.decode(z).sample.float().clamp(-1, 1) + 1) / 2,
+            lambda z: (decode_pictures(self.tokenizer, z) + 1) / 2,
             torch.cat(latents), torch.cat(originals), [sigma], torch.Generator().manual_seed(self.seed % 2**63),
         )  # fmt: skip
         found = statistics.compute()
@@ -164,16 +165,15 @@ class Judge:
 
     def _frechet_features(self) -> dict[str, Any]:
         """Return {features' name: pictures in -1..1 to [N, D]}."""
-        named = self.config.encoder.path or "trained encoder"
-        safe = "".join(c if c.isalnum() else "_" for c in named.rsplit("/", 1)[-1].lower())
-        features = {safe: lambda pictures: self.image_text.encoder(pictures).mean(1)}
+        own = encoder_slug(self.config.encoder.path)
+        features = {own: lambda pictures: self.image_text.encoder(pictures).mean(1)}
         if self.settings.inception:
             features["inception"] = _inception(self.settings.inception, self.device)
         else:
             self.absent["rfid"] = "evaluate_tokenizer.inception names no weights"
         return features
 
-    def _semantics(self) -> dict[str, Any]:
+    def semantics(self) -> dict[str, Any]:
         """Cosine of the latent's features with the frozen encoder's, and retrieval by each."""
         import torch
 
@@ -181,7 +181,7 @@ class Judge:
 
         captioned = [n for n in range(len(self.held_out)) if self.held_out.rows["caption"][n]]
         captioned = [n for n in captioned if self.held_out.rows["role"][n] == "picture"]
-        captioned = [captioned[i] for i in spread(len(captioned), self.settings.retrieval_pool)]
+        captioned = spread(captioned, self.settings.retrieval_pool)
         if len(captioned) < 2:
             reason = "fewer than two held-out pictures have captions"
             self.absent |= {"retrieval": reason, "retrieval_frozen": reason, "feature_cosine": reason}
@@ -213,7 +213,7 @@ class Judge:
             self.absent |= {"retrieval": why, "feature_cosine": why}
         return values
 
-    def _probe(self) -> dict[str, Any]:
+    def probe(self) -> dict[str, Any]:
         """Balanced accuracy of an attentive probe that tells from the latent which words the caption holds."""
         import torch
 
@@ -223,7 +223,7 @@ class Judge:
         chosen = {}
         for name, side in sides.items():
             numbers = [n for n in range(len(side)) if side.rows["caption"][n]]
-            chosen[name] = [numbers[i] for i in spread(len(numbers), self.settings.probe_pictures)]
+            chosen[name] = spread(numbers, self.settings.probe_pictures)
         words = self._probe_words(chosen)
         if not words:
             self.absent["probe"] = "no word is in a tenth to a half of the captions on both sides of the split"
@@ -264,8 +264,9 @@ class Judge:
         import torch
 
         from components.evaluation.grids import reconstruction_grid
+        from components.tokenizer.latent_space import decode_pictures
 
-        numbers = [self.numbers[i] for i in spread(len(self.numbers), GRID)]
+        numbers = spread(self.numbers, GRID)
         (pictures,) = self._batches(self.held_out, numbers)
         with torch.inference_mode():
             latent = self.tokenizer.encode(pictures).latent_dist.mode()
@@ -275,8 +276,16 @@ class Judge:
             deviation = latent.std((0, 2, 3), keepdim=True)
             rows = [("original", pictures)]
             for label, z in (("decoded", latent), (f"noise {sigma:g}", latent + sigma * deviation * noise)):
-                rows.append((label, self.tokenizer.decode(z).sample.float().clamp(-1, 1)))
+                rows.append((label, decode_pictures(self.tokenizer, z)))
         reconstruction_grid([(label, (p + 1) / 2) for label, p in rows]).save(path)
+
+
+# Groups of figures: a function of the judge that returns {name: figure}, and whether it trains something to find them.
+FIGURES: tuple[tuple[Callable[[Judge], dict[str, Any]], bool], ...] = (
+    (Judge.reconstruction, False),
+    (Judge.semantics, False),
+    (Judge.probe, True),
+)
 
 
 def _inception(path: str, device: Any) -> Any:
