@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+BACKBONES = {"qwen2": False, "qwen3": True}  # by transformers' name: whether queries and keys are normed
+
 
 @dataclass(frozen=True)
 class SmallBackboneOptions:

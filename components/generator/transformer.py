@@ -27,11 +27,9 @@ from components.generator.layers import (
     rms_norm,
     zero,
 )
-from components.generator.options import FusionOptions, HeadOptions, SmallBackboneOptions
+from components.generator.options import BACKBONES, FusionOptions, HeadOptions, SmallBackboneOptions
 from components.generator.readout import READOUTS
 from components.generator.sequence import Layout, attention_mask, lay_out
-
-BACKBONES = {"qwen2": False, "qwen3": True}  # by transformers' name: whether queries and keys are normed
 
 
 @dataclass

@@ -7,7 +7,6 @@ a hub id or a folder; what is trained on them stands elsewhere.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,35 +14,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-
-
-@dataclass(frozen=True)
-class Family:
-    """How one architecture of `transformers` is read: its classes, its last norm, its tokens that are no patches."""
-
-    model: str  # class names of `transformers`
-    config: str
-    layers: str  # the attribute path of its transformer layers
-    norm: str | None  # the attribute of the last LayerNorm of the patches; None: there is none
-    class_token: bool
-    statistics: tuple[tuple[float, ...], tuple[float, ...]]  # mean and std of its pictures, where its folder says none
-    interpolate: bool = False  # whether its forward needs `interpolate_pos_encoding` at other sizes
-
-
-FAMILIES = {
-    "dinov2": Family("Dinov2Model", "Dinov2Config", "encoder.layer", "layernorm", True, IMAGENET),
-    "dinov2_with_registers": Family(
-        "Dinov2WithRegistersModel", "Dinov2WithRegistersConfig", "encoder.layer", "layernorm", True, IMAGENET
-    ),
-    "dinov3_vit": Family("DINOv3ViTModel", "DINOv3ViTConfig", "model.layer", "norm", True, IMAGENET),
-    "siglip_vision_model": Family(
-        "SiglipVisionModel", "SiglipVisionConfig", "encoder.layers", "post_layernorm", False, HALF, True
-    ),
-    "clip_vision_model": Family("CLIPVisionModel", "CLIPVisionConfig", "encoder.layers", None, True, CLIP, True),
-}
+from components.tokenizer.supported_models import FAMILIES, Family
 
 
 def _family(model_type: str, where: str) -> Family:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.tokenizer.encoders import FAMILIES, vision_config
+from components.tokenizer.supported_models import FAMILIES
 
 _SO400M = {
     "model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27,
@@ -34,6 +34,8 @@ def encoder_shape(path: str, size: int | None, revision: str | None = None) -> t
     """Return an encoder's spec, for `VisionEncoder.from_spec`, and where its shapes come from: its own configuration where a folder or
     the hub's cache has it, else the table above. ValueError where neither has.
     """
+    from components.tokenizer.encoders import vision_config
+
     try:
         config = vision_config(path, revision, local=True)
         values, where = config.to_diff_dict() | {"model_type": config.model_type}, f"{path}'s own config.json"

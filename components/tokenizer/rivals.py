@@ -20,20 +20,9 @@ from torch import Tensor
 from components.tokenizer.blocks import norm_groups
 from components.tokenizer.latent_space import LatentSpace, Parts
 from components.tokenizer.standardised import Scaling, StandardisedLatents
+from components.tokenizer.supported_models import AUTOENCODERS, POSTERIOR, UNIT_RANGE
 from components.tokenizer.taesd import AutoencoderTaesd, load_taesd
 from components.tokenizer.vae import EXACT, SHARP, PixelSemanticVAE
-
-POSTERIOR = "latent_dist"
-# Class of diffusers (or ours) -> the field of what its `encode` returns.
-AUTOENCODERS = {
-    "AutoencoderKL": POSTERIOR,
-    "AutoencoderKLFlux2": POSTERIOR,
-    "AutoencoderTiny": "latents",
-    "AutoencoderTaesd": "latents",
-    "AutoencoderDC": "latent",
-    "AutoencoderRAE": "latent",
-}
-UNIT_RANGE = ("AutoencoderRAE",)  # these take and give pictures in 0..1, not -1..1
 
 
 class AutoencoderSpace(StandardisedLatents, ModelMixin, ConfigMixin):  # type: ignore[misc]

@@ -42,13 +42,14 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Say what each stage would take: samples, bytes, parameters, memory, FLOPs, hours; and what will not fit."""
-    from pipelines.config.compose import compose_config
+    from pipelines.config.compose import NOT_GIVEN, compose_config
+    from pipelines.preflight import refuse_problems
     from pipelines.sizing.assumptions import Assumptions
-    from pipelines.sizing.data_volume import NOT_GIVEN
     from pipelines.sizing.plan_text import plan_text
     from pipelines.sizing.planning import make_plan
 
     config = compose_config(overrides or [], config_dir, stand_in=NOT_GIVEN)
+    refuse_problems(config, skip_source=samples is not None)
     given = Assumptions(
         samples, keep, text_tokens, utilisation, peak_tflops, cpu_tflops, memory_gb, worker_memory_gb, store_gb
     )
@@ -61,9 +62,8 @@ def doctor(overrides: Overrides = None, config_dir: ConfigDir = None, as_json: A
     import json
     from dataclasses import asdict
 
-    from pipelines.config.compose import compose_config
+    from pipelines.config.compose import NOT_GIVEN, compose_config
     from pipelines.doctor.checks import examine
-    from pipelines.sizing.data_volume import NOT_GIVEN
 
     config = compose_config(overrides or [], config_dir, stand_in=NOT_GIVEN)
     lines = []

@@ -32,10 +32,12 @@ def run(
 ) -> None:
     """Run the pipeline; stages whose artifact stands are taken from the store."""
     from pipelines.config.compose import compose_config
+    from pipelines.preflight import refuse_problems
     from pipelines.store.files import Store
-    from pipelines.workflow.launch import dry_run_listing, run_new
+    from pipelines.workflow.launch import dry_run_listing, run_new, stages_of
 
     config = compose_config(overrides or [], config_dir)
+    refuse_problems(config, stages_of(config, until))
     store = Store(config.store)
     if dry_run:
         rows = dry_run_listing(store, config, until, force or [])
@@ -52,10 +54,12 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Go on with a run as it was configured; finished shards and stages are not made again."""
-    from pipelines.workflow.launch import load_run, resume_listing, resume_run
+    from pipelines.preflight import refuse_problems
+    from pipelines.workflow.launch import load_run, resume_listing, resume_run, stages_of
 
     opened = open_store(store)
     found, config = load_run(opened, run_id)
+    refuse_problems(config, stages_of(config, found.until))
     if dry_run:
         rows = resume_listing(opened, found, config, from_stage)
         show(rows, as_json, lambda: "\n".join(_plan_line(row) for row in rows))

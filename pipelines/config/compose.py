@@ -32,6 +32,7 @@ OPTIMIZERS = tuple(
         "generator.editing",
     )
 )
+NOT_GIVEN = "<not given>"  # stands for a value that must be given and is not, for commands that can do without
 COMMAND_LINE = "the command line"
 OPTIONS_CLASS = "from its options class"  # a default that no file says
 

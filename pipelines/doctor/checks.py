@@ -14,6 +14,7 @@ from pipelines.cluster.resources import Demand, nodes_text, resources_of, unmet
 from pipelines.config.schema import Config
 from pipelines.doctor.node_checks import Line, Wanted, check_node, installed
 from pipelines.errors import UserError, one_line
+from pipelines.preflight import problems
 from pipelines.store.files import Store
 from pipelines.tracking.run_log import open_tracker, tracking_uri
 from pipelines.workflow.graph import build_workflow
@@ -26,6 +27,7 @@ CONTENT = b"pixsem doctor\n"
 def examine(config: Config) -> Iterator[Line]:
     """Yield a line for each thing tried, as soon as it is known. What fails is a line too; nothing raises."""
     yield _python()
+    yield from _configuration(config)
     try:
         store = Store(config.store)
     except UserError as error:
@@ -35,6 +37,14 @@ def examine(config: Config) -> Iterator[Line]:
     yield found
     yield _mlflow(config, store) if found.ok else Line("mlflow", False, "not tried: the store comes first")
     yield from _ray(config, store)
+
+
+def _configuration(config: Config) -> Iterator[Line]:
+    """What the configuration names, by the checks that `pixsem run` makes before its first stage."""
+    found = problems(config)
+    yield from (Line("config", False, problem) for problem in found)
+    if not found:
+        yield Line("config", True, "models, source and gates fit together, as far as can be seen without loading them")
 
 
 def _python() -> Line:

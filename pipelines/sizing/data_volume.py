@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from components.data.options import DownloadOptions
+from pipelines.config.compose import NOT_GIVEN
 from pipelines.config.schema import Config, FolderSource, ScenesSource, UrlsSource
 from pipelines.errors import UserError
 from pipelines.sizing.assumptions import (
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from components.data.survey import Survey
 
 DRAWN = 64  # scenes that are made to see how large they are
-NOT_GIVEN = "<not given>"  # what stands for a source's place that the configuration leaves open
 
 
 @dataclass(frozen=True)

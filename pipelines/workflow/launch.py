@@ -43,6 +43,11 @@ def check_stages(config: Config, until: str | None, force: list[str]) -> None:
     _check_force(stages, force, _wanted(stages, until))
 
 
+def stages_of(config: Config, until: str | None) -> list[str]:
+    """Return the stages that a run of the configuration has. `UserError` for a stage that it has not."""
+    return _wanted(build_workflow(config.tokenizer.model.space), until)
+
+
 def _rows(plans: dict[str, StagePlan]) -> list[dict[str, Any]]:
     return [
         {

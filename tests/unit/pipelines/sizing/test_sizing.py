@@ -19,10 +19,10 @@ from components.data.latents import LatentSpec, LatentWriter
 from components.tokenizer.image_text import ImageTextModel, small_encoder
 from components.training.machine import attention_kernels
 from components.training.trace import trace_training
-from pipelines.config.compose import compose_config
+from pipelines.config.compose import NOT_GIVEN, compose_config
 from pipelines.errors import UserError
 from pipelines.sizing.assumptions import INDEX_ROW_BYTES, Assumptions
-from pipelines.sizing.data_volume import NOT_GIVEN, find_flow
+from pipelines.sizing.data_volume import find_flow
 from pipelines.sizing.hardware import Hardware
 from pipelines.sizing.models import Models
 from pipelines.sizing.plan_text import plan_text

@@ -1,0 +1,41 @@
+"""What can be known before the first stage runs: models, sources and gates that cannot work, all told at once.
+
+`run`, `run --dry-run`, `resume`, `plan` and `doctor` ask for the same checks, and so does a submitted job, where it runs. Nothing is loaded and no network is used: a folder's own
+`config.json` is read, and of a hub id only what is known of it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+
+from pipelines.config.schema import Config
+from pipelines.errors import UserError
+from pipelines.preflight.gates import check_gates
+from pipelines.preflight.models import check_autoencoder, check_backbone, check_encoder, check_weights
+from pipelines.preflight.sources import check_source
+
+# Each check, and the stages that would fail of it.
+CHECKS: tuple[tuple[Callable[[Config], Iterator[str]], tuple[str, ...]], ...] = (
+    (check_source, ("ingest",)),
+    (check_weights, ("measure", "train_tokenizer", "evaluate_tokenizer")),
+    (check_encoder, ("train_encoder",)),
+    (check_autoencoder, ("train_tokenizer",)),
+    (check_backbone, ("train_generator",)),
+    (check_gates, ("register",)),
+)
+
+
+def problems(config: Config, stages: Collection[str] | None = None, skip_source: bool = False) -> list[str]:
+    """Return what these stages (None: all) cannot work with, each in words that say where and what to do."""
+    found: list[str] = []
+    for check, concerned in CHECKS:
+        if (stages is None or set(concerned) & set(stages)) and not (skip_source and check is check_source):
+            found += check(config)
+    return found
+
+
+def refuse_problems(config: Config, stages: Collection[str] | None = None, skip_source: bool = False) -> None:
+    """Raise `UserError` with every problem."""
+    found = problems(config, stages, skip_source)
+    if found:
+        raise UserError("this configuration cannot run:\n  " + "\n  ".join(found))

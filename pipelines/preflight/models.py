@@ -1,0 +1,153 @@
+"""Pretrained models that a configuration names: type, format of the weights, input size, and how their grids fit together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from components.generator.options import BACKBONES
+from components.tokenizer.hub_encoders import KNOWN
+from components.tokenizer.spaces import find_space
+from components.tokenizer.supported_models import AUTOENCODERS, FAMILIES, PICTURE_SIDE
+from pipelines.config.schema import Config
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
+CONVERT = "Convert them where you trust them: load the model with use_safetensors=False, then save_pretrained(folder, safe_serialization=True)"
+
+
+def _is_path(name: str) -> bool:
+    """A hub id is `name` or `organisation/name`."""
+    return name.startswith(("/", ".", "~")) or name.count("/") > 1 or Path(name).exists()
+
+
+def _folder(key: str, name: str, weights: bool = True) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return a model folder's config.json (None where it has none that can be read), and what is wrong with the folder."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return None, [
+            f"{key}={name}: there is no such folder. Give a hub id or a folder with config.json and *.safetensors."
+        ]
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except FileNotFoundError:
+        return None, [f"{key}={name}: the folder has no config.json, so it is no model of transformers or diffusers."]
+    except (OSError, ValueError) as error:
+        return None, [f"{key}={name}: its config.json cannot be read: {error}."]
+    if not isinstance(config, dict):
+        return None, [f"{key}={name}: its config.json holds no model's configuration."]
+    if weights and not any(folder.glob("*.safetensors")):
+        pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+        if pickles:
+            return config, [
+                f"{key}={name}: its weights ({pickles[0]}) are no safetensors, and pickles are not read. {CONVERT}."
+            ]
+        return config, [f"{key}={name}: the folder has no *.safetensors, so no weights."]
+    return config, []
+
+
+def _unsupported(key: str, name: str, kind: Any, supported: Collection[str]) -> str:
+    return f"{key}={name}: models of type {kind!r} are not supported. Supported: {', '.join(supported)}."
+
+
+def check_encoder(config: Config) -> Iterator[str]:
+    """Check the encoder, and that its grid fits the pictures and the generator."""
+    settings = config.encoder
+    if not settings.path:
+        yield from _grid(config, (settings.size or config.image_size) // settings.small.patch, "encoder.small.patch")
+        return
+    if _is_path(settings.path):
+        values, found = _folder("encoder.path", settings.path)
+        yield from found
+        if values is None:
+            return
+        values = values.get("vision_config", values)
+    elif settings.path in KNOWN:
+        values = KNOWN[settings.path]
+    else:
+        return  # a hub id of which nothing is known here
+    kind = values.get("model_type")
+    if kind not in FAMILIES:
+        yield _unsupported("encoder.path", settings.path, kind, FAMILIES)
+        return
+    patch = values.get("patch_size", FAMILIES[kind].patch)
+    size = settings.size or values.get("image_size", PICTURE_SIDE)
+    if size % patch:
+        near = max(patch, round(size / patch) * patch)
+        yield f"encoder.size is {size}: the encoder's patches have {patch} pixels, which must divide it. The nearest is encoder.size={near}."
+        return
+    yield from _grid(config, size // patch, f"encoder.size={size} in patches of {patch}")
+
+
+def _grid(config: Config, grid: int, where: str) -> Iterator[str]:
+    """Check that a grid of latents divides the decoded picture and holds whole tokens of the generator."""
+    space = find_space(config.tokenizer.model.space)
+    side, patch = config.image_size, config.generator.model.patch
+    if space.of_encoder and side % grid:
+        near = max(grid, round(side / grid) * grid)
+        yield f"image_size is {side}: {where} gives a grid of {grid}, which must divide it. The nearest is image_size={near}."
+    elif space.of_encoder and config.tokenizer.pixel_decoder.kind == "conv" and (side // grid) & (side // grid - 1):
+        yield (
+            f"image_size is {side} over a grid of {grid} ({where}): tokenizer.pixel_decoder.kind=conv doubles its side step by step, so the ratio must "
+            f"be a power of two. Change image_size, or use kind=patch."
+        )
+    if space.of_encoder and grid % patch:
+        yield f"generator.model.patch is {patch}: it must divide the latent's grid of {grid} ({where})."
+
+
+def check_autoencoder(config: Config) -> Iterator[str]:
+    """Check the pretrained autoencoder of a space that is one."""
+    settings = config.tokenizer.model
+    if find_space(settings.space).training is not None or not settings.pretrained or not _is_path(settings.pretrained):
+        return
+    key, folder = "tokenizer.model.pretrained", Path(settings.pretrained)
+    if folder.is_dir() and not (folder / "config.json").exists():
+        if not (any(folder.glob("*_encoder.pth")) and any(folder.glob("*_decoder.pth"))):
+            yield f"{key}={folder}: the folder has neither a config.json of diffusers nor TAESD's *_encoder.pth and *_decoder.pth."
+        return
+    values, found = _folder(key, settings.pretrained)
+    yield from found
+    if values is None:
+        return
+    if values.get("_class_name") not in AUTOENCODERS:
+        yield _unsupported(key, settings.pretrained, values.get("_class_name"), AUTOENCODERS)
+        return
+    levels = values.get("block_out_channels")
+    if isinstance(levels, list):
+        stride, side, patch = 2 ** (len(levels) - 1), config.image_size, config.generator.model.patch
+        if side % stride:
+            yield f"image_size is {side}: the autoencoder {settings.pretrained} halves it {len(levels) - 1} times, so {stride} must divide it."
+        elif side // stride % patch:
+            yield f"generator.model.patch is {patch}: it must divide the latent's grid of {side // stride} ({key}={settings.pretrained})."
+
+
+def check_backbone(config: Config) -> Iterator[str]:
+    """Check the generator's pretrained decoder."""
+    name = config.generator.backbone
+    if not name or not _is_path(name):
+        return
+    values, found = _folder("generator.backbone", name)
+    yield from found
+    if values is None:
+        return
+    if values.get("model_type") not in BACKBONES:
+        yield _unsupported("generator.backbone", name, values.get("model_type"), BACKBONES)
+    if not any((Path(name) / file).exists() for file in ("tokenizer.json", "vocab.json", "tokenizer.model")):
+        yield f"generator.backbone={name}: the folder has no text tokenizer (tokenizer.json). Save it beside the model."
+
+
+def check_weights(config: Config) -> Iterator[str]:
+    """Check that files of measures and signals are there."""
+    model, judged = config.tokenizer.model, config.evaluate_tokenizer
+    lpips = ("vgg16.safetensors", "lpips_vgg.safetensors")
+    for key, folder, files in (
+        ("measure.image_text", config.measure.image_text, ("image_text.json", "model.safetensors")),
+        ("tokenizer.model.lpips_weights", model.lpips_weights if model.perceptual == "lpips" else None, lpips),
+        ("evaluate_tokenizer.lpips_weights", judged.lpips_weights, lpips),
+    ):
+        lacking = [file for file in files if folder and not (Path(folder) / file).is_file()]
+        if lacking:
+            yield f"{key}={folder}: there is no {' and no '.join(lacking)} in it."
+    if judged.inception and not Path(judged.inception).is_file():
+        yield f"evaluate_tokenizer.inception={judged.inception}: there is no such file."

@@ -1,0 +1,119 @@
+"""What cannot work is found before the first stage, in words, by every command alike."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import transformers
+from diffusers import AutoencoderKL
+from typer.testing import CliRunner
+
+from components.tokenizer.supported_models import FAMILIES, PICTURE_SIDE
+from pipelines.cli.main import app
+from pipelines.config.compose import compose_config
+from pipelines.doctor.checks import examine
+from pipelines.preflight import problems
+
+pytestmark = pytest.mark.unit
+SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    """An encoder of 32 pixels in patches of 8, a BERT, a decoder without its text tokenizer, an autoencoder of stride 16; and broken ones."""
+    folder = tmp_path_factory.mktemp("models")
+    transformers.Dinov2Model(transformers.Dinov2Config(**SMALL, patch_size=8, image_size=32)).save_pretrained(
+        folder / "dino"
+    )
+    transformers.BertModel(transformers.BertConfig(**SMALL, vocab_size=16)).save_pretrained(folder / "bert")
+    qwen = transformers.Qwen2Config(**SMALL, num_key_value_heads=2, vocab_size=16)
+    transformers.Qwen2Model(qwen).save_pretrained(folder / "qwen")
+    AutoencoderKL(block_out_channels=(8,) * 5, down_block_types=("DownEncoderBlock2D",) * 5, up_block_types=("UpDecoderBlock2D",) * 5,
+                  norm_num_groups=4).save_pretrained(folder / "kl")  # fmt: skip
+    for name in ("pickled", "bare"):
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text((folder / "dino" / "config.json").read_text())
+    (folder / "pickled" / "pytorch_model.bin").write_bytes(b"x")
+    (folder / "photos").mkdir()
+    (folder / "photos" / "a.png").write_bytes(b"x")
+    (folder / "photos" / "metadata.csv").write_text("file_name,caption\na.png,a cat\n")
+    (folder / "list.csv").write_text("url,words\nhttp://x/a.png,a cat\n")
+    return folder
+
+
+BROKEN = {
+    "no folder": (["encoder.path=./nowhere"], ["encoder.path=./nowhere: there is no such folder"]),
+    "another type": (["encoder.path={}/bert"], ["encoder.path={}/bert: models of type 'bert' are not supported. Supported: dinov2"]),
+    "pickles": (["encoder.path={}/pickled"], ["its weights (pytorch_model.bin) are no safetensors, and pickles are not read. Convert them"]),
+    "no weights": (["encoder.path={}/bare"], ["the folder has no *.safetensors"]),
+    "size": (["encoder.path={}/dino", "encoder.size=30"], ["encoder.size is 30: the encoder's patches have 8 pixels", "nearest is encoder.size=32"]),
+    "known size": (["encoder.path=facebook/dinov2-base", "encoder.size=225"], ["patches have 14 pixels", "encoder.size=224"]),
+    "grid": (["encoder.path={}/dino", "image_size=34"], ["image_size is 34", "gives a grid of 4, which must divide it"]),
+    "patch": (["encoder.path={}/dino", "generator.model.patch=3"], ["generator.model.patch is 3: it must divide the latent's grid of 4"]),
+    "backbone": (["generator.backbone={}/bert"], ["generator.backbone={}/bert: models of type 'bert' are not supported. Supported: qwen2, qwen3"]),
+    "no text tokenizer": (["generator.backbone={}/qwen"], ["has no text tokenizer"]),
+    "autoencoder": (["tokenizer.model.space=pretrained", "tokenizer.model.pretrained={}/dino"], ["pretrained={}/dino: models of type None"]),
+    "stride": (["tokenizer.model.space=pretrained", "tokenizer.model.pretrained={}/kl", "image_size=40", "register.tokenizer=[]"],
+               ["image_size is 40", "so 16 must divide it"]),
+    "signal's model": (["measure.image_text={}/dino"], ["measure.image_text={}/dino: there is no image_text.json"]),
+    "column of a list": (["source=urls", "source.path={}/list.csv", "register.generator=[]"], ["source: ", "caption"]),
+    "column of captions": (["source=folder", "source.path={}/photos", "register.generator=[]"], ["source: ", "'text'"]),
+    "no source": (["source=webdataset", "source.shards={}/none/*.tar", "register.generator=[]"], ["source: no file matches"]),
+    "gates of scenes": (["source=folder", "source.path={}/photos", "source.files.caption_column=caption"],
+                        ["the gate on text_to_image.overall cannot be passed", "the gate on editing.success", "the source is folder"]),
+    "share": (["register.generator=[{{metric: editing.success, limit: 1.5}}]"], ["it is a share, 0 to 1, and limit is 1.5"]),
+    "unknown figure": (["register.tokenizer=[{{metric: tokenizer.pnsr, limit: 20}}]"], ["did you mean 'tokenizer.psnr'?"]),
+    "unmeasured": (["register.tokenizer=[{{metric: tokenizer.rfid, limit: 9, higher_is_better: false}}]"], ["evaluate_tokenizer.inception names no weights"]),
+    "space": (["tokenizer.model.space=p_vae", "register.tokenizer=[{{metric: tokenizer.retrieval, limit: 0.1}}]"], ["the space p_vae holds no features"]),
+}  # fmt: skip
+
+
+def filled(texts: list[str], folder: Path) -> list[str]:
+    return [text.format(folder) for text in texts]
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_cannot_work_is_told_in_words(models, name):
+    overrides, words = (filled(texts, models) for texts in BROKEN[name])
+    found = "\n".join(problems(compose_config(["preset=tiny", *overrides])))
+    assert all(word in found for word in words), found
+
+
+@pytest.mark.parametrize("name", ["size", "pickles", "gates of scenes", "no source"])
+def test_run_dry_run_plan_and_doctor_find_the_same(models, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    overrides = ["preset=tiny", *filled(BROKEN[name][0], models)]
+    found = problems(compose_config(overrides))
+    assert found
+    for command in (["run"], ["run", "--dry-run"], ["plan"]):
+        result = CliRunner().invoke(app, [*command, *overrides])
+        assert isinstance(result.exception, ValueError), result.output
+        assert all(problem in str(result.exception) for problem in found), command
+    assert not (tmp_path / "store").exists()
+    lines = [line.text for line in islice(examine(compose_config(overrides)), 1 + len(found)) if not line.ok]
+    assert lines == found
+
+
+def test_a_run_that_ends_before_a_broken_part_is_not_refused(models):
+    config = compose_config(["preset=tiny", f"encoder.path={models}/bert"])
+    assert problems(config, ["ingest", "curate"]) == []
+    assert len(problems(config, ["ingest", "train_encoder"])) == 1
+
+
+@pytest.mark.parametrize("preset", ["demo", "demo_small", "tiny", "plain", "scenes_gpu"])
+def test_presets_have_no_problems(preset):
+    assert problems(compose_config([f"preset={preset}"])) == []
+
+
+@pytest.mark.parametrize("preset", ["paper", "single_gpu"])
+def test_presets_for_real_data_have_no_problems_with_a_source(preset, models):
+    data = ["source=folder", f"source.path={models}/photos", "source.files.caption_column=caption"]
+    assert problems(compose_config([f"preset={preset}", *data])) == []
+
+
+def test_defaults_of_encoders_are_those_of_transformers():
+    for family in FAMILIES.values():
+        config = getattr(transformers, family.config)()
+        assert (config.patch_size, config.image_size) == (family.patch, PICTURE_SIDE)
