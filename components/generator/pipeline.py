@@ -15,7 +15,6 @@ from torch import Tensor
 
 from components.generator.sampling import Guidance, Request, sample
 from components.generator.text import encode_texts, token_rows
-from components.generator.transformer import DeepFusionTransformer
 
 LOG = logging.getLogger(__name__)
 
@@ -23,7 +22,7 @@ LOG = logging.getLogger(__name__)
 class PixelSemanticPipeline(DiffusionPipeline):
     """Makes pictures from prompts, and edits pictures by instructions.
 
-    `vae` is a latent space with `encode(x).latent_dist`, `decode(z).sample`, `latent_shape` and `image_size`; `tokenizer` a fast tokenizer of
+    `vae` is a latent space with `encode(x).latent_dist`, `decode(z).sample`, `latent_shape` and `image_size`; `tokenizer` a fast text tokenizer of
     transformers. The other arguments are what a call does where it is not told otherwise.
     """
 
@@ -32,7 +31,7 @@ class PixelSemanticPipeline(DiffusionPipeline):
     def __init__(
         self,
         vae: Any,
-        transformer: DeepFusionTransformer,
+        transformer: Any,
         tokenizer: Any,
         scheduler: FlowMatchEulerDiscreteScheduler,
         guidance_scale: float = 6.5,
@@ -53,6 +52,11 @@ class PixelSemanticPipeline(DiffusionPipeline):
                 f"{(transformer.channels, transformer.grid, transformer.grid)}: they belong to different models"
             )
         self.image_processor = VaeImageProcessor(vae_scale_factor=1)
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Load a folder, as any pipeline of diffusers; into whole memory unless told otherwise."""
+        return super().from_pretrained(*args, **{"low_cpu_mem_usage": False, **kwargs})
 
     @torch.no_grad()
     def __call__(

@@ -85,6 +85,11 @@ class DeepFusionTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return [layer for layer in found if layer is not None]
 
     @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Load a folder, as any model of diffusers; always into whole memory, as some buffers are made and not loaded."""
+        return super().from_pretrained(*args, **{**kwargs, "low_cpu_mem_usage": False})
+
+    @classmethod
     def from_backbone(
         cls, path: str, revision: str | None, channels: int, grid: int, options: FusionOptions
     ) -> DeepFusionTransformer:

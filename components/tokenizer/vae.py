@@ -120,6 +120,11 @@ class PixelSemanticVAE(StandardisedLatents, ModelMixin, ConfigMixin):  # type: i
         self.pixel_decoder = build_pixel_decoder(read, self.grid, image_size, options)
         self.register_statistics(self.channels, scaling)
 
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Load a folder, as any model of diffusers; always into whole memory, as some buffers are made and not loaded."""
+        return super().from_pretrained(*args, **{**kwargs, "low_cpu_mem_usage": False})
+
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """Channels, height, width of a latent."""

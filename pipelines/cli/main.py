@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -20,11 +21,28 @@ app = typer.Typer(
     name="pixsem",
     help="From image-understanding encoders to one model that generates and edits: durable workflows on Ray.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 for commands in (run_commands, store_commands, check_commands, model_commands, compare_commands, submit_commands):
     commands.add_commands(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from pipelines.versions import git_commit, library_version
+
+        commit = git_commit()
+        print(f"pixsem {library_version('pixsem')}" + ("" if commit == "absent" else f" ({commit})"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """From image-understanding encoders to one model that generates and edits: durable workflows on Ray."""
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ DEFAULT = "models:/pixsem-generator@champion"
 
 def add_commands(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (models, lineage, promote, rollback, generate, edit):
+    for command in (models, lineage, promote, rollback, export, generate, edit):
         app.command()(command)
 
 
@@ -101,6 +101,28 @@ def rollback(
     """Make the champion before the current one the champion again."""
     version = registrar(store).registry.rollback(name.removeprefix("models:/").split("@")[0])
     print(f"{version.name}/{version.version} is champion again")
+
+
+def export(
+    version: Annotated[str, typer.Argument(help="models:/NAME@ALIAS or models:/NAME/VERSION, or a pipeline's folder.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Write a generator's pipeline with its code: plain diffusers opens it where pixsem is not installed."""
+    import tempfile
+
+    from pipelines.errors import UserError
+    from pipelines.tracking.export import export_pipeline
+
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(version)
+        if not source.is_dir():
+            if not version.startswith("models:/"):
+                raise UserError(f"{version} is neither a folder nor models:/NAME@ALIAS or models:/NAME/VERSION")
+            registry = registrar(store).registry
+            source = registry.download(registry.find(version), scratch)
+        export_pipeline(source, folder)
+    print(f'{folder}: DiffusionPipeline.from_pretrained("{folder}", trust_remote_code=True)')
 
 
 def generate(
