@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from components.scenes.describe import article, place, reference
-from components.scenes.options import SceneOptions, distinguishable
+from components.scenes.options import EDIT_KINDS, SceneOptions, distinguishable
 from components.scenes.render import render
 from components.scenes.scene import TONES, Scene, SceneObject, fits, sample_object, sample_place, with_object
 
-EDIT_KINDS = ("recolour", "remove", "add", "move", "resize", "replace_shape", "background", "tone")
 MIN_MOVE = 0.15  # least distance an object is moved, share of the side
 TONE_WORDS = {
     "darker": ("make the whole picture darker", "darken the image", "turn the brightness of the picture down"),

@@ -34,6 +34,14 @@ EXTENT = 1.15  # how far a shape reaches from its centre along x and y, in radii
 REACH = 1.4  # how far its corners reach, in radii
 GAP = 0.035  # least free space between two objects, share of the side
 MIN_CONTRAST = 95.0  # least RGB distance of an object's colours from the background
+MANY = 1_000
+# Category of prompts (GenEval's in kind) -> fewest and most objects.
+COUNTS = {
+    "single_object": (1, 1), "two_objects": (2, 2), "counting": (2, MANY), "colours": (1, 1), "position": (2, MANY),
+    "attribute_binding": (2, 2),
+}  # fmt: skip
+CATEGORIES = tuple(COUNTS)
+EDIT_KINDS = ("recolour", "remove", "add", "move", "resize", "replace_shape", "background", "tone")
 
 
 def stripe_colour(colour: Colour) -> Colour:

@@ -12,10 +12,9 @@ import numpy as np
 
 from components.scenes.caption_claims import Caption, read_caption
 from components.scenes.describe import NUMBERS, describe
-from components.scenes.options import SceneOptions, distinguishable
+from components.scenes.options import CATEGORIES, COUNTS, SceneOptions, distinguishable
 from components.scenes.scene import Scene, sample_scene
 
-CATEGORIES = ("single_object", "two_objects", "counting", "colours", "position", "attribute_binding")
 SCENES, CAPTIONS = 200, 40  # scenes drawn for one prompt, and captions of each
 
 
@@ -125,8 +124,3 @@ SUITS: dict[str, Callable[[Caption], bool]] = {
     "position": _placed,
     "attribute_binding": _bound,
 }
-MANY = 1_000
-COUNTS = {  # fewest and most objects
-    "single_object": (1, 1), "two_objects": (2, 2), "counting": (2, MANY), "colours": (1, 1), "position": (2, MANY),
-    "attribute_binding": (2, 2),
-}  # fmt: skip

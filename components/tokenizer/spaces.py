@@ -45,6 +45,7 @@ class Space:
     of_encoder: bool = (
         True  # the latent is made of the encoder's features; it keeps the encoder, and its grid is the encoder's
     )
+    halves: bool = False  # without features: its convolutions halve the picture down to the encoder's grid
     bottleneck: bool = True  # features become `channels`; False: the latent is the features themselves
     holds_features: bool = True  # features can be read back from the latent
     patch_pca: bool = False  # its pixel path may start from linear patch PCA (`pixel_channels`)
@@ -93,6 +94,7 @@ SPACES: dict[str, Space] = {
         build="components.tokenizer.rivals:build_kl_vae",
         training=Switches(semantic=False, train_encoder=False, detach_pixels=False, kl=True),
         of_encoder=False,
+        halves=True,
         holds_features=False,
     ),
     "pretrained": Space(

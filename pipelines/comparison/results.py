@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from components.scenes.prompts import CATEGORIES
+from components.scenes.options import CATEGORIES
 from pipelines.comparison.record import Record, Recorded
 from pipelines.config.compose import flatten, load_config
 from pipelines.config.schema import Config

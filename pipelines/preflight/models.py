@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from components.tokenizer.hub_encoders import KNOWN
 from components.tokenizer.spaces import find_space
 from components.tokenizer.supported_models import AUTOENCODERS, FAMILIES, PICTURE_SIDE
 from pipelines.config.schema import Config
+from pipelines.preflight.weights import broken_weights
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 CONVERT = "Convert them where you trust them: load the model with use_safetensors=False, then save_pretrained(folder, safe_serialization=True)"
@@ -44,7 +46,8 @@ def _folder(key: str, name: str, weights: bool = True) -> tuple[dict[str, Any] |
                 f"{key}={name}: its weights ({pickles[0]}) are no safetensors, and pickles are not read. {CONVERT}."
             ]
         return config, [f"{key}={name}: the folder has no *.safetensors, so no weights."]
-    return config, []
+    broken = map(broken_weights, sorted(folder.glob("*.safetensors"))) if weights else ()
+    return config, [f"{key}={name}: {words}" for words in broken if words]
 
 
 def _unsupported(key: str, name: str, kind: Any, supported: Collection[str]) -> str:
@@ -92,7 +95,12 @@ def _grid(config: Config, grid: int, where: str) -> Iterator[str]:
             f"image_size is {side} over a grid of {grid} ({where}): tokenizer.pixel_decoder.kind=conv doubles its side step by step, so the ratio must "
             f"be a power of two. Change image_size, or use kind=patch."
         )
-    if space.of_encoder and grid % patch:
+    elif space.halves and (side % grid or (side // grid) & (side // grid - 1)):
+        yield (
+            f"image_size is {side} over a grid of {grid} ({where}): this space's convolutions halve the picture, so the ratio must be a power of two. "
+            "Change image_size or the encoder's size."
+        )
+    if (space.of_encoder or space.halves) and grid % patch:
         yield f"generator.model.patch is {patch}: it must divide the latent's grid of {grid} ({where})."
 
 
@@ -133,8 +141,18 @@ def check_backbone(config: Config) -> Iterator[str]:
         return
     if values.get("model_type") not in BACKBONES:
         yield _unsupported("generator.backbone", name, values.get("model_type"), BACKBONES)
+    elif slides(values):
+        yield f"generator.backbone={name}: it attends in sliding windows, and an image must see its whole text. Name a decoder that does not."
     if not any((Path(name) / file).exists() for file in ("tokenizer.json", "vocab.json", "tokenizer.model")):
         yield f"generator.backbone={name}: the folder has no text tokenizer (tokenizer.json). Save it beside the model."
+
+
+def slides(values: dict[str, Any]) -> bool:
+    """True where a Qwen's config.json gives any layer a sliding window, by its layers' types or, without those, as transformers reads it."""
+    if values.get("layer_types"):
+        return "sliding_attention" in values["layer_types"]
+    windowed = values.get("use_sliding_window") and values.get("sliding_window") is not None
+    return bool(windowed and values.get("max_window_layers", 28) < values.get("num_hidden_layers", 32))
 
 
 def check_weights(config: Config) -> Iterator[str]:
@@ -149,5 +167,11 @@ def check_weights(config: Config) -> Iterator[str]:
         lacking = [file for file in files if folder and not (Path(folder) / file).is_file()]
         if lacking:
             yield f"{key}={folder}: there is no {' and no '.join(lacking)} in it."
+        for file in files if folder and not lacking else ():
+            words = broken_weights(Path(str(folder)) / file) if file.endswith(".safetensors") else ""
+            if words:
+                yield f"{key}={folder}: {words}"
     if judged.inception and not Path(judged.inception).is_file():
         yield f"evaluate_tokenizer.inception={judged.inception}: there is no such file."
+    elif judged.inception and not zipfile.is_zipfile(judged.inception):
+        yield f"evaluate_tokenizer.inception={judged.inception}: it is no TorchScript file. Give Inception's 2015 weights as TorchScript."

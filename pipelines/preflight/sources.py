@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +11,18 @@ from pipelines.config.compose import NOT_GIVEN
 from pipelines.config.schema import Config, FolderSource, UrlsSource
 from pipelines.stages.data.ingest import SOURCES
 
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
 
 def check_source(config: Config) -> Iterator[str]:
     """Check the configured source."""
     source = config.source
     if NOT_GIVEN in source.model_dump().values():
         return  # a plan's, of samples that are only counted
+    place = str(getattr(source, "shards", None) or getattr(source, "path", ""))
+    if SCHEME.match(place):
+        yield f"source: {place} is an address, and sources are read from a file system. Mount it or copy it to a disk, and give that path."
+        return
     try:
         paths = [Path(path) for path in SOURCES[source.kind].files(source)]
         locked = [path for path in paths if not os.access(path, os.R_OK)]
@@ -27,6 +34,9 @@ def check_source(config: Config) -> Iterator[str]:
             _check_columns(source, paths[0])
         elif isinstance(source, FolderSource):
             _check_captions(source)
+        empty = [] if isinstance(source, FolderSource) else [path for path in paths if not path.stat().st_size]
+        if paths and len(empty) == len(paths):  # one that is empty among others is ingest's to report
+            yield f"source: {empty[0]} is empty{' and so are all others' if len(empty) > 1 else ''}. Fetch the files again."
     except (ValueError, OSError) as error:
         yield f"source: {error}"
 

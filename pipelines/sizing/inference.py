@@ -86,7 +86,7 @@ def size_generator_evaluation(row: StageSize, config: Config, flow: Flow, models
 
 def pictures_made(config: Config, flow: Flow, models: Models) -> tuple[int, int]:
     """Return how many pictures evaluate_generator makes of texts, and how many edits, at most."""
-    from components.scenes.prompts import CATEGORIES
+    from components.scenes.options import CATEGORIES
 
     settings, source = config.evaluate_generator, config.source
     made = min(settings.frechet_pictures, flow.pictures - flow.train)

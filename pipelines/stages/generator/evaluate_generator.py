@@ -41,7 +41,7 @@ def evaluate(context: ShardContext) -> ShardResult:
     """Compute every figure and write the pictures."""
     import torch
 
-    from components.scenes.prompts import CATEGORIES
+    from components.scenes.options import CATEGORIES
     from pipelines.stages.generator.sample_sets import Maker, generated_distances
     from pipelines.stages.generator.scene_metrics import SceneJudge
 

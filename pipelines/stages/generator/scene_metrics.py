@@ -15,7 +15,8 @@ from components.evaluation.editing import inside_residue, object_trace, outside_
 from components.evaluation.grids import curve_figure
 from components.scenes.edits import Edit, change_mask, sample_edit
 from components.scenes.inspect import inspect
-from components.scenes.prompts import CATEGORIES, Prompt, holds, sample_prompts
+from components.scenes.options import CATEGORIES
+from components.scenes.prompts import Prompt, holds, sample_prompts
 from components.scenes.render import render
 from components.scenes.scene import TONES, Scene, same_scene, sample_scene
 from pipelines.config.schema import Config, ScenesSource

@@ -8,8 +8,8 @@ import pytest
 
 from components.scenes.caption_claims import read_caption
 from components.scenes.inspect import inspect
-from components.scenes.options import SceneOptions, distinguishable
-from components.scenes.prompts import CATEGORIES, holds, sample_prompt, sample_prompts
+from components.scenes.options import CATEGORIES, SceneOptions, distinguishable
+from components.scenes.prompts import holds, sample_prompt, sample_prompts
 from components.scenes.render import render
 
 pytestmark = pytest.mark.unit

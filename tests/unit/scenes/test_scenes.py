@@ -10,9 +10,9 @@ import pytest
 from PIL import Image, ImageFilter
 
 from components.scenes.describe import describe, describe_wrong
-from components.scenes.edits import EDIT_KINDS, change_mask, sample_edit
+from components.scenes.edits import change_mask, sample_edit
 from components.scenes.inspect import inspect
-from components.scenes.options import COLOURS, SHAPES, SceneOptions
+from components.scenes.options import COLOURS, EDIT_KINDS, SHAPES, SceneOptions
 from components.scenes.render import coverage, render
 from components.scenes.scene import TONES, Scene, SceneObject, same_scene, sample_scene
 

@@ -36,6 +36,17 @@ def models(tmp_path_factory) -> Path:
         (folder / name).mkdir()
         (folder / name / "config.json").write_text((folder / "dino" / "config.json").read_text())
     (folder / "pickled" / "pytorch_model.bin").write_bytes(b"x")
+    for name, content in (
+        ("cut", (folder / "dino" / "model.safetensors").read_bytes()[:-4]),
+        ("pointer", b"version https://git-lfs"),
+    ):
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text((folder / "dino" / "config.json").read_text())
+        (folder / name / "model.safetensors").write_bytes(content)
+    qwen.layer_types = ["sliding_attention"]
+    qwen.save_pretrained(folder / "sliding")
+    (folder / "shards").mkdir()
+    (folder / "shards" / "a.tar").touch()
     (folder / "photos").mkdir()
     (folder / "photos" / "a.png").write_bytes(b"x")
     (folder / "photos" / "metadata.csv").write_text("file_name,caption\na.png,a cat\n")
@@ -48,6 +59,18 @@ BROKEN = {
     "another type": (["encoder.path={}/bert"], ["encoder.path={}/bert: models of type 'bert' are not supported. Supported: dinov2"]),
     "pickles": (["encoder.path={}/pickled"], ["its weights (pytorch_model.bin) are no safetensors, and pickles are not read. Convert them"]),
     "no weights": (["encoder.path={}/bare"], ["the folder has no *.safetensors"]),
+    "cut weights": (["encoder.path={}/cut"], ["encoder.path={}/cut: model.safetensors has", "where its header says"]),
+    "a pointer": (["encoder.path={}/pointer"], ["is a pointer of Git LFS, not weights. Fetch them with: git lfs pull"]),
+    "sliding": (["generator.backbone={}/sliding"], ["it attends in sliding windows"]),
+    "halving": (["tokenizer.model.space=kl_vae", "image_size=36", "encoder.small.patch=12"], ["the ratio must be a power of two"]),
+    "no TorchScript": (["evaluate_tokenizer.inception={}/list.csv"], ["it is no TorchScript file"]),
+    "address": (["source=folder", "source.path=s3://b/x", "register.generator=[]"], ["s3://b/x is an address", "Mount it or copy it"]),
+    "empty shards": (["source=webdataset", "source.shards={}/shards", "register.generator=[]"], ["a.tar is empty"]),
+    "negative share": (["register.generator=[{{metric: editing.success, limit: -0.1}}]"], ["it is a share, 0 to 1, and limit is -0.1"]),
+    "other model's figure": (["register.tokenizer=[{{metric: editing.success, limit: 0.1}}]"], ["Put it under register.generator"]),
+    "no unseen": (["register.generator=[{{metric: text_to_image.unseen.overall, limit: 0.1}}]", "source.scene.held_out=[]"], ["source.scene.held_out"]),
+    "edit of no kind": (["register.generator=[{{metric: editing.move, limit: 0.1}}]"], ["does not name move"]),
+    "too few objects": (["register.generator=[{{metric: text_to_image.counting, limit: 0.1}}]", "source.scene.max_objects=1"], ["have 1 to 1 objects"]),
     "size": (["encoder.path={}/dino", "encoder.size=30"], ["encoder.size is 30: the encoder's patches have 8 pixels", "nearest is encoder.size=32"]),
     "known size": (["encoder.path=facebook/dinov2-base", "encoder.size=225"], ["patches have 14 pixels", "encoder.size=224"]),
     "grid": (["encoder.path={}/dino", "image_size=34"], ["image_size is 34", "gives a grid of 4, which must divide it"]),
@@ -94,6 +117,31 @@ def test_run_dry_run_plan_and_doctor_find_the_same(models, name, tmp_path, monke
     assert not (tmp_path / "store").exists()
     lines = [line.text for line in islice(examine(compose_config(overrides)), 1 + len(found)) if not line.ok]
     assert lines == found
+
+
+@pytest.mark.parametrize(
+    ("model", "metric"),
+    [
+        ("generator", "text_to_image.seconds_per_image"),
+        ("generator", "text_to_image.retrieval_pool"),
+        ("generator", "text_to_image.by_guidance.1"),
+        ("generator", "text_to_image.checkpoints.96"),
+        ("generator", "editing.removal_ghosts"),
+        ("tokenizer", "tokenizer.latent.std_max"),
+        ("tokenizer", "tokenizer.pictures"),
+        ("tokenizer", "tokenizer.frechet_trained_encoder"),
+    ],
+)
+def test_gates_on_figures_that_are_measured_are_no_problem(model, metric):
+    gate = f"register.{model}=[{{metric: {metric}, limit: 0.5}}]"
+    assert problems(compose_config(["preset=tiny", gate])) == []
+
+
+def test_an_empty_shard_among_others_is_left_to_ingest(tmp_path):
+    (tmp_path / "a.tar").touch()
+    (tmp_path / "b.tar").write_bytes(b"x")
+    source = ["source=webdataset", f"source.shards={tmp_path}", "register.generator=[]"]
+    assert problems(compose_config(["preset=tiny", *source])) == []
 
 
 def test_a_run_that_ends_before_a_broken_part_is_not_refused(models):
