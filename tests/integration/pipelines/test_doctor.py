@@ -6,7 +6,7 @@ import pytest
 
 pytestmark = pytest.mark.integration
 PARTS = {
-    "python", "store", "mlflow", "ray", "resources", "packages", "gpus", "deepspeed", "nccl", "precision", "allocator", "memory",
+    "python", "config", "store", "mlflow", "ray", "resources", "packages", "gpus", "deepspeed", "nccl", "precision", "allocator", "memory",
     "disk",
 }  # fmt: skip
 
