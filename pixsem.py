@@ -1,4 +1,5 @@
-"""pixsem's public names: `from pixsem import load_pipeline`. Each is imported when it is used first, so `import pixsem` costs nothing.
+"""pixsem's public names: `from pixsem import load_pipeline`. Each is imported when it is used first, so `import pixsem`
+costs nothing.
 
 After `import pixsem`, diffusers' own `DiffusionPipeline.from_pretrained(folder)` opens a pipeline's folder too.
 """
@@ -17,18 +18,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from components.generator.pipeline import PixelSemanticPipeline
     from components.tokenizer.vae import PixelSemanticVAE
-    from pipelines.api.latents import LatentDataset
-    from pipelines.api.models import load_pipeline, load_tokenizer
-    from pipelines.api.runs import run
+    from pipelines.api.latent_dataset import LatentDataset
+    from pipelines.api.load_models import load_pipeline, load_tokenizer
+    from pipelines.api.run_pipeline import run
 
 __all__ = ["LatentDataset", "PixelSemanticPipeline", "PixelSemanticVAE", "load_pipeline", "load_tokenizer", "run"]
 _PLACES = {
     "PixelSemanticVAE": "components.tokenizer.vae",
     "PixelSemanticPipeline": "pipelines.api.classes",
-    "load_tokenizer": "pipelines.api.models",
-    "load_pipeline": "pipelines.api.models",
-    "LatentDataset": "pipelines.api.latents",
-    "run": "pipelines.api.runs",
+    "load_tokenizer": "pipelines.api.load_models",
+    "load_pipeline": "pipelines.api.load_models",
+    "LatentDataset": "pipelines.api.latent_dataset",
+    "run": "pipelines.api.run_pipeline",
 }
 
 

@@ -24,7 +24,9 @@ class Stopped(UserError):
 
 
 class Interrupted(Exception):
-    """The driver was asked to stop (Ctrl-C or SIGTERM); `signal_number` says by which signal, `again` what goes on from here."""
+    """The driver was asked to stop (Ctrl-C or SIGTERM); `signal_number` says by which signal, `again` what goes on from
+    here.
+    """
 
     def __init__(self, signal_number: int, again: str = "pixsem resume") -> None:
         super().__init__(f"stopped by signal {signal_number}")
@@ -58,7 +60,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def one_line(error: BaseException, limit: int = 600) -> str:
-    """Return the error's text on one line of at most `limit` characters, with its type where it was not worded for people."""
+    """Return the error's text on one line of at most `limit` characters, with its type where it was not worded for
+    people.
+    """
     words = in_words(error)
     text = " ".join(words.split()) or type(error).__name__
     if words == str(error) and not isinstance(error, UserError) and type(error) is not ValueError:

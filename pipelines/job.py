@@ -1,4 +1,5 @@
-"""What runs on the cluster of a submitted job: `python -m pipelines.job run ...`, in the folder that `submit/shipping.py` packed.
+"""What runs on the cluster of a submitted job: `python -m pipelines.job run ...`, in the folder that
+`submit/shipping.py` packed.
 
 Imports nothing of pixsem's before it is asked to work: Ray calls `load_environment` in every worker, too.
 """
@@ -15,7 +16,9 @@ ENVIRONMENT = (
 
 
 def load_environment() -> None:
-    """Set the variables that the submitter sent along by name. They are in no runtime environment, since Ray logs those."""
+    """Set the variables that the submitter sent along by name. They are in no runtime environment, since Ray logs
+    those.
+    """
     path = Path(__file__).resolve().parents[1] / ENVIRONMENT
     if path.is_file():
         os.environ.update(json.loads(path.read_text()))

@@ -1,4 +1,6 @@
-"""What registered models answer with: rows of texts and PNG pictures in, rows of PNG pictures out. MLflow's copies name these functions."""
+"""What registered models answer with: rows of texts and PNG pictures in, rows of PNG pictures out. MLflow's copies name
+these functions.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,16 @@ from typing import Any
 
 Rows = list[dict[str, Any]]
 GENERATOR_COLUMNS = {
-    "in": ["prompt", "image?", "seed:long?", "num_inference_steps:long?", "guidance_scale:double?", "image_guidance_scale:double?"],
+    "in": [
+        "prompt",
+        "image?",
+        "seed:long?",
+        "num_inference_steps:long?",
+        "guidance_scale:double?",
+        "image_guidance_scale:double?",
+    ],
     "out": ["image"],
-}  # fmt: skip
+}
 TOKENIZER_COLUMNS = {"in": ["image"], "out": ["image", "latent_shape"]}
 MOST_STEPS = 1000
 MOST_GUIDANCE = 1000.0
@@ -22,7 +31,8 @@ SUMS = "sha256.json"  # {file: sha256} of a registered model's folder, written b
 
 
 def check_files(folder: Path) -> None:
-    """Compare a model's files with what they were registered as, or, inside an artifact, committed as; ValueError where one differs.
+    """Compare a model's files with what they were registered as, or, inside an artifact, committed as; ValueError where
+    one differs.
 
     A folder that somebody saved by himself has neither list, and is taken as it is.
     """
@@ -46,8 +56,8 @@ def check_files(folder: Path) -> None:
 
 
 def load_generator(folder: str) -> Callable[[Rows], Rows]:
-    """Open a pipeline's folder; answer rows with `prompt`, and optionally `image` (PNG in base64), `seed`, `num_inference_steps`,
-    `guidance_scale`, `image_guidance_scale`, by rows with `image`.
+    """Open a pipeline's folder; answer rows with `prompt`, and optionally `image` (PNG in base64), `seed`,
+    `num_inference_steps`, `guidance_scale`, `image_guidance_scale`, by rows with `image`.
     """
     pipe = open_pipeline(folder)
 
@@ -58,7 +68,9 @@ def load_generator(folder: str) -> Callable[[Rows], Rows]:
 
 
 def load_tokenizer(folder: str) -> Callable[[Rows], Rows]:
-    """Open a tokenizer's folder; answer rows with `image` by rows with the picture through the latent and back, and the latent's shape."""
+    """Open a tokenizer's folder; answer rows with `image` by rows with the picture through the latent and back, and the
+    latent's shape.
+    """
     import numpy as np
     import torch
 
@@ -98,7 +110,8 @@ def open_pipeline(folder: str) -> Any:
 
     if not (Path(folder) / "model_index.json").exists():
         raise ValueError(
-            f"{folder} holds no pipeline: there is no model_index.json. The stage register makes one, as does save_pretrained."
+            f"{folder} holds no pipeline: there is no model_index.json. The stage register makes one, as does "
+            "save_pretrained."
         )
     check_files(Path(folder))
     try:
@@ -119,7 +132,9 @@ def make_picture(pipe: Any, row: dict[str, Any], number: int = 0) -> Any:
 
 
 def read_request(row: dict[str, Any], number: int = 0) -> dict[str, Any]:
-    """Return what a row asks a pipeline for, each value checked. ValueError, in words, for a row that asks for no picture."""
+    """Return what a row asks a pipeline for, each value checked. ValueError, in words, for a row that asks for no
+    picture.
+    """
     prompt = row.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
         raise ValueError(f"row {number} has no prompt: give a text")
@@ -155,7 +170,9 @@ def _number(
 
 
 def decode_picture(text: Any, number: int) -> Any:
-    """Return the PIL picture of a PNG, JPEG or WebP in base64. ValueError for anything else, and for one past the limits on size."""
+    """Return the PIL picture of a PNG, JPEG or WebP in base64. ValueError for anything else, and for one past the
+    limits on size.
+    """
     if not isinstance(text, str):
         raise ValueError(f"row {number} has no image: give a PNG in base64")
     try:

@@ -66,7 +66,9 @@ class ShardTask:
 
 @dataclass
 class ShardResult:
-    """What a shard function returns: `counts` {input, kept, dropped, failed} that add up, and numbers for the metrics."""
+    """What a shard function returns: `counts` {input, kept, dropped, failed} that add up, and numbers for the
+    metrics.
+    """
 
     counts: dict[str, int]
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -87,8 +89,8 @@ class ShardContext:
         """The shard's own seed. `UndeclaredKey` where the stage did not declare `seed`."""
         if self.declared_seed is None:
             raise UndeclaredKey(
-                f"the shard {self.task.name} reads the seed, which its stage did not declare: add `seed` to the stage's `config` in "
-                "pipelines/workflow/graph.py."
+                f"the shard {self.task.name} reads the seed, which its stage did not declare: add `seed` to the "
+                "stage's `config` in pipelines/workflow/graph.py."
             )
         return self.declared_seed
 

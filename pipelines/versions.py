@@ -1,4 +1,6 @@
-"""Which code made an artifact: versions of pixsem, Python and the libraries whose output ends in files, and the commit."""
+"""Which code made an artifact: versions of pixsem, Python and the libraries whose output ends in files, and the
+commit.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str:
-    """Return the checkout's commit, with `+changes` where files differ from it; `absent` where the code is from none."""
+    """Return the checkout's commit, with `+changes` where files differ from it; `absent` where the code is from
+    none.
+    """
     root = Path(__file__).resolve().parents[1]
     if (root / COMMIT_FILE).is_file():
         return (root / COMMIT_FILE).read_text()

@@ -17,7 +17,9 @@ WITH_MODELS = (
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Where tests run in several processes, those of a file stay together, and so do those on each of the stores that take long to make, first."""
+    """Where tests run in several processes, those of a file stay together, and so do those on each of the stores that
+    take long to make, first.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByStore(LoadScopeScheduling):

@@ -1,4 +1,6 @@
-"""Decisions from signals: every sample is kept, dropped with a reason, or failed with a reason. The first rule that fails decides."""
+"""Decisions from signals: every sample is kept, dropped with a reason, or failed with a reason. The first rule that
+fails decides.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class Decision:
 
 @dataclass(frozen=True)
 class Check:
-    """A rule with its threshold: the signal that it reads, whether a value is too bad, and what is asked for, in words."""
+    """A rule with its threshold: the signal that it reads, whether a value is too bad, and what is asked for, in
+    words.
+    """
 
     reason: str
     signal: str
@@ -33,7 +37,9 @@ class Check:
 
 
 def _threshold(reason: str, signal: str, option: str) -> Callable[[CurationRules], Check | None]:
-    """A rule by one option of `CurationRules`: the least that a signal may be (`min_...`), or the most (`max_...`); null asks for nothing."""
+    """A rule by one option of `CurationRules`: the least that a signal may be (`min_...`), or the most (`max_...`);
+    null asks for nothing.
+    """
 
     def check(rules: CurationRules) -> Check | None:
         limit = getattr(rules, option)
@@ -112,7 +118,8 @@ def decide(columns: dict[str, list[Any]], rules: CurationRules) -> list[Decision
     for check in checked:
         if check.signal not in columns:
             raise ValueError(
-                f"a threshold for {check.reason} is set, but the signal {check.signal} was not measured: set it to null, or measure it"
+                f"a threshold for {check.reason} is set, but the signal {check.signal} was not measured: set it "
+                "to null, or measure it"
             )
     count = len(columns["key"])
     decisions: list[Decision | None] = [None] * count

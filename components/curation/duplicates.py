@@ -70,8 +70,8 @@ def find_duplicates(
 ) -> dict[int, tuple[str, int]]:
     """Return {row: ("exact_duplicate" | "near_duplicate", the row kept instead)} among `rows`.
 
-    Near duplicates agree in perceptual hash to `distance` bits and in their 8x8 colour thumbnails to a mean difference of
-    `colour` and a largest one of `peak` (0-255): the hash alone is blind to colour. The best of a group stays: most
+    Near duplicates agree in perceptual hash to `distance` bits and in their 8x8 colour thumbnails to a mean difference
+    of `colour` and a largest one of `peak` (0-255): the hash alone is blind to colour. The best of a group stays: most
     pixels, then sharpest, then longest caption, then first by shard and key.
     """
     groups = Groups(len(rows))

@@ -1,4 +1,6 @@
-"""Known faults for scoring curation: which samples get which, what each does to a sample, and how well they were found."""
+"""Known faults for scoring curation: which samples get which, what each does to a sample, and how well they were
+found.
+"""
 
 from __future__ import annotations
 
@@ -34,24 +36,41 @@ REASONS: dict[str, tuple[str, ...]] = {
     "broken_image": ("broken_image", "unknown_format", "empty_image"),
 }
 FOREIGN = (
-    "ein Bild mit bunten geometrischen Formen auf hellem Grund", "zwei Kreise und ein Quadrat nebeneinander im Bild",
-    "une image avec des formes géométriques de plusieurs couleurs", "un cercle rouge à gauche d'un carré bleu sur fond gris",
-    "una imagen con figuras geométricas de varios colores", "un triángulo verde encima de un cuadrado amarillo",
-    "un'immagine con forme geometriche di diversi colori", "un cerchio rosso a sinistra di un quadrato blu",
-    "een afbeelding met verschillende gekleurde vormen", "een rode cirkel links van een blauw vierkant",
-    "obrazek z kolorowymi figurami geometrycznymi", "czerwone koło po lewej stronie niebieskiego kwadratu",
-    "uma imagem com várias formas geométricas coloridas", "um círculo vermelho à esquerda de um quadrado azul",
-    "картинка с разноцветными геометрическими фигурами", "красный круг слева от синего квадрата на сером фоне",
-    "一张有彩色几何图形的图片", "蓝色正方形左边的红色圆圈", "いろいろな形が描かれた絵です", "青い四角の左にある赤い円",
-)  # fmt: skip
+    "ein Bild mit bunten geometrischen Formen auf hellem Grund",
+    "zwei Kreise und ein Quadrat nebeneinander im Bild",
+    "une image avec des formes géométriques de plusieurs couleurs",
+    "un cercle rouge à gauche d'un carré bleu sur fond gris",
+    "una imagen con figuras geométricas de varios colores",
+    "un triángulo verde encima de un cuadrado amarillo",
+    "un'immagine con forme geometriche di diversi colori",
+    "un cerchio rosso a sinistra di un quadrato blu",
+    "een afbeelding met verschillende gekleurde vormen",
+    "een rode cirkel links van een blauw vierkant",
+    "obrazek z kolorowymi figurami geometrycznymi",
+    "czerwone koło po lewej stronie niebieskiego kwadratu",
+    "uma imagem com várias formas geométricas coloridas",
+    "um círculo vermelho à esquerda de um quadrado azul",
+    "картинка с разноцветными геометрическими фигурами",
+    "красный круг слева от синего квадрата на сером фоне",
+    "一张有彩色几何图形的图片",
+    "蓝色正方形左边的红色圆圈",
+    "いろいろな形が描かれた絵です",
+    "青い四角の左にある赤い円",
+)
 SHORT = ("shapes", "picture", "image", "photo 1", "a", "", "untitled", "red", "nice one", "circle")
 SPAM = (
-    "BUY NOW! best price for shapes at www.shapes-{n}.com", "click here http://deal{n}.example.org/item?id={n} for free shipping",
-    "<a href='http://x{n}.net'>colourful shapes</a> sale", "IMG_{n}.JPG", "geometric shapes stock photo, royalty-free vector {n}",
-    "shapes shapes shapes shapes shapes shapes shapes shapes", "$$$ 70% off $$$ wall art print {n} $$$ order now!!!",
-    "contact sales{n}@shapes.biz to order this print", "&lt;p&gt;picture of shapes&lt;/p&gt; [url=http://s{n}.ru]more[/url]",
-    "Download HD wallpapers of shapes DSC0{n}.png free download", "#shapes #art #{n} #### >>> !!! *** %%%",
-)  # fmt: skip
+    "BUY NOW! best price for shapes at www.shapes-{n}.com",
+    "click here http://deal{n}.example.org/item?id={n} for free shipping",
+    "<a href='http://x{n}.net'>colourful shapes</a> sale",
+    "IMG_{n}.JPG",
+    "geometric shapes stock photo, royalty-free vector {n}",
+    "shapes shapes shapes shapes shapes shapes shapes shapes",
+    "$$$ 70% off $$$ wall art print {n} $$$ order now!!!",
+    "contact sales{n}@shapes.biz to order this print",
+    "&lt;p&gt;picture of shapes&lt;/p&gt; [url=http://s{n}.ru]more[/url]",
+    "Download HD wallpapers of shapes DSC0{n}.png free download",
+    "#shapes #art #{n} #### >>> !!! *** %%%",
+)
 REPEATED = (
     "a colourful picture of geometric shapes",
     "this is a picture that shows some shapes",
@@ -61,14 +80,18 @@ REPEATED = (
 
 @dataclass(frozen=True)
 class FaultPlan:
-    """What is wrong with a sample: the fault, or None; for a duplicate, the number of the sample whose picture it shows."""
+    """What is wrong with a sample: the fault, or None; for a duplicate, the number of the sample whose picture it
+    shows.
+    """
 
     fault: str | None
     source: int | None = None
 
 
 def plan_faults(count: int, options: FaultOptions, seed: int) -> list[FaultPlan]:
-    """Return a plan per sample. Shares are met exactly, rounded; a duplicate's source is a sound sample used for nothing else."""
+    """Return a plan per sample. Shares are met exactly, rounded; a duplicate's source is a sound sample used for
+    nothing else.
+    """
     rng = np.random.default_rng(seed)
     order = rng.permutation(count).tolist()
     plans = [FaultPlan(None)] * count
@@ -130,10 +153,10 @@ def score_faults(
 ) -> dict[str, dict[str, Any]]:
     """Return {fault: {planted, caught, recall, precision}} from what each sample's metadata says was planted.
 
-    `planted` has `faults` and, for duplicates, `fault_source` (the other sample's key). Caught: a planted sample that was
-    dropped or failed, for whatever reason; of a duplicate pair, exactly one is. Precision: of the samples that went for the
-    fault's reasons, the share planted with it (for duplicates: members of a planted pair, of either kind). An undefined
-    figure is left out and `absent` says why.
+    `planted` has `faults` and, for duplicates, `fault_source` (the other sample's key). Caught: a planted sample that
+    was dropped or failed, for whatever reason; of a duplicate pair, exactly one is. Precision: of the samples that went
+    for the fault's reasons, the share planted with it (for duplicates: members of a planted pair, of either kind). An
+    undefined figure is left out and `absent` says why.
     """
     state = {key: decision.state for key, decision in zip(keys, decisions, strict=True)}
     scores: dict[str, dict[str, Any]] = {}

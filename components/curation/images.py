@@ -54,7 +54,9 @@ class DecodedImage:
 
 
 def decode_image(data: bytes, limits: ImageLimits) -> DecodedImage:
-    """Decode the first frame. Raises `ImageError` (`empty_image`, `too_many_bytes`, `too_many_pixels`, `unknown_format`, `broken_image`)."""
+    """Decode the first frame. Raises `ImageError` (`empty_image`, `too_many_bytes`, `too_many_pixels`,
+    `unknown_format`, `broken_image`).
+    """
     if not data:
         raise ImageError("empty_image", "the image has no bytes")
     if len(data) > limits.max_bytes:
@@ -74,7 +76,8 @@ def decode_image(data: bytes, limits: ImageLimits) -> DecodedImage:
         if pixels > limits.max_pixels or max(picture.size) > MAX_SIDE:
             raise ImageError(
                 "too_many_pixels",
-                f"{picture.width} x {picture.height}, at most {limits.max_pixels:,} pixels are decoded, {MAX_SIDE:,} a side",
+                f"{picture.width} x {picture.height}, at most {limits.max_pixels:,} pixels are decoded, "
+                f"{MAX_SIDE:,} a side",
             )
         if picture.format == "JPEG" and pixels * (scans := data.count(b"\xff\xda")) > MAX_SCANNED:
             raise ImageError("too_many_scans", f"{picture.width} x {picture.height} pixels in {scans:,} scans")
@@ -116,7 +119,9 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def square(rgb: np.ndarray, side: int) -> np.ndarray:
-    """Return a picture, uint8 [H, W, 3], resized (bicubic, antialiased) by its shorter side and cropped at the centre to [side, side, 3]."""
+    """Return a picture, uint8 [H, W, 3], resized (bicubic, antialiased) by its shorter side and cropped at the centre
+    to [side, side, 3].
+    """
     height, width = rgb.shape[:2]
     if (height, width) == (side, side):
         return rgb

@@ -1,7 +1,7 @@
 """All signals of one sample that need no model: one table of what is measured, and its columns.
 
-A new signal is a file with a function of a `Sample`, an entry in `SIGNALS`, and, where samples are to be dropped by it, a rule in
-`decide.RULES` with its threshold in `options.CurationRules`.
+A new signal is a file with a function of a `Sample`, an entry in `SIGNALS`, and, where samples are to be dropped by it,
+a rule in `decide.RULES` with its threshold in `options.CurationRules`.
 """
 
 from __future__ import annotations
@@ -42,9 +42,20 @@ def _of_image(sample: Sample) -> dict[str, Any]:
 
 
 NO_IMAGE: dict[str, Any] = {
-    "bytes": 0, "format": "", "mode": "", "frames": 0, "width": 0, "height": 0, "aspect": 0.0, "sha256": "", "pixel_hash": "",
-    "phash": 0, "thumbnail": b"", "contrast": 0.0, "sharpness": 0.0,
-}  # fmt: skip
+    "bytes": 0,
+    "format": "",
+    "mode": "",
+    "frames": 0,
+    "width": 0,
+    "height": 0,
+    "aspect": 0.0,
+    "sha256": "",
+    "pixel_hash": "",
+    "phash": 0,
+    "thumbnail": b"",
+    "contrast": 0.0,
+    "sharpness": 0.0,
+}
 SIGNALS: dict[str, Signal] = {
     "image": Signal(IMAGE_SCHEMA, _of_image),
     "text": Signal(TEXT_SCHEMA, lambda sample: text_signals(sample.caption)),

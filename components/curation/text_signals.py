@@ -12,10 +12,17 @@ import unicodedata
 from typing import Any
 
 TEXT_SCHEMA = {
-    "words": "int32", "characters": "int64", "repetition": "float64", "language": "string", "language_confidence": "float64",
-    "url_share": "float64", "markup_share": "float64", "boilerplate": "float64", "symbol_share": "float64",
+    "words": "int32",
+    "characters": "int64",
+    "repetition": "float64",
+    "language": "string",
+    "language_confidence": "float64",
+    "url_share": "float64",
+    "markup_share": "float64",
+    "boilerplate": "float64",
+    "symbol_share": "float64",
     "caption_hash": "string",
-}  # fmt: skip
+}
 MAX_CHARACTERS = 4096  # what is looked at of a longer caption
 # Every repeat that others follow is bounded: without bounds "a@a@a@..." takes minutes.
 URL = re.compile(
@@ -25,8 +32,10 @@ URL = re.compile(
 )
 MARKUP = re.compile(r"<[^<>]{1,200}>|&(?:#\d{1,6}|[a-z]{2,8});|\[/?\w{1,10}(?:=[^\]]{0,100})?\]", re.IGNORECASE)
 BOILERPLATE = re.compile(
-    r"\b(?:stock (?:photos?|images?|illustrations?|vectors?)|royalty[- ]free|image may contain|no description available|"
-    r"click (?:here|to)|buy now|order now|free (?:shipping|download|delivery)|best price|for sale|on sale|limited offer|"
+    r"\b(?:stock (?:photos?|images?|illustrations?|vectors?)|royalty[- ]free|image may contain|"
+    r"no description available|"
+    r"click (?:here|to)|buy now|order now|free (?:shipping|download|delivery)|"
+    r"best price|for sale|on sale|limited offer|"
     r"all rights reserved|copyright|shutterstock|getty images|alamy|istock|subscribe|sign up|log ?in|add to cart|"
     r"\d+% off|discount|wallpapers? hd|hd wallpapers?|"
     r"(?:img|dsc|dscn|dscf|image|photo|screenshot)[-_ ]?\d{2,}|\w+\.(?:jpe?g|png|gif|webp|bmp))\b",
@@ -77,7 +86,9 @@ def _unspaced(character: str) -> bool:
 
 
 def identify_language(text: str) -> tuple[str, float]:
-    """Return (ISO 639 code, confidence 0-1); ("", 0) where there are no letters, ("und", 0) where script and answer disagree."""
+    """Return (ISO 639 code, confidence 0-1); ("", 0) where there are no letters, ("und", 0) where script and answer
+    disagree.
+    """
     letters = [c for c in text if c.isalpha()]
     if not letters:
         return "", 0.0

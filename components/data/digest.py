@@ -19,8 +19,9 @@ _SETTLED_NS = 2 * 10**9
 def digest_files(paths: Iterable[str | Path], cache: str | Path | None = None) -> str:
     """sha256 (hex) over the files' names and contents, in the order given.
 
-    Names count from the files' common folder, so moving the whole source changes nothing, and renaming or reordering does. `cache` is a
-    JSON file of ours ({path: [size, mtime_ns, sha256]}), made or renewed where needed. Raises ValueError where a file is missing.
+    Names count from the files' common folder, so moving the whole source changes nothing, and renaming or reordering
+    does. `cache` is a JSON file of ours ({path: [size, mtime_ns, sha256]}), made or renewed where needed. Raises
+    ValueError where a file is missing.
     """
     files = [os.path.abspath(path) for path in paths]
     if not files:

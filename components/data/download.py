@@ -1,6 +1,8 @@
-"""Downloads one shard of a URL list: rounds of img2dataset with retries, then the shard's tar and its table with one row per input row.
+"""Downloads one shard of a URL list: rounds of img2dataset with retries, then the shard's tar and its table with one
+row per input row.
 
-How one address is fetched is network_guard.py's, how img2dataset is driven img2dataset_engine.py's (imported when a download begins).
+How one address is fetched is network_guard.py's, how img2dataset is driven img2dataset_engine.py's (imported when a
+download begins).
 """
 
 from __future__ import annotations
@@ -67,11 +69,12 @@ class DownloadResult:
 def download_shard(
     rows: Sequence[SourceRow], shard_name: str, out_dir: str | Path, options: DownloadOptions
 ) -> DownloadResult:
-    """Download all rows into `out_dir`/NAME.tar (key.jpg, key.txt, key.json, in key order) and NAME.parquet (INGEST_SCHEMA, in row order).
+    """Download all rows into `out_dir`/NAME.tar (key.jpg, key.txt, key.json, in key order) and NAME.parquet
+    (INGEST_SCHEMA, in row order).
 
-    Both files appear whole, the table last. Failed rows whose reason is in RETRYABLE are tried again up to options.retries times. Rows that
-    carry a reason already are failed without a fetch. Raises ValueError for repeated or impossible keys, OSError where `out_dir` cannot be
-    written; never for what the network gives.
+    Both files appear whole, the table last. Failed rows whose reason is in RETRYABLE are tried again up to
+    options.retries times. Rows that carry a reason already are failed without a fetch. Raises ValueError for repeated
+    or impossible keys, OSError where `out_dir` cannot be written; never for what the network gives.
     """
     started = time.monotonic()
     keys = [row.key for row in rows]

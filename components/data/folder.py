@@ -49,10 +49,11 @@ def list_files_of(folder: str | Path, options: FolderOptions) -> list[Path]:
 
 
 def scan_folder(folder: str | Path, options: FolderOptions) -> Iterator[SourceRow]:
-    """Every sample of the folder, with an empty key, sorted by path. Known faults are in the rows: no_caption, no_picture, ...
+    """Every sample of the folder, with an empty key, sorted by path. Known faults are in the rows: no_caption,
+    no_picture, ...
 
-    A picture without a caption, a caption without a picture, a second caption for one picture and a path that leads out of the folder are
-    each one row. Raises ValueError where the folder, its captions file or a column is missing.
+    A picture without a caption, a caption without a picture, a second caption for one picture and a path that leads out
+    of the folder are each one row. Raises ValueError where the folder, its captions file or a column is missing.
     """
     root = _need_folder(folder)
     pictures = _picture_names(root)
@@ -77,7 +78,8 @@ def split_folder(
 def pack_folder_shard(
     folder: str | Path, rows: Sequence[SourceRow], out_path: str | Path, options: FolderOptions
 ) -> list[IngestRow]:
-    """Write the pictures of `rows`, bytes unchanged, with their captions to the tar `out_path`; one IngestRow per row, in order.
+    """Write the pictures of `rows`, bytes unchanged, with their captions to the tar `out_path`; one IngestRow per row,
+    in order.
 
     The tar is written in place: give a temporary name and rename it.
     """
@@ -95,7 +97,9 @@ def _need_folder(folder: str | Path) -> Path:
 
 
 def _picture_names(root: Path) -> list[str]:
-    """Paths of all pictures below root, relative with '/', sorted; folders and files that begin with a dot are left out."""
+    """Paths of all pictures below root, relative with '/', sorted; folders and files that begin with a dot are left
+    out.
+    """
     names: list[str] = []
     for place, folders, files in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -1,7 +1,7 @@
 """What a picture's first bytes declare: format, size, bit depth, EXIF orientation. Nothing is decoded here.
 
-Size limits must hold before a decoder allocates anything; OpenCV's own limit is fixed when it is first imported, possibly by others.
-Formats not listed here do not reach OpenCV's rarer decoders at all.
+Size limits must hold before a decoder allocates anything; OpenCV's own limit is fixed when it is first imported,
+possibly by others. Formats not listed here do not reach OpenCV's rarer decoders at all.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""img2dataset driven for one shard in this process: its Downloader, with our guarded transport, our checks before its decoder, and a writer
-that hands samples back. Retries and the shard's files are download.py's.
+"""img2dataset driven for one shard in this process: its Downloader, with our guarded transport, our checks before its
+decoder, and a writer that hands samples back. Retries and the shard's files are download.py's.
 
-Importing this module takes about 4 s (img2dataset brings wandb, albumentations, pandas and torch); import it where a download begins.
+Importing this module takes about 4 s (img2dataset brings wandb, albumentations, pandas and torch); import it where a
+download begins.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ _process_lock = threading.Lock()
 
 @dataclass(frozen=True)
 class Outcome:
-    """What img2dataset made of one row: `error` None means success, with the picture at [offset, offset + length) of the spool file."""
+    """What img2dataset made of one row: `error` None means success, with the picture at [offset, offset + length) of
+    the spool file.
+    """
 
     error: str | None
     offset: int = 0
@@ -47,7 +50,8 @@ class Outcome:
 def download_round(
     urls: Sequence[tuple[int, str]], scratch: Path, spool: BinaryIO, options: DownloadOptions
 ) -> dict[int, Outcome]:
-    """Download every (row number, normalised address) once. Pictures are appended to `spool`; one Outcome per row number.
+    """Download every (row number, normalised address) once. Pictures are appended to `spool`; one Outcome per row
+    number.
 
     One round at a time per process. Raises OSError where `scratch` or the spool cannot be written.
     """
@@ -84,12 +88,14 @@ def download_round(
 
 @contextmanager
 def _guarded_transport(fetcher: Fetcher) -> Iterator[None]:
-    """For the time of one round, `urllib` inside img2dataset's downloader module is a stand-in whose urlopen is the fetcher's.
+    """For the time of one round, `urllib` inside img2dataset's downloader module is a stand-in whose urlopen is the
+    fetcher's.
 
-    img2dataset has no hook for its transport: it calls urllib.request.urlopen by that name. Installing an opener with urllib would change
-    it for every other library of the process, and would still leave the standard handlers (file:, ftp:, proxies) in; a stand-in in that
-    one module changes nothing elsewhere and keeps img2dataset's own header checks in force. The lock is needed in any case: img2dataset's
-    resizer redirects the process's standard output while it decodes, which two rounds at once would leave redirected for good.
+    img2dataset has no hook for its transport: it calls urllib.request.urlopen by that name. Installing an opener with
+    urllib would change it for every other library of the process, and would still leave the standard handlers (file:,
+    ftp:, proxies) in; a stand-in in that one module changes nothing elsewhere and keeps img2dataset's own header checks
+    in force. The lock is needed in any case: img2dataset's resizer redirects the process's standard output while it
+    decodes, which two rounds at once would leave redirected for good.
     """
     module: Any = img2dataset.downloader
 
@@ -107,7 +113,8 @@ def _guarded_transport(fetcher: Fetcher) -> Iterator[None]:
 
 
 class _CheckedResizer(Resizer):
-    """img2dataset's resizer, asked only about pictures whose declared size is bearable, and given them upright in 8 bits.
+    """img2dataset's resizer, asked only about pictures whose declared size is bearable, and given them upright in 8
+    bits.
 
     By itself it stores 16-bit pictures as white ones and forgets the EXIF rotation.
     """
@@ -142,7 +149,9 @@ class _CheckedResizer(Resizer):
 
 
 def _upright_8_bit(data: bytes) -> bytes:
-    """The picture as a PNG of 8 bits a channel (full range mapped to full range, alpha kept), turned as its EXIF says."""
+    """The picture as a PNG of 8 bits a channel (full range mapped to full range, alpha kept), turned as its EXIF
+    says.
+    """
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise ValueError("OpenCV cannot decode it")
@@ -170,7 +179,9 @@ def _refused(error: str) -> tuple[Any, ...]:
 
 
 class _Collector:
-    """Stands in img2dataset's place for a sample writer. Pictures go to the spool file, not to memory: shards may hold gigabytes."""
+    """Stands in img2dataset's place for a sample writer. Pictures go to the spool file, not to memory: shards may hold
+    gigabytes.
+    """
 
     def __init__(self, spool: BinaryIO) -> None:
         self.spool = spool

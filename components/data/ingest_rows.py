@@ -1,4 +1,5 @@
-"""Rows of a source on their way in: what a list or folder promises (SourceRow), split into shard lists, and what became of each (IngestRow).
+"""Rows of a source on their way in: what a list or folder promises (SourceRow), split into shard lists, and what became
+of each (IngestRow).
 
 Reading lists is url_lists.py's and folder.py's, making shards from them download.py's and folder.py's.
 """
@@ -99,9 +100,11 @@ def count_reasons(rows: Iterable[IngestRow]) -> dict[str, int]:
 
 
 def split_rows(rows: Iterable[SourceRow], rows_per_shard: int, out_dir: str | Path) -> list[ShardList]:
-    """Cut rows into shard lists of `rows_per_shard`, in order, named 00000, 00001, ...; keys are SSSSSRRRR (shard, row).
+    """Cut rows into shard lists of `rows_per_shard`, in order, named 00000, 00001, ...; keys are SSSSSRRRR (shard,
+    row).
 
-    Rows are taken as a stream: those of one shard are in memory at once. Raises ValueError where rows_per_shard is not 1 to 1,000,000.
+    Rows are taken as a stream: those of one shard are in memory at once. Raises ValueError where rows_per_shard is not
+    1 to 1,000,000.
     """
     if not 1 <= rows_per_shard <= 1_000_000:
         raise ValueError(f"rows_per_shard is {rows_per_shard}; it must be 1 to 1000000")

@@ -1,6 +1,7 @@
 """Reading latent shards for training: any row by its index, batches in one copy.
 
-The file format and its checks are latents.py's, the order of batches is order.py's. torch is imported where tensors are made: it takes seconds.
+The file format and its checks are latents.py's, the order of batches is order.py's. torch is imported where tensors are
+made: it takes seconds.
 """
 
 from __future__ import annotations
@@ -41,10 +42,12 @@ class LatentBatch(NamedTuple):
 
 
 class LatentDataset:
-    """Many shards as one sequence of rows, memory mapped. Any row is found in O(1). Can be pickled; workers map the files anew.
+    """Many shards as one sequence of rows, memory mapped. Any row is found in O(1). Can be pickled; workers map the
+    files anew.
 
-    Raises ValueError for damaged shards, for a shard of another tokenizer than `tokenizer` (None: than the first shard's), and for
-    shapes or statistics unlike the first shard's. Shards of captions and of edits may be mixed: `spec.kind` is then "edits".
+    Raises ValueError for damaged shards, for a shard of another tokenizer than `tokenizer` (None: than the first
+    shard's), and for shapes or statistics unlike the first shard's. Shards of captions and of edits may be mixed:
+    `spec.kind` is then "edits".
     """
 
     def __init__(self, paths: Sequence[str | Path], tokenizer: str | None) -> None:
@@ -92,7 +95,9 @@ class LatentDataset:
         return LatentRow(block.keys[at], block.texts[at], latent, source, bool(block.flipped[at]))
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> LatentBatch:
-        """These rows, repeats allowed, each copied once from the map into new tensors. Raises IndexError where there is none."""
+        """These rows, repeats allowed, each copied once from the map into new tensors. Raises IndexError where there is
+        none.
+        """
         import torch
 
         located = self._locate(indices)
@@ -112,8 +117,8 @@ class LatentDataset:
         return LatentBatch(keys, texts, latents, sources, torch.tensor(has_source, dtype=torch.bool))
 
     def contiguous(self, start: int, count: int) -> torch.Tensor:
-        """The latents of rows start to start + count, float16 [count, C, H, W]: a view on the file where one record batch has them all,
-        else a copy. READ-ONLY: writing to the view ends the process.
+        """The latents of rows start to start + count, float16 [count, C, H, W]: a view on the file where one record
+        batch has them all, else a copy. READ-ONLY: writing to the view ends the process.
         """
         import torch
 
@@ -163,7 +168,9 @@ class _Block:
 
 
 class _Strings:
-    """A string column where it lies. Its own slicing, because a pyarrow scalar for each string takes several times as long."""
+    """A string column where it lies. Its own slicing, because a pyarrow scalar for each string takes several times as
+    long.
+    """
 
     __slots__ = ("_data", "_offsets")
 
@@ -181,6 +188,6 @@ def _same_latents(path: Path, spec: LatentSpec, first_path: Path, first: LatentS
         mine, theirs = getattr(spec, name), getattr(first, name)
         if mine != theirs:
             raise ValueError(
-                f"the latents of {path} have the {name} {mine}, those of {first_path} {theirs}; "
-                "one data set takes shards of one shape and one set of statistics"
+                f"the latents of {path} have the {name} {mine}, those of {first_path} {theirs}; one data set takes "
+                "shards of one shape and one set of statistics"
             )

@@ -1,7 +1,9 @@
-"""Latent shards: their Arrow schema, the writer, and opening one with all its checks. Reading rows in bulk is latent_reader.py's.
+"""Latent shards: their Arrow schema, the writer, and opening one with all its checks. Reading rows in bulk is
+latent_reader.py's.
 
-A shard is one uncompressed Arrow IPC file, so that rows are used where the file lies in memory. Its schema's metadata say which tokenizer
-and statistics the latents belong to, and hold a checksum of every byte but the latents' own (those are left to the store's digests).
+A shard is one uncompressed Arrow IPC file, so that rows are used where the file lies in memory. Its schema's metadata
+say which tokenizer and statistics the latents belong to, and hold a checksum of every byte but the latents' own (those
+are left to the store's digests).
 """
 
 from __future__ import annotations
@@ -71,14 +73,17 @@ def latent_schema(spec: LatentSpec) -> pa.Schema:
             pa.field("text", pa.string(), nullable=False),
             pa.field("latent", latent, nullable=False),
             # null slots of a fixed-size list take room all the same: as a list, captions' sources would double the file
-            pa.field("source_latent", latent, nullable=False) if spec.kind == "edits" else pa.field("source_latent", pa.null()),
+            pa.field("source_latent", latent, nullable=False)
+            if spec.kind == "edits"
+            else pa.field("source_latent", pa.null()),
             pa.field("flipped", pa.bool_(), nullable=False),
         ]
-    )  # fmt: skip
+    )
 
 
 class LatentWriter:
-    """Writes one shard in place: give a temporary name and rename it. Equal input gives equal bytes, however it is cut into `add`s.
+    """Writes one shard in place: give a temporary name and rename it. Equal input gives equal bytes, however it is cut
+    into `add`s.
 
     A context manager. A file whose writer was left by an exception stays unsealed, and every reader here refuses it.
     """
@@ -104,9 +109,11 @@ class LatentWriter:
         sources: np.ndarray | None,
         flipped: Sequence[bool] | np.ndarray,
     ) -> None:
-        """Append n rows. `latents`, and `sources` of edits: [n, C, H, W] float16 or float32, already standardised; kept as float16.
+        """Append n rows. `latents`, and `sources` of edits: [n, C, H, W] float16 or float32, already standardised; kept
+        as float16.
 
-        Raises ValueError, and adds nothing, for other shapes or types, and for values that are not finite in float16 (names the keys).
+        Raises ValueError, and adds nothing, for other shapes or types, and for values that are not finite in float16
+        (names the keys).
         """
         n = len(keys)
         if not len(texts) == len(flipped) == n:
@@ -140,8 +147,8 @@ class LatentWriter:
     def _checked(self, keys: Sequence[str], latents: np.ndarray, what: str) -> np.ndarray:
         if latents.dtype not in (np.float16, np.float32) or latents.shape != (len(keys), *self.spec.shape):
             raise ValueError(
-                f"{self.path}: {what} are {latents.dtype} of shape {latents.shape}; "
-                f"give float16 or float32 of shape {(len(keys), *self.spec.shape)}"
+                f"{self.path}: {what} are {latents.dtype} of shape {latents.shape}; give float16 or float32 of shape "
+                f"{(len(keys), *self.spec.shape)}"
             )
         with np.errstate(over="ignore"):
             rows = latents.reshape(len(keys), self.spec.values).astype(np.float16, copy=False)
@@ -149,8 +156,8 @@ class LatentWriter:
         if bad.size:
             named = ", ".join(repr(keys[i]) for i in bad[:10]) + (", ..." if bad.size > 10 else "")
             raise ValueError(
-                f"{self.path}: {bad.size} {what} have values that are not finite or beyond float16 (65504), of the keys {named}; "
-                "look at their pictures, and at the statistics the latents are standardised by"
+                f"{self.path}: {bad.size} {what} have values that are not finite or beyond float16 (65504), of "
+                f"the keys {named}; look at their pictures, and at the statistics the latents are standardised by"
             )
         return rows
 
@@ -199,10 +206,12 @@ class LatentWriter:
 
 
 def open_shard(path: str | Path) -> tuple[LatentSpec, int, list[pa.RecordBatch]]:
-    """(spec, rows per batch, record batches) of a shard, its latents left on disk: the batches are views on a memory map of the file.
+    """(spec, rows per batch, record batches) of a shard, its latents left on disk: the batches are views on a memory
+    map of the file.
 
-    All batches but the last have `rows per batch` rows. Every byte but the latents' is read and checked. Raises ValueError for a file
-    that is missing, no latent shard, of another format version, damaged, or left unfinished by its writer.
+    All batches but the last have `rows per batch` rows. Every byte but the latents' is read and checked. Raises
+    ValueError for a file that is missing, no latent shard, of another format version, damaged, or left unfinished by
+    its writer.
     """
     schema, whole, batches = _open(path)
     metadata: dict[bytes, bytes] = schema.metadata or {}
@@ -250,7 +259,8 @@ def _open(path: str | Path) -> tuple[pa.Schema, pa.Buffer, list[pa.RecordBatch]]
 
 
 def _checksum(whole: pa.Buffer, batches: Sequence[pa.RecordBatch], spec: LatentSpec, written: bytes) -> bytes:
-    """Digest of all bytes outside the latents, with `written` (the digest already there) read as the mark of an unsealed file.
+    """Digest of all bytes outside the latents, with `written` (the digest already there) read as the mark of an
+    unsealed file.
 
     b"" where the latents are not inside the file one after the other, as they are in every undamaged one.
     """

@@ -1,6 +1,8 @@
-"""Files with rows (csv, tsv, json, jsonl, parquet, txt) as a stream of dicts, and lists of files from folders, globs and braces.
+"""Files with rows (csv, tsv, json, jsonl, parquet, txt) as a stream of dicts, and lists of files from folders, globs
+and braces.
 
-What the columns mean is the caller's. A row that cannot be read is a RowFault in its place, never lost and never an exception.
+What the columns mean is the caller's. A row that cannot be read is a RowFault in its place, never lost and never an
+exception.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ class ListFormat:
 
 
 def expand_paths(spec: str | Path, suffixes: Sequence[str]) -> list[Path]:
-    """The files meant by a path, a folder (its files with one of `suffixes`), a glob or braces ("{00000..00009}.tar"), sorted by name.
+    """The files meant by a path, a folder (its files with one of `suffixes`), a glob or braces ("{00000..00009}.tar"),
+    sorted by name.
 
     Raises ValueError where that is no file at all, or a file named in braces is not there.
     """
@@ -71,7 +74,8 @@ def _glob_or_self(pattern: str) -> list[str]:
 def read_rows(path: Path, columns: Sequence[str], form: ListFormat) -> Iterator[tuple[int, dict[str, Any] | RowFault]]:
     """(line or row number from 1, {column: value} with the `columns` asked for) for every row of the file, as a stream.
 
-    Raises ValueError for a missing column (naming those there, and the nearest) and for a file that is none of the known kinds.
+    Raises ValueError for a missing column (naming those there, and the nearest) and for a file that is none of the
+    known kinds.
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -137,7 +141,8 @@ def _delimited_rows(
 
 
 def _open_text(path: Path) -> TextIO:
-    # bytes that are no utf-8 become lone surrogates, so that one bad row does not end the list; its reader fails that row
+    # bytes that are no utf-8 become lone surrogates, so that one bad row does not end the list; its reader fails that
+    # row
     return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
@@ -193,7 +198,9 @@ def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[s
 
 
 def _json_content(path: Path) -> list[Any]:
-    """A JSON array of objects, or COCO's {images, annotations}: one row per image, its captions together in `captions`."""
+    """A JSON array of objects, or COCO's {images, annotations}: one row per image, its captions together in
+    `captions`.
+    """
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:

@@ -1,7 +1,9 @@
-"""One guarded fetch of one address: no private networks (at every redirect and at the address really connected to), http and https only,
-a bounded body and one deadline for all of it. What is private or opted out is web_rules.py's; which rows are fetched, download.py's.
+"""One guarded fetch of one address: no private networks (at every redirect and at the address really connected to),
+http and https only, a bounded body and one deadline for all of it. What is private or opted out is web_rules.py's;
+which rows are fetched, download.py's.
 
-Environment proxies are not used: behind a proxy the address connected to would be the proxy's, and nothing could be checked.
+Environment proxies are not used: behind a proxy the address connected to would be the proxy's, and nothing could be
+checked.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ class Fetcher:
         self._ssl = ssl.create_default_context()
 
     def open(self, request: urllib.request.Request) -> FetchedBody:
-        """Fetch the request whole, following redirects. Raises FetchError for anything but a complete 200 answer within the limits."""
+        """Fetch the request whole, following redirects. Raises FetchError for anything but a complete 200 answer within
+        the limits.
+        """
         deadline = time.monotonic() + self.options.timeout_s
         try:
             with self._opener(deadline).open(request, timeout=self.options.timeout_s) as response:
@@ -74,7 +78,9 @@ class Fetcher:
         return body.getvalue()
 
     def _opener(self, deadline: float) -> urllib.request.OpenerDirector:
-        """An opener of these parts alone: urllib's default one would add file:, ftp:, data: and the environment's proxies."""
+        """An opener of these parts alone: urllib's default one would add file:, ftp:, data: and the environment's
+        proxies.
+        """
         opener = urllib.request.OpenerDirector()
 
         def connect(host: str, port: int) -> socket.socket:
@@ -112,7 +118,8 @@ class Fetcher:
         raise error
 
     def _resolve(self, host: str, port: int, deadline: float) -> list[str]:
-        # One thread per lookup: in a pool, names whose servers never answer would keep its places and starve the other rows.
+        # One thread per lookup: in a pool, names whose servers never answer would keep its places and starve the other
+        # rows.
         future: concurrent.futures.Future[list[Any]] = concurrent.futures.Future()
 
         def look_up() -> None:

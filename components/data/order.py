@@ -1,4 +1,6 @@
-"""The order of samples: a shuffle of each epoch that (seed, epoch) alone decides, and each rank's share of every step."""
+"""The order of samples: a shuffle of each epoch that (seed, epoch) alone decides, and each rank's share of every
+step.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,12 @@ import numpy as np
 def epoch_order(
     rows: int, seed: int, epoch: int, shard_sizes: Sequence[int] | None = None, shards_per_window: int = 16
 ) -> np.ndarray:
-    """The order of an epoch: a permutation of range(rows), int64, from (seed, epoch) alone; the same on every numpy and machine.
+    """The order of an epoch: a permutation of range(rows), int64, from (seed, epoch) alone; the same on every numpy and
+    machine.
 
-    With `shard_sizes` (rows per shard, in order) shards are shuffled, then rows among each `shards_per_window` shards in turn: for data
-    sets larger than memory, whose pages are then read once an epoch instead of at random. Without, all rows are shuffled together.
+    With `shard_sizes` (rows per shard, in order) shards are shuffled, then rows among each `shards_per_window` shards
+    in turn: for data sets larger than memory, whose pages are then read once an epoch instead of at random. Without,
+    all rows are shuffled together.
     """
     # raw bits and a sort: numpy promises the stream of a bit generator for good, that of Generator.permutation not
     bits = np.random.Philox(np.random.SeedSequence([seed, epoch]))
@@ -30,8 +34,8 @@ def epoch_order(
 class EpochSampler:
     """Row numbers of any step, without a state: int64 [batch / world], this rank's slice of the step's global batch.
 
-    Epoch follows epoch: every row comes once per epoch, and a batch may span two. The global order depends on (seed, epoch)
-    alone, so the ranks of any world size see the same global batches, and resuming at a step is exact.
+    Epoch follows epoch: every row comes once per epoch, and a batch may span two. The global order depends on (seed,
+    epoch) alone, so the ranks of any world size see the same global batches, and resuming at a step is exact.
     """
 
     def __init__(
@@ -48,8 +52,8 @@ class EpochSampler:
             raise ValueError("the data set has no rows to take batches from")
         if not 0 <= rank < world or batch < 1 or batch % world:
             raise ValueError(
-                f"rank {rank} of {world} cannot take its slice of batches of {batch}; "
-                "rank is below world, and the global batch size a multiple of it"
+                f"rank {rank} of {world} cannot take its slice of batches of {batch}; rank is below world, and the "
+                "global batch size a multiple of it"
             )
         self.rows, self.batch, self.seed, self.rank, self.world = rows, batch, seed, rank, world
         self._windows = (shard_sizes, shards_per_window)

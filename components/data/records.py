@@ -1,7 +1,8 @@
 """Samples in WebDataset shards: reading any tar into whole samples or reasons, and writing byte-identical shards.
 
-The walk over a tar's bytes is tar_members.py's; what a sample's parts mean is samples.py's. Written with plain tarfile, in the very bytes
-of webdataset.TarWriter(mtime=0): importing webdataset imports torch (2 s and 200 MB for every worker).
+The walk over a tar's bytes is tar_members.py's; what a sample's parts mean is samples.py's. Written with plain tarfile,
+in the very bytes of webdataset.TarWriter(mtime=0): importing webdataset imports torch (2 s and 200 MB for every
+worker).
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ class _Group:
 def read_records(source: str | Path | BinaryIO, limits: ShardLimits | None = None) -> Iterator[Record | BadRecord]:
     """Every sample of a tar shard in order, each once, as a Record or as a BadRecord with its reason.
 
-    `source`: a local path, or an open binary stream. One sample is in memory at a time. Files of one sample stand together, and its key
-    ends at the first dot of the file's name, as in webdataset. Faults of the shard itself (truncated, no tar, compressed) are one
-    BadRecord: of the sample they cut, else with the key "". Raises ValueError where there is no such file, OSError where reading fails;
-    never for the content.
+    `source`: a local path, or an open binary stream. One sample is in memory at a time. Files of one sample stand
+    together, and its key ends at the first dot of the file's name, as in webdataset. Faults of the shard itself
+    (truncated, no tar, compressed) are one BadRecord: of the sample they cut, else with the key "". Raises ValueError
+    where there is no such file, OSError where reading fails; never for the content.
     """
     limits = limits or ShardLimits()
     if isinstance(source, str | Path):
@@ -146,13 +147,14 @@ def _is_control(character: str) -> bool:
 def write_records(path: str | Path, records: Iterable[Record]) -> int:
     """Write records to a tar at `path` in the order given and return their number. Equal records give equal bytes.
 
-    Raises ValueError for a key or extension that would not read back as the same sample. The file is written in place: give a
-    temporary name and rename it.
+    Raises ValueError for a key or extension that would not read back as the same sample. The file is written in place:
+    give a temporary name and rename it.
     """
     count = 0
     seen: set[str] = set()
     limits = ShardLimits()
-    # PAX falls back to plain ustar headers unless a name needs more: the bytes TarWriter writes, and long keys still fit
+    # PAX falls back to plain ustar headers unless a name needs more: the bytes TarWriter writes, and long keys still
+    # fit
     with tarfile.open(Path(path), "w", format=tarfile.PAX_FORMAT) as tar:
         for record in records:
             if record.key in seen or not record.parts:
@@ -163,8 +165,8 @@ def write_records(path: str | Path, records: Iterable[Record]) -> int:
                 name = f"{record.key}.{extension}"
                 if _split_name(name) != (record.key, extension) or _name_fault(name, record.key, extension, limits):
                     raise ValueError(
-                        f"cannot write {path}: {name!r} would not read back as sample {record.key!r} with part {extension!r}; "
-                        "a key has no dot in its last part and no '..', an extension is lower case"
+                        f"cannot write {path}: {name!r} would not read back as sample {record.key!r} with part "
+                        f"{extension!r}; a key has no dot in its last part and no '..', an extension is lower case"
                     )
                 info = tarfile.TarInfo(name)
                 info.size = len(record.parts[extension])

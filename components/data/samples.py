@@ -1,4 +1,6 @@
-"""A sample and what its parts mean: its picture, its caption, its metadata. Reading and writing tars is records.py's."""
+"""A sample and what its parts mean: its picture, its caption, its metadata. Reading and writing tars is
+records.py's.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ class Record:
 
 @dataclass(frozen=True)
 class BadRecord:
-    """A sample that cannot be used, or (key is "") a fault of the whole shard; `reason` is snake_case, `detail` for people."""
+    """A sample that cannot be used, or (key is "") a fault of the whole shard; `reason` is snake_case, `detail` for
+    people.
+    """
 
     key: str
     reason: str
@@ -35,7 +39,8 @@ def image_part(record: Record) -> tuple[str, bytes] | None:
 
 
 def caption_of(record: Record, field: str | None = None) -> str | BadRecord | None:
-    """The caption in the `txt` part (or in the json part's `field`, where given), stripped; None where there is none or it is empty.
+    """The caption in the `txt` part (or in the json part's `field`, where given), stripped; None where there is none or
+    it is empty.
 
     A BadRecord (bad_caption, bad_metadata) where it is there and cannot be read.
     """

@@ -1,4 +1,6 @@
-"""Where each file of a shard of ours lies, so that any of them is read in O(1). Foreign tars go through records.py first."""
+"""Where each file of a shard of ours lies, so that any of them is read in O(1). Foreign tars go through records.py
+first.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""How large the files of this room become, by arithmetic: tar shards and latent shards. What is in a source is survey.py's."""
+"""How large the files of this room become, by arithmetic: tar shards and latent shards. What is in a source is
+survey.py's.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,8 @@ def tar_bytes(samples: int, sample_bytes: float, per_shard: int) -> int:
 def latent_shard_bytes(
     shape: tuple[int, int, int], kind: Kind, rows: int, text_bytes: float, rows_per_batch: int = 256
 ) -> int:
-    """Return the bytes of one latent shard: float16 latents `(C, H, W)`, two a row for edits, keys and texts of `text_bytes` together,
-    and what Arrow adds.
+    """Return the bytes of one latent shard: float16 latents `(C, H, W)`, two a row for edits, keys and texts of
+    `text_bytes` together, and what Arrow adds.
     """
     latents = 2 * math.prod(shape) * (2 if kind == "edits" else 1)
     batches = -(-rows // rows_per_batch)

@@ -1,4 +1,6 @@
-"""What a source holds, read cheaply: how many samples, and how large their pictures are. Nothing is downloaded, copied or decoded."""
+"""What a source holds, read cheaply: how many samples, and how large their pictures are. Nothing is downloaded, copied
+or decoded.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class Survey:
 
 
 def survey_url_lists(spec: str, options: UrlListOptions) -> Survey:
-    """Count the rows of URL lists: parquet by its footer, json by its objects, the others by their lines. ValueError as of `find_url_lists`."""
+    """Count the rows of URL lists: parquet by its footer, json by its objects, the others by their lines. ValueError as
+    of `find_url_lists`.
+    """
     paths = find_url_lists(spec)
     kinds = {path.suffix.lower() for path in paths}
     how = "rows of the lists" if kinds <= {".parquet", ".json"} else "lines of the lists"
@@ -62,7 +66,9 @@ def count_lines(path: Path) -> int:
 
 
 def survey_shards(spec: str) -> Survey:
-    """Count the samples of the first tar, and take the others to be alike by their bytes. ValueError as of `find_shards`."""
+    """Count the samples of the first tar, and take the others to be alike by their bytes. ValueError as of
+    `find_shards`.
+    """
     paths = find_shards(spec)
     first = paths[0]
     keys: set[str] = set()

@@ -1,4 +1,6 @@
-"""Parquet tables, one row per sample: written with a stated schema, read back as plain lists. Equal input gives equal bytes."""
+"""Parquet tables, one row per sample: written with a stated schema, read back as plain lists. Equal input gives equal
+bytes.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ _ROW_GROUP = 65536
 
 
 def arrow_schema(schema: Mapping[str, str]) -> pa.Schema:
-    """The Arrow schema for {column: type name}; type names are string, int32, int64, uint64, float32, ..., list<string>."""
+    """The Arrow schema for {column: type name}; type names are string, int32, int64, uint64, float32, ...,
+    list<string>.
+    """
     unknown = {name: kind for name, kind in schema.items() if kind not in _TYPES}
     if unknown:
         raise ValueError(f"unknown column types {unknown}; the types are {', '.join(_TYPES)}")
@@ -36,7 +40,8 @@ def arrow_schema(schema: Mapping[str, str]) -> pa.Schema:
 def write_table(path: str | Path, columns: Mapping[str, Sequence[Any]], schema: Mapping[str, str]) -> int:
     """Write `columns` (lists or numpy arrays of one length; None is null) to parquet and return the number of rows.
 
-    Written in place: give a temporary name and rename it. Raises ValueError where columns and schema differ or a value does not fit.
+    Written in place: give a temporary name and rename it. Raises ValueError where columns and schema differ or a value
+    does not fit.
     """
     wanted = arrow_schema(schema)
     if set(columns) != set(schema):
@@ -57,7 +62,9 @@ def write_table(path: str | Path, columns: Mapping[str, Sequence[Any]], schema: 
 
 
 def read_table(path: str | Path, columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
-    """The table as {column: list}, all columns or those named, in that order. Raises ValueError for what cannot be read."""
+    """The table as {column: list}, all columns or those named, in that order. Raises ValueError for what cannot be
+    read.
+    """
     with _open(path) as parquet, _worded(path):
         names = _known(path, parquet.schema_arrow.names, columns)
         table = parquet.read(columns=names)

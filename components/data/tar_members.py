@@ -1,8 +1,8 @@
 """A bounded, forward-only walk over the members of a tar file from strangers. Nothing is ever written by member name.
 
-Samples and keys are records.py's. Why not tarfile's or webdataset's own iteration: both stop in silence at a damaged header (all later
-samples vanish uncounted), follow links, read extended headers of any size, and recurse on chains of them. Single 512-byte headers are
-still parsed by tarfile.TarInfo.
+Samples and keys are records.py's. Why not tarfile's or webdataset's own iteration: both stop in silence at a damaged
+header (all later samples vanish uncounted), follow links, read extended headers of any size, and recurse on chains of
+them. Single 512-byte headers are still parsed by tarfile.TarInfo.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""URL lists (csv, tsv, parquet, json, jsonl, txt) as a stream of rows, and split into shard lists. Downloading is download.py's."""
+"""URL lists (csv, tsv, parquet, json, jsonl, txt) as a stream of rows, and split into shard lists. Downloading is
+download.py's.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ def find_url_lists(spec: str | Path) -> list[Path]:
 
 
 def read_url_list(path: str | Path, options: UrlListOptions) -> Iterator[SourceRow]:
-    """Every row of one list, in order, with an empty key. Bad rows carry their reason: bad_row, no_url, bad_caption, no_caption.
+    """Every row of one list, in order, with an empty key. Bad rows carry their reason: bad_row, no_url, bad_caption,
+    no_caption.
 
     Raises ValueError where the file or a configured column is missing, naming the nearest.
     """
@@ -69,7 +72,9 @@ def _plain_list(path: Path, options: UrlListOptions) -> Iterator[SourceRow]:
 def split_url_lists(
     paths: Sequence[str | Path], options: UrlListOptions, rows_per_shard: int, out_dir: str | Path
 ) -> list[ShardList]:
-    """Split the rows of all lists, in order, into shard lists of `rows_per_shard` under `out_dir`. See rows.split_rows."""
+    """Split the rows of all lists, in order, into shard lists of `rows_per_shard` under `out_dir`. See
+    rows.split_rows.
+    """
     return split_rows((row for path in paths for row in read_url_list(path, options)), rows_per_shard, out_dir)
 
 

@@ -1,4 +1,6 @@
-"""What may be fetched: public addresses, well-formed http(s) addresses, pictures whose owners did not opt out. No connection is made here."""
+"""What may be fetched: public addresses, well-formed http(s) addresses, pictures whose owners did not opt out. No
+connection is made here.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class FetchError(Exception):
 
 
 def is_public_address(address: str) -> bool:
-    """Is this numeric IP address one of the open internet's? IPv4 inside IPv6 (mapped, 6to4, Teredo, NAT64) counts as that IPv4."""
+    """Is this numeric IP address one of the open internet's? IPv4 inside IPv6 (mapped, 6to4, Teredo, NAT64) counts as
+    that IPv4.
+    """
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
@@ -39,7 +43,9 @@ def is_public_address(address: str) -> bool:
 
 
 def normalise_url(url: str) -> str:
-    """The address with spaces and non-ASCII letters escaped, as browsers do. Raises FetchError (bad_url, refused_scheme)."""
+    """The address with spaces and non-ASCII letters escaped, as browsers do. Raises FetchError (bad_url,
+    refused_scheme).
+    """
     try:
         parts = urllib.parse.urlsplit(url.strip())
         host, port = parts.hostname, parts.port

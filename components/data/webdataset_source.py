@@ -1,4 +1,6 @@
-"""Existing WebDataset shards as a source: which tars there are, and copying one into a clean shard with a row for every sample."""
+"""Existing WebDataset shards as a source: which tars there are, and copying one into a clean shard with a row for every
+sample.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from components.data.samples import BadRecord, Record, caption_of, image_part, m
 
 
 def find_shards(spec: str | Path) -> list[Path]:
-    """The tars meant by a path, folder, glob or braces ("shards/{00000..00012}.tar"), sorted. Raises ValueError where there is none."""
+    """The tars meant by a path, folder, glob or braces ("shards/{00000..00012}.tar"), sorted. Raises ValueError where
+    there is none.
+    """
     return expand_paths(spec, (".tar",))
 
 
@@ -27,12 +31,14 @@ def normalise_shard(
     require_caption: bool = True,
     key_prefix: str = "",
 ) -> list[IngestRow]:
-    """Copy the whole samples of the tar `path`, parts unchanged, to a clean tar at `out_path`; one row per input sample, in order.
+    """Copy the whole samples of the tar `path`, parts unchanged, to a clean tar at `out_path`; one row per input
+    sample, in order.
 
-    `caption_field`: take captions from this field of each json part instead of the txt part (the txt part is then made from it).
-    `key_prefix` is put before every key, for sources whose shards use the same keys. Samples without a picture or (where required) a
-    caption, and bad ones, are rows with a reason; a fault of the tar itself is a row with the key "". The tar is written in place: give a
-    temporary name and rename it. Raises ValueError where there is no such file.
+    `caption_field`: take captions from this field of each json part instead of the txt part (the txt part is then made
+    from it). `key_prefix` is put before every key, for sources whose shards use the same keys. Samples without a
+    picture or (where required) a caption, and bad ones, are rows with a reason; a fault of the tar itself is a row with
+    the key "". The tar is written in place: give a temporary name and rename it. Raises ValueError where there is no
+    such file.
     """
     results: list[IngestRow] = []
     write_records(out_path, _clean(Path(path), limits, caption_field, require_caption, key_prefix, results))

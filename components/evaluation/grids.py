@@ -24,7 +24,8 @@ MARKERS = "os^Dv<>"
 
 
 def reconstruction_grid(rows: Sequence[tuple[str, Tensor]], captions: Sequence[str] = ()) -> Image.Image:
-    """Return an RGB grid, one row for each (label, pictures), one column for each picture, with its caption below where given.
+    """Return an RGB grid, one row for each (label, pictures), one column for each picture, with its caption below where
+    given.
 
     Pictures are float32 [N, 3, H, W] in [0, 1], of one shape in all rows, so that a column is one picture. Small ones
     are enlarged by a whole factor to `CELL` pixels or more, without smoothing. Raises ValueError.
@@ -63,7 +64,8 @@ def reconstruction_grid(rows: Sequence[tuple[str, Tensor]], captions: Sequence[s
 
 
 def captioned_grid(cells: Sequence[tuple[str, Sequence[np.ndarray], bool]], columns: int) -> Image.Image:
-    """Return an RGB grid of (text, pictures side by side, right), each with its text below; what is not right has a red frame.
+    """Return an RGB grid of (text, pictures side by side, right), each with its text below; what is not right has a red
+    frame.
 
     Pictures are uint8 [S, S, 3], as many in each cell. Small ones are enlarged by a whole factor. Raises ValueError.
     """

@@ -58,8 +58,8 @@ class LatentStatistics:
                 _check(name, moment)
                 if moment.shape != latents.shape:
                     raise ValueError(
-                        f"{name} has the shape {list(moment.shape)}, the latents {list(latents.shape)}: give the posterior "
-                        "these latents were drawn from, without patching or scaling between"
+                        f"{name} has the shape {list(moment.shape)}, the latents {list(latents.shape)}: give the "
+                        "posterior these latents were drawn from, without patching or scaling between"
                     )
             part._kl = normal_kl(posterior[0].double(), posterior[1].double()).sum((0, 2, 3)).cpu()
         self.merge(part)

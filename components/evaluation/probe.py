@@ -68,8 +68,8 @@ def _check(name: str, features: Tensor, labels: Tensor) -> None:
         raise ValueError(f"{name} features hold NaN or infinite values: check the encoder and its precision")
     if labels.ndim not in (1, 2) or len(labels) != len(features):
         raise ValueError(
-            f"{name} labels have the shape {list(labels.shape)} for {len(features)} samples: "
-            "give class numbers [N] or yes-and-no labels [N, L]"
+            f"{name} labels have the shape {list(labels.shape)} for {len(features)} samples: give class numbers [N] "
+            "or yes-and-no labels [N, L]"
         )
     if labels.is_floating_point() or (labels < 0).any():
         raise ValueError(f"{name} labels are {labels.dtype} or negative: give integers from 0, e.g. through .long()")
@@ -133,7 +133,8 @@ def train_probe(
     if val_features.shape[2] != width or val_labels.shape[1:] != labels.shape[1:]:
         raise ValueError(
             f"training has features of {width} and labels {list(labels.shape[1:])}, validation features of "
-            f"{val_features.shape[2]} and labels {list(val_labels.shape[1:])}: take both sets with the same encoder and labels"
+            f"{val_features.shape[2]} and labels {list(val_labels.shape[1:])}: take both sets with the same "
+            "encoder and labels"
         )
     if kind not in ("attentive", "linear"):
         raise ValueError(f"kind is {kind!r}: give 'attentive' or 'linear'")
@@ -145,8 +146,8 @@ def train_probe(
     outputs = labels.shape[1] if many else int(labels.max()) + 1
     if not many and int(val_labels.max()) >= outputs:
         raise ValueError(
-            f"validation has class {int(val_labels.max())}, training only classes up to {outputs - 1}: split the data so "
-            "that every class is in training"
+            f"validation has class {int(val_labels.max())}, training only classes up to {outputs - 1}: split the "
+            "data so that every class is in training"
         )
 
     device = features.device

@@ -16,7 +16,9 @@ SSIM_WINDOW = 11  # pixels; torchmetrics' Gaussian window at its default sigma o
 
 
 def check_pictures(name: str, pictures: Tensor) -> None:
-    """Raise ValueError unless `pictures` is float32 [B, 3, H, W], finite, in [0, 1]; `name` is how the message calls it."""
+    """Raise ValueError unless `pictures` is float32 [B, 3, H, W], finite, in [0, 1]; `name` is how the message calls
+    it.
+    """
     if pictures.ndim != 4 or pictures.shape[1] != 3 or pictures.numel() == 0:
         raise ValueError(
             f"{name} have the shape {list(pictures.shape)}: give a batch [B, 3, H, W] with at least one picture"
@@ -28,7 +30,8 @@ def check_pictures(name: str, pictures: Tensor) -> None:
     low, high = float(pictures.min()), float(pictures.max())
     if low < 0 or high > 1:
         raise ValueError(
-            f"{name} lie in [{low:.4g}, {high:.4g}], not in [0, 1]: bring [-1, 1] there by (x + 1) / 2, then .clamp(0, 1)"
+            f"{name} lie in [{low:.4g}, {high:.4g}], not in [0, 1]: bring [-1, 1] there by (x + 1) / 2, then "
+            ".clamp(0, 1)"
         )
 
 
@@ -60,7 +63,8 @@ def picture_psnr(originals: Tensor, reconstructions: Tensor) -> Tensor:
 
 
 def picture_ssim(originals: Tensor, reconstructions: Tensor) -> Tensor:
-    """Return the SSIM of each picture, float64 [B], at most 1. Takes float32 [B, 3, H, W] in [0, 1], sides of 11 or more.
+    """Return the SSIM of each picture, float64 [B], at most 1. Takes float32 [B, 3, H, W] in [0, 1], sides of 11 or
+    more.
 
     Wang et al. 2004, Gaussian window of 11 pixels. Raises ValueError for other shapes, types and ranges.
     """
@@ -104,8 +108,8 @@ class ReconstructionMeter:
             distances = self._lpips(originals, reconstructions)
             if distances.numel() != len(originals):
                 raise ValueError(
-                    f"lpips returned {distances.numel()} distances for {len(originals)} pictures: "
-                    "give a callable that returns one per picture, without a mean over the batch"
+                    f"lpips returned {distances.numel()} distances for {len(originals)} pictures: give a callable "
+                    "that returns one per picture, without a mean over the batch"
                 )
             if not torch.isfinite(distances).all():
                 raise ValueError("lpips returned NaN or infinite distances: check its weights and its precision")

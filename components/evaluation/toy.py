@@ -1,4 +1,5 @@
-"""The off-manifold experiment (paper section 5): letters in the plane, the same turned into more dimensions, and how far samples stray.
+"""The off-manifold experiment (paper section 5): letters in the plane, the same turned into more dimensions, and how
+far samples stray.
 
 Data, metric and figure. What is trained on them is the caller's.
 """
@@ -21,7 +22,9 @@ CLOUD = 1500  # points of a cloud in the figure
 
 
 def letter_points(count: int, generator: torch.Generator, text: str = "PS") -> Tensor:
-    """Return points `[count, 2]`, float32, spread evenly over the ink of `text`; centred, the spread of both axes together 1."""
+    """Return points `[count, 2]`, float32, spread evenly over the ink of `text`; centred, the spread of both axes
+    together 1.
+    """
     font = ImageFont.load_default(PIXELS)
     left, top, right, bottom = (int(edge) for edge in font.getbbox(text))
     picture = Image.new("L", (right - left, bottom - top), 0)
@@ -56,7 +59,8 @@ def toy_figure(
     floor: float,
     path: str | Path,
 ) -> None:
-    """Draw clouds (title, points `[N, 2]`, distances `[N]` to the data) and curves {name: (steps, one list of values per seed)}.
+    """Draw clouds (title, points `[N, 2]`, distances `[N]` to the data) and curves {name: (steps, one list of values
+    per seed)}.
 
     The worst samples of each cloud are marked. `floor` is what fresh data have.
     """

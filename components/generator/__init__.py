@@ -1,1 +1,3 @@
-"""The generator: deep-fusion transformer, DDT head, flow matching, sampler, diffusers pipeline. No data, no training loop."""
+"""The generator: deep-fusion transformer, DDT head, flow matching, sampler, diffusers pipeline. No data, no training
+loop.
+"""

@@ -1,4 +1,6 @@
-"""Flow matching: the path from data to noise, its times, and the loss (paper section 3). What predicts is the transformer's."""
+"""Flow matching: the path from data to noise, its times, and the loss (paper section 3). What predicts is the
+transformer's.
+"""
 
 from __future__ import annotations
 
@@ -40,5 +42,7 @@ def at_time(latent: Tensor, noise: Tensor, times: Tensor) -> Tensor:
 
 
 def velocity_of(clean: Tensor, noisy: Tensor, times: Tensor) -> Tensor:
-    """Return the velocity `(x_t - x_0) / t` that an estimate of the clean latent means; it is `eps - x_0` of the true one."""
+    """Return the velocity `(x_t - x_0) / t` that an estimate of the clean latent means; it is `eps - x_0` of the true
+    one.
+    """
     return (noisy - clean) / times.to(noisy.dtype).view(-1, 1, 1, 1).clamp_min(SMALLEST_TIME)

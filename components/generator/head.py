@@ -10,7 +10,9 @@ from components.generator.options import HeadOptions
 
 
 class DdtHead(nn.Module):
-    """The wide head: a fresh embedding of the noisy latent, conditioned per token on the backbone's output and the time (RAE)."""
+    """The wide head: a fresh embedding of the noisy latent, conditioned per token on the backbone's output and the time
+    (RAE).
+    """
 
     positions: Tensor
 
@@ -29,7 +31,9 @@ class DdtHead(nn.Module):
         return [self.modulation, self.out, self.embed]
 
     def forward(self, noisy: Tensor, seen: Tensor, time: Tensor) -> Tensor:
-        """Noisy tokens `[B, N, C]`, what the backbone made of them and the time's embedding `[B, width]` to `[B, N, outputs]`."""
+        """Noisy tokens `[B, N, C]`, what the backbone made of them and the time's embedding `[B, width]` to `[B, N,
+        outputs]`.
+        """
         condition = self.condition(F.silu(seen + time[:, None]))
         hidden = self.embed(noisy) + self.positions.to(noisy.dtype)
         for layer in self.layers:

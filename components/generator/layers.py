@@ -1,7 +1,9 @@
-"""Layers of the deep-fusion transformer: a decoder layer of Qwen2 or Qwen3 over text and image tokens, and the wide head's.
+"""Layers of the deep-fusion transformer: a decoder layer of Qwen2 or Qwen3 over text and image tokens, and the wide
+head's.
 
-A decoder layer is transformers' own, so its weights load as they are; its forward is here, because attention is causal on text and full inside
-images, keys and values of a prefix are kept over all sampling steps, and image tokens may have weights and modulations of their own.
+A decoder layer is transformers' own, so its weights load as they are; its forward is here, because attention is causal
+on text and full inside images, keys and values of a prefix are kept over all sampling steps, and image tokens may have
+weights and modulations of their own.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ def time_features(times: Tensor, width: int) -> Tensor:
 
 
 def grid_positions(grid: int, width: int) -> Tensor:
-    """Frozen 2-D sine-cosine positions `[1, grid * grid, width]`: rows in the first half of the channels, columns in the second."""
+    """Frozen 2-D sine-cosine positions `[1, grid * grid, width]`: rows in the first half of the channels, columns in
+    the second.
+    """
     quarter = width // 4
     rates = 1.0 / 10_000 ** (torch.arange(quarter, dtype=torch.float64) / quarter)
     angles = torch.arange(grid, dtype=torch.float64)[:, None] * rates[None]
@@ -74,7 +78,9 @@ def gated(out: Tensor, gate: Tensor | None) -> Tensor:
 
 
 class Modulation(NamedTuple):
-    """What a time does to one half of a layer (adaLN): `[B, 1, width]` each, or None where the time does nothing to it."""
+    """What a time does to one half of a layer (adaLN): `[B, 1, width]` each, or None where the time does nothing to
+    it.
+    """
 
     shift: Tensor | None = None
     scale: Tensor | None = None
@@ -113,8 +119,9 @@ class FusionLayer(nn.Module):
     ) -> tuple[Tensor, KeyValue]:
         """Return the tokens after the layer, and the keys and values of those given.
 
-        `mask` `[B, 1, T, K]` is true where a token sees a key, keys of `cache` first. `text` are the tokens that are not of images, where these
-        have weights of their own. Tokens are modulated by `time` `[B, 1, width]` (`[B, T, width]`: each by its own) where the model is built so.
+        `mask` `[B, 1, T, K]` is true where a token sees a key, keys of `cache` first. `text` are the tokens that are
+        not of images, where these have weights of their own. Tokens are modulated by `time` `[B, 1, width]` (`[B, T,
+        width]`: each by its own) where the model is built so.
         """
         before, after = self._modulations(time)
         normed = modulate(self._each(_input_norm, hidden, text), before.shift, before.scale)
@@ -142,7 +149,9 @@ class FusionLayer(nn.Module):
         return Modulation(*parts[:3]), Modulation(*parts[3:])
 
     def _each(self, part: Part, hidden: Tensor, text: slice) -> Tensor:
-        """Apply a part of the decoder layer to tokens: to those of images by their own weights, where they have some."""
+        """Apply a part of the decoder layer to tokens: to those of images by their own weights, where they have
+        some.
+        """
         if self.image is None:
             return part(self.shared, hidden)
         first, last = hidden[:, : text.start], hidden[:, text.stop :]
@@ -191,7 +200,9 @@ def _heads(made: Tensor, attention: Any) -> Tensor:
 
 
 class HeadLayer(nn.Module):
-    """A layer of the DDT head over `[B, N, width]`: full attention, SwiGLU, adaLN by a condition per token; zero-initialised (RAE)."""
+    """A layer of the DDT head over `[B, N, width]`: full attention, SwiGLU, adaLN by a condition per token;
+    zero-initialised (RAE).
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""The training objective: flow matching with dropped text and sources; and the validation loss at fixed times with fixed noise."""
+"""The training objective: flow matching with dropped text and sources; and the validation loss at fixed times with
+fixed noise.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ VALIDATION_TIMES = 8
 
 
 class FlowObjective(nn.Module):
-    """Mean squared error of the velocity over a batch `{"latents", "ids", "text"}`, and `{"sources", "has_source"}` where there are edits.
+    """Mean squared error of the velocity over a batch `{"latents", "ids", "text"}`, and `{"sources", "has_source"}`
+    where there are edits.
 
     Randomness comes from torch's global generator, which the training loop seeds at every step.
     """
@@ -50,7 +53,9 @@ class FlowObjective(nn.Module):
 
     @torch.no_grad()
     def validation_loss(self, batch: Batch) -> float:
-        """Return the loss over 8 fixed times with fixed noise, nothing left out: cheap, and the same whenever it is asked."""
+        """Return the loss over 8 fixed times with fixed noise, nothing left out: cheap, and the same whenever it is
+        asked.
+        """
         latents = batch["latents"].float()
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn(latents.shape, generator=generator).to(latents.device)

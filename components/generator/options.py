@@ -10,7 +10,9 @@ BACKBONES = {"qwen2": False, "qwen3": True}  # by transformers' name: whether qu
 
 @dataclass(frozen=True)
 class SmallBackboneOptions:
-    """A small Qwen3 decoder with random weights and a word tokenizer of the captions, where no pretrained one is named."""
+    """A small Qwen3 decoder with random weights and a word tokenizer of the captions, where no pretrained one is
+    named.
+    """
 
     width: int = 192
     depth: int = 6  # transformer layers
@@ -24,8 +26,8 @@ class SmallBackboneOptions:
             raise ValueError("width, depth, heads, kv_heads and hidden start at 1")
         if self.width % self.heads or self.heads % self.kv_heads or self.width % 4 or (self.width // self.heads) % 2:
             raise ValueError(
-                f"width is {self.width}, heads {self.heads}, kv_heads {self.kv_heads}: width must be a multiple of 4 and of heads, "
-                "into heads of even width, and heads a multiple of kv_heads"
+                f"width is {self.width}, heads {self.heads}, kv_heads {self.kv_heads}: width must be a multiple "
+                "of 4 and of heads, into heads of even width, and heads a multiple of kv_heads"
             )
 
 
@@ -42,7 +44,8 @@ class HeadOptions:
             raise ValueError("depth of the head starts at 0, its width and heads at 1")
         if self.depth and (self.width % self.heads or self.width % 4 or (self.width // self.heads) % 2):
             raise ValueError(
-                f"width of the head is {self.width}; it must be a multiple of 4 and of heads ({self.heads}), into heads of even width"
+                f"width of the head is {self.width}; it must be a multiple of 4 and of heads ({self.heads}), into "
+                "heads of even width"
             )
 
 

@@ -22,8 +22,9 @@ LOG = logging.getLogger(__name__)
 class PixelSemanticPipeline(DiffusionPipeline):
     """Makes pictures from prompts, and edits pictures by instructions.
 
-    `vae` is a latent space with `encode(x).latent_dist`, `decode(z).sample`, `latent_shape` and `image_size`; `tokenizer` a fast text tokenizer of
-    transformers. The other arguments are what a call does where it is not told otherwise.
+    `vae` is a latent space with `encode(x).latent_dist`, `decode(z).sample`, `latent_shape` and `image_size`;
+    `tokenizer` a fast text tokenizer of transformers. The other arguments are what a call does where it is not told
+    otherwise.
     """
 
     model_cpu_offload_seq = "transformer->vae"  # type: ignore[assignment]
@@ -73,9 +74,11 @@ class PixelSemanticPipeline(DiffusionPipeline):
         return_dict: bool = True,
         callback_on_step_end: Callable[[Any, int, Any, dict[str, Tensor]], dict[str, Tensor]] | None = None,
     ) -> Any:
-        """Make a picture for each prompt; with `image` (PIL, a list of them, or a tensor `[B, 3, S, S]` in 0..1), edit each as its prompt says.
+        """Make a picture for each prompt; with `image` (PIL, a list of them, or a tensor `[B, 3, S, S]` in 0..1), edit
+        each as its prompt says.
 
-        Scales of 1 are no guidance; None means the pipeline's own. `output_type` is pil, np, pt or latent. Raises ValueError for what cannot be made.
+        Scales of 1 are no guidance; None means the pipeline's own. `output_type` is pil, np, pt or latent. Raises
+        ValueError for what cannot be made.
         """
         prompts = [prompt] if isinstance(prompt, str) else prompt
         steps = self._choose("num_inference_steps", num_inference_steps)

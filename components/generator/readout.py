@@ -1,4 +1,6 @@
-"""What a prediction means: from the last layer's numbers to the velocity of the noisy latent, one class per kind of prediction."""
+"""What a prediction means: from the last layer's numbers to the velocity of the noisy latent, one class per kind of
+prediction.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ class Readout(Protocol):
     maps: int  # latents that the last layer gives
 
     def __call__(self, maps: list[Tensor], noisy: Tensor, times: Tensor, source: Tensor | None) -> Tensor:
-        """Return the velocity `[B, C, H, W]` of noisy latents at times `[B]`, of as many maps of that shape; `source` is 0 where there is none."""
+        """Return the velocity `[B, C, H, W]` of noisy latents at times `[B]`, of as many maps of that shape; `source`
+        is 0 where there is none.
+        """
 
 
 class VelocityReadout:
@@ -29,7 +33,9 @@ class VelocityReadout:
 
 
 class CleanReadout:
-    """The prediction is `x0 = c + g_n * x_t + (1 + g_s) * source`, with gates per token and channel: an edit keeps most of its source."""
+    """The prediction is `x0 = c + g_n * x_t + (1 + g_s) * source`, with gates per token and channel: an edit keeps most
+    of its source.
+    """
 
     maps = 3
 

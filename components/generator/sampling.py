@@ -1,4 +1,6 @@
-"""Sampling: guidance by text and by source image, Euler steps, and what of the sequence is read once for all of them."""
+"""Sampling: guidance by text and by source image, Euler steps, and what of the sequence is read once for all of
+them.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +57,8 @@ def sample(
 ) -> Tensor:
     """Return standardised latents `[B, C, H, W]` from noise of that shape, by `scheduler` (flow matching, 1 is noise).
 
-    All branches of the guidance are one batch. `cached` reads text and source once and not at every step; the latents are the same.
-    `after(step, timestep, latents)` may change the latents after each step.
+    All branches of the guidance are one batch. `cached` reads text and source once and not at every step; the latents
+    are the same. `after(step, timestep, latents)` may change the latents after each step.
     """
     parts = branches(guidance, request.source is not None)
     count, device = len(noise), noise.device

@@ -1,8 +1,9 @@
 """The one sequence: where source, text and noisy tokens stand, their rotary indices, and which token sees which.
 
-Order: [start, source latents, end] [text] [start, noisy latents]. Text, starts and ends are causal; the latents of one image see each other and share one
-rotary index. A noisy image needs no end token: nothing comes after it that could see one. Everything before the noisy latents depends neither on
-them nor on the time, so its keys and values hold for all steps of a sampler.
+Order: [start, source latents, end] [text] [start, noisy latents]. Text, starts and ends are causal; the latents of one
+image see each other and share one rotary index. A noisy image needs no end token: nothing comes after it that could see
+one. Everything before the noisy latents depends neither on them nor on the time, so its keys and values hold for all
+steps of a sampler.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class Layout:
 
 
 def lay_out(text: Tensor, source: Tensor | None, tokens: int) -> Layout:
-    """Lay out text `[B, L]` (true where there is a word), a source image where `source` `[B]` is true (None: no slots for one), and
-    a noisy image of `tokens` tokens.
+    """Lay out text `[B, L]` (true where there is a word), a source image where `source` `[B]` is true (None: no slots
+    for one), and a noisy image of `tokens` tokens.
     """
     batch, device = text.shape[0], text.device
     always = torch.ones(batch, 1, dtype=torch.bool, device=device)
@@ -51,7 +52,9 @@ def lay_out(text: Tensor, source: Tensor | None, tokens: int) -> Layout:
 
 
 def attention_mask(layout: Layout) -> Tensor:
-    """Return `[B, 1, T, T]`, true where the row's token sees the column's. Absent tokens see themselves alone, and nobody sees them."""
+    """Return `[B, 1, T, T]`, true where the row's token sees the column's. Absent tokens see themselves alone, and
+    nobody sees them.
+    """
     count = layout.present.shape[1]
     order = torch.arange(count, device=layout.present.device)
     together = (layout.image[:, None] == layout.image[None]) & (layout.image[:, None] > 0)

@@ -1,4 +1,6 @@
-"""Text for the generator: a small text tokenizer of the captions' own words, or a pretrained one; a batch of texts as ids."""
+"""Text for the generator: a small text tokenizer of the captions' own words, or a pretrained one; a batch of texts as
+ids.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def load_text_tokenizer(path: str | Path, revision: str | None = None) -> Any:
 
 
 def encode_texts(text_tokenizer: Any, texts: Sequence[str], longest: int) -> tuple[Tensor, Tensor]:
-    """Return ids `[B, L]` and where there are words, bool `[B, L]`; L is the longest text's length, at most `longest`."""
+    """Return ids `[B, L]` and where there are words, bool `[B, L]`; L is the longest text's length, at most
+    `longest`.
+    """
     rows = token_rows(text_tokenizer, texts, longest)
     length = max((len(row) for row in rows), default=0)
     ids = torch.full((len(rows), length), int(text_tokenizer.pad_token_id), dtype=torch.long)

@@ -1,9 +1,10 @@
 """The deep-fusion transformer: text and image latents in one sequence through a Qwen decoder (paper section 3).
 
-    [source latents] [text] [noisy latents] -> embed and concatenate -> decoder layers -> the noisy tokens -> read out -> velocity
+    [source latents] [text] [noisy latents] -> concatenate -> decoder layers -> noisy tokens -> read out -> velocity
 
-A diffusers model. Source and text see nothing of the noisy latents, so the sequence is cut there: `read` makes keys and values of what is before, and
-`denoise` the velocity of noisy latents that see those. A sampler reads once; `forward` is both.
+A diffusers model. Source and text see nothing of the noisy latents, so the sequence is cut there: `read` makes keys and
+values of what is before, and `denoise` the velocity of noisy latents that see those. A sampler reads once; `forward` is
+both.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from components.generator.sequence import Layout, attention_mask, lay_out
 
 @dataclass
 class Condition:
-    """A batch's text and source as the noisy image will see them: keys and values per layer, and what of them is there."""
+    """A batch's text and source as the noisy image will see them: keys and values per layer, and what of them is
+    there.
+    """
 
     cache: list[KeyValue]
     layout: Layout
@@ -86,14 +89,18 @@ class DeepFusionTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """Load a folder, as any model of diffusers; always into whole memory, as some buffers are made and not loaded."""
+        """Load a folder, as any model of diffusers; always into whole memory, as some buffers are made and not
+        loaded.
+        """
         return super().from_pretrained(*args, **{**kwargs, "low_cpu_mem_usage": False})
 
     @classmethod
     def from_backbone(
         cls, path: str, revision: str | None, channels: int, grid: int, options: FusionOptions
     ) -> DeepFusionTransformer:
-        """Return a new model around a pretrained decoder, a hub id or a folder of safetensors. ValueError where there is none."""
+        """Return a new model around a pretrained decoder, a hub id or a folder of safetensors. ValueError where there
+        is none.
+        """
         try:
             loaded = AutoModel.from_pretrained(path, revision=revision, use_safetensors=True, dtype=torch.float32)
         except (OSError, ValueError, KeyError) as error:
@@ -113,11 +120,19 @@ class DeepFusionTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
     ) -> DeepFusionTransformer:
         """Return a new small model, random from torch's global generator, each layer the identity at first."""
         backbone = {
-            "model_type": "qwen3", "vocab_size": words, "hidden_size": small.width, "num_hidden_layers": small.depth,
-            "num_attention_heads": small.heads, "num_key_value_heads": small.kv_heads, "head_dim": small.width // small.heads,
-            "intermediate_size": small.hidden, "hidden_act": small.activation, "max_position_embeddings": 4096,
-            "tie_word_embeddings": False, "initializer_range": small.width**-0.5,
-        }  # fmt: skip
+            "model_type": "qwen3",
+            "vocab_size": words,
+            "hidden_size": small.width,
+            "num_hidden_layers": small.depth,
+            "num_attention_heads": small.heads,
+            "num_key_value_heads": small.kv_heads,
+            "head_dim": small.width // small.heads,
+            "intermediate_size": small.hidden,
+            "hidden_act": small.activation,
+            "max_position_embeddings": 4096,
+            "tie_word_embeddings": False,
+            "initializer_range": small.width**-0.5,
+        }
         model = cls(backbone, channels, grid, asdict(options))
         for layer in model.layers:
             for part in (layer.shared, layer.image):
@@ -135,8 +150,8 @@ class DeepFusionTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         source: Tensor | None = None,
         has_source: Tensor | None = None,
     ) -> Tensor:
-        """Return the velocity `[B, C, H, W]` at times `[B]` in 0..1. `ids` `[B, L]` are words, there where `text` is true; `source`
-        `[B, C, H, W]` counts where `has_source` `[B]` is true.
+        """Return the velocity `[B, C, H, W]` at times `[B]` in 0..1. `ids` `[B, L]` are words, there where `text` is
+        true; `source` `[B, C, H, W]` counts where `has_source` `[B]` is true.
         """
         return self.denoise(noisy, times, self.read(ids, text, source, has_source))
 
@@ -182,7 +197,9 @@ class DeepFusionTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return torch.cat([start, seen.to(words.dtype), end, words, start], 1)
 
     def embed_noisy(self, noisy: Tensor, time: Tensor, source: Tensor | None, has_source: Tensor | None) -> Tensor:
-        """Return the tokens of the noisy latents `[B, N, width]`, with the time and the source where these are added to them."""
+        """Return the tokens of the noisy latents `[B, N, width]`, with the time and the source where these are added to
+        them.
+        """
         tokens = self.embed_latent(self._tokens(noisy)) + self.positions.to(noisy.dtype)
         if self.options.time == "token":
             tokens = tokens + time[:, None]
@@ -220,7 +237,9 @@ class DeepFusionTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 
 def working(tokens: Tensor) -> Tensor:
-    """Return tokens in the precision that products are computed in: under autocast the stream between layers is in it, too."""
+    """Return tokens in the precision that products are computed in: under autocast the stream between layers is in it,
+    too.
+    """
     kind = tokens.device.type
     return tokens.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else tokens
 
@@ -231,7 +250,9 @@ def fusion_options(values: dict[str, Any]) -> FusionOptions:
 
 
 def backbone_config(values: dict[str, Any]) -> Any:
-    """Return transformers' configuration of a decoder. ValueError for one that is not Qwen2 or Qwen3, or slides its window."""
+    """Return transformers' configuration of a decoder. ValueError for one that is not Qwen2 or Qwen3, or slides its
+    window.
+    """
     kind = values.get("model_type")
     if kind not in BACKBONES:
         raise ValueError(f"the backbone is a {kind or 'model of unknown kind'}. Supported: {', '.join(BACKBONES)}.")

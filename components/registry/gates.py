@@ -1,4 +1,6 @@
-"""Gates: what a model's figures must be, by themselves and beside the current champion's. Standard library only, for the configuration."""
+"""Gates: what a model's figures must be, by themselves and beside the current champion's. Standard library only, for
+the configuration.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class Verdict:
 def check_gates(
     gates: Sequence[Gate], figures: Mapping[str, float], champion: Mapping[str, float] | None
 ) -> list[Verdict]:
-    """Hold figures to every gate. `champion` are the champion's figures of the same evaluation; None: there is nothing to compare with."""
+    """Hold figures to every gate. `champion` are the champion's figures of the same evaluation; None: there is nothing
+    to compare with.
+    """
     return [_check(gate, figures.get(gate.metric), champion) for gate in gates]
 
 
@@ -57,7 +61,9 @@ def _check(gate: Gate, value: float | None, champion: Mapping[str, float] | None
     drop = sign * (theirs - value)
     if drop > gate.max_drop:
         return Verdict(
-            gate.metric, False,
-            f"{gate.metric} is {value:.4g}, worse than the champion's {theirs:.4g} by {drop:.4g}; {gate.max_drop:.4g} is allowed",
-        )  # fmt: skip
+            gate.metric,
+            False,
+            f"{gate.metric} is {value:.4g}, worse than the champion's {theirs:.4g} by {drop:.4g}; "
+            f"{gate.max_drop:.4g} is allowed",
+        )
     return Verdict(gate.metric, True, f"{gate.metric} is {value:.4g}, the champion's {theirs:.4g}")

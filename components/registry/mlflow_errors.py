@@ -14,7 +14,8 @@ SENTENCES = (
     ),
     (
         ("out-of-date database schema", "can't locate revision"),
-        "has the schema of another MLflow version. Upgrade it with `mlflow db upgrade`, or use the MLflow that made it.",
+        "has the schema of another MLflow version. Upgrade it with `mlflow db upgrade`, or use the MLflow that "
+        "made it.",
     ),
     (
         ("database is locked",),
@@ -55,8 +56,8 @@ def tracking_error(uri: str, error: Exception) -> TrackingError:
     path = database_path(uri)
     if path is not None and not path.exists() and ("unable to open database" in low or "readonly database" in low):
         return TrackingError(
-            f"MLflow at {uri} is not there any more, or cannot be made: look for {path.parent}, which may have been moved, removed or "
-            "unmounted, and at its permissions; then run again."
+            f"MLflow at {uri} is not there any more, or cannot be made: look for {path.parent}, which may have "
+            "been moved, removed or unmounted, and at its permissions; then run again."
         )
     said = next((sentence for words, sentence in SENTENCES if any(word in low for word in words)), None)
     return TrackingError(f"MLflow at {without_credentials(uri)} {said or f'failed: {text[:400]}'}")

@@ -39,7 +39,9 @@ class Version:
 
 
 class Registry:
-    """The registered models of a tracker. Every method may raise `TrackingError`, and ValueError for what does not exist."""
+    """The registered models of a tracker. Every method may raise `TrackingError`, and ValueError for what does not
+    exist.
+    """
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker, self._client = tracker, tracker.client
@@ -53,8 +55,8 @@ class Registry:
         loader: str,
         columns: Mapping[str, Sequence[str]],
     ) -> str:
-        """Log a folder of weights as a pyfunc model from code; return the logged model's id. `columns` are those `in` (a `?` marks one
-        that may be left out; a type may follow a colon) and `out`.
+        """Log a folder of weights as a pyfunc model from code; return the logged model's id. `columns` are those `in`
+        (a `?` marks one that may be left out; a type may follow a colon) and `out`.
         """
         from mlflow.models import ModelSignature
         from mlflow.pyfunc import save_model
@@ -84,7 +86,8 @@ class Registry:
                 return version
         if not self._known(name):
             self._tracker.attempt(lambda: self._client.create_registered_model(name))
-        # Where the client is the server, MLflow would look models:/ up in the process's own tracking store, whatever this one's is.
+        # Where the client is the server, MLflow would look models:/ up in the process's own tracking store, whatever
+        # this one's is.
         remote = self._tracker.uri.startswith(("http://", "https://"))
         logged = self._tracker.attempt(lambda: self._client.get_logged_model(model_id))
         source = f"models:/{model_id}" if remote else logged.artifact_location
@@ -121,7 +124,8 @@ class Registry:
         history = self._history(self._checked(name))
         if len(history) < 2:
             raise ValueError(
-                f"{name} has no champion before {'version ' + history[-1] if history else 'any'}: nothing to roll back to"
+                f"{name} has no champion before {'version ' + history[-1] if history else 'any'}: nothing to "
+                "roll back to"
             )
         self._write_history(name, history[:-1])
         self._tracker.attempt(lambda: self._client.set_registered_model_alias(name, CHAMPION, history[-2]))
@@ -144,11 +148,15 @@ class Registry:
         found = self._tracker.attempt(lambda: self._client.search_model_versions(f"name='{name}'"))
         made = [
             Version(
-                name, str(v.version), tuple(sorted(a for a, n in aliases.items() if str(n) == str(v.version))), dict(v.tags),
-                str(v.source), int(v.creation_timestamp),
+                name,
+                str(v.version),
+                tuple(sorted(a for a, n in aliases.items() if str(n) == str(v.version))),
+                dict(v.tags),
+                str(v.source),
+                int(v.creation_timestamp),
             )
             for v in found
-        ]  # fmt: skip
+        ]
         return sorted(made, key=lambda v: int(v.version))
 
     def version(self, name: str, version: str) -> Version:
@@ -159,7 +167,9 @@ class Registry:
         return found[version]
 
     def find(self, uri: str) -> Version:
-        """Return the version that `models:/NAME/VERSION` or `models:/NAME@ALIAS` names. ValueError where there is none."""
+        """Return the version that `models:/NAME/VERSION` or `models:/NAME@ALIAS` names. ValueError where there is
+        none.
+        """
         rest = uri.removeprefix("models:/")
         name, _, alias = rest.partition("@")
         if alias:

@@ -1,4 +1,6 @@
-"""A run, a model and a registered version, written and taken away again, to see whether MLflow takes what a run will bring."""
+"""A run, a model and a registered version, written and taken away again, to see whether MLflow takes what a run will
+bring.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ NAME = "pixsem-doctor"
 
 
 def try_tracking(tracker: Tracker) -> str:
-    """Write and register; return what was done. What was made is deleted, as MLflow deletes: `mlflow gc` frees its bytes.
+    """Write and register; return what was done. What was made is deleted, as MLflow deletes: `mlflow gc` frees its
+    bytes.
 
     Raises `TrackingError`, and ValueError where something does not come back as it was written.
     """

@@ -1,8 +1,10 @@
-"""What MLflow loads for a registered model: code, not a pickle. It knows no model; `loader` in its configuration names who opens the folder.
+"""What MLflow loads for a registered model: code, not a pickle. It knows no model; `loader` in its configuration names
+who opens the folder.
 
 MLflow keeps a copy of this file with each model and runs it. Serve one with
-`MLFLOW_TRACKING_URI=sqlite:///store/mlflow.db mlflow models serve -m models:/pixsem-generator@champion --env-manager local -h 127.0.0.1 -p 5001` and ask it with
-`curl 127.0.0.1:5001/invocations -H 'Content-Type: application/json' -d '{"dataframe_records": [{"prompt": "a red circle"}]}'`.
+`MLFLOW_TRACKING_URI=sqlite:///store/mlflow.db mlflow models serve -m models:/pixsem-generator@champion --env-manager
+local -h 127.0.0.1 -p 5001` and ask it with `curl 127.0.0.1:5001/invocations -H 'Content-Type: application/json' -d
+'{"dataframe_records": [{"prompt": "a red circle"}]}'`.
 """
 
 import importlib

@@ -47,8 +47,8 @@ def default_tracking_uri(store_url: str, environ: Mapping[str, str]) -> str:
     local = store_url.removeprefix("file://")
     if "://" in local:
         raise ValueError(
-            f"store={store_url} is remote, and a database cannot live there: "
-            "set tracking.uri or MLFLOW_TRACKING_URI to an MLflow server, or to sqlite:////a/local/path/mlflow.db"
+            f"store={store_url} is remote, and a database cannot live there: set tracking.uri or MLFLOW_TRACKING_URI "
+            "to an MLflow server, or to sqlite:////a/local/path/mlflow.db"
         )
     return f"sqlite:///{Path(local).absolute()}/mlflow.db"
 
@@ -194,7 +194,9 @@ class Tracker:
     def log_model_metrics(
         self, run_id: str, model_id: str, values: Mapping[str, Any], dataset: str, digest: str
     ) -> None:
-        """Log numbers of a nested dict to a model and the data set they were measured on (its digest as `log_dataset` keeps it)."""
+        """Log numbers of a nested dict to a model and the data set they were measured on (its digest as `log_dataset`
+        keeps it).
+        """
         from mlflow.entities import Metric
 
         moment = int(time.time() * 1000)
@@ -231,7 +233,9 @@ class Tracker:
         self._try(lambda: self._client.set_terminated(run_id, status, end_ms))
 
     def open_runs(self, tag: str, value: str) -> dict[str, dict[str, str]]:
-        """Return {id: tags} of up to 1,000 runs of the experiment that are shown as running and have a tag of this value."""
+        """Return {id: tags} of up to 1,000 runs of the experiment that are shown as running and have a tag of this
+        value.
+        """
         text = f"attributes.status = 'RUNNING' and tags.`{tag}` = '{value}'"
         found = self._try(lambda: self._client.search_runs([self._experiment], text))
         return {str(run.info.run_id): dict(run.data.tags) for run in found}

@@ -1,4 +1,6 @@
-"""Captions read back: what a text of `describe` claims of a picture, and whether a scene is so. Making captions stands in `describe.py`."""
+"""Captions read back: what a text of `describe` claims of a picture, and whether a scene is so. Making captions stands
+in `describe.py`.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ def _any(words: object) -> str:
 
 
 _OBJECT = re.compile(
-    rf"\b({_any(_NUMBER)}) (?:({_any(_SIZE)}) )?(?:({_any(FILLS)}) )?({_any(COLOURS)}) ({_any(SHAPES)})s?\b(?: ({_PLACE}))?"
+    rf"\b({_any(_NUMBER)}) (?:({_any(_SIZE)}) )?(?:({_any(FILLS)}) )?"
+    rf"({_any(COLOURS)}) ({_any(SHAPES)})s?\b(?: ({_PLACE}))?"
 )
 _BACK = re.compile(rf" ?(?:on|against|in front of) a (?:(graded|plain) )?({_any(_GROUND)}) background$")
 _EMPTY = re.compile(rf"an empty picture, .*?(?:(graded|plain) )?({_any(_GROUND)}) background and nothing on it")

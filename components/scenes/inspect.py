@@ -37,7 +37,8 @@ class Inspection:
 
 
 def inspect(image: np.ndarray, options: SceneOptions | None = None, tones: tuple[str, ...] = ("none",)) -> Inspection:
-    """Read a picture, uint8 [S, S, 3], with the vocabulary of `options`. Of several `tones` the one that explains it best.
+    """Read a picture, uint8 [S, S, 3], with the vocabulary of `options`. Of several `tones` the one that explains it
+    best.
 
     Raises ValueError for another shape or type of array.
     """

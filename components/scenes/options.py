@@ -1,4 +1,6 @@
-"""The world's vocabulary, and the options that say how complex its scenes are. Standard library only, for the configuration."""
+"""The world's vocabulary, and the options that say how complex its scenes are. Standard library only, for the
+configuration.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +96,8 @@ class SceneOptions:
         most = 5 if "small" in self.sizes else 4
         if self.placement == "free" and self.max_objects > most:
             raise ValueError(
-                f"max_objects is {self.max_objects}; at most {most} {' or '.join(self.sizes)} objects fit in free places"
+                f"max_objects is {self.max_objects}; at most {most} {' or '.join(self.sizes)} objects fit in "
+                "free places"
             )
         if self.placement == "grid":
             self._check_grid()
@@ -128,7 +131,9 @@ class SceneOptions:
         return f"{colour} {shape}" not in self.held_out
 
     def appearances(self, background: str, held_out: bool = False) -> list[tuple[str, str, str, str]]:
-        """Return each (shape, colour, size, fill) that may stand on a background; with `held_out`, the held-out ones."""
+        """Return each (shape, colour, size, fill) that may stand on a background; with `held_out`, the held-out
+        ones.
+        """
         return [
             (shape, colour, size, fill)
             for shape, colour, size, fill in itertools.product(self.shapes, self.colours, self.sizes, self.fills)

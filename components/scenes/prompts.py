@@ -1,6 +1,7 @@
 """Prompts that a picture can be held to: GenEval's six categories in kind, in the words of the training captions.
 
-A prompt is a caption that `describe` gives of a true scene; what it claims is read from its own words (`caption_claims.py`).
+A prompt is a caption that `describe` gives of a true scene; what it claims is read from its own words
+(`caption_claims.py`).
 """
 
 from __future__ import annotations
@@ -29,18 +30,22 @@ class Prompt:
 
 
 def holds(prompt: Prompt, scene: Scene) -> bool:
-    """True where a scene, as an inspector read it, is what the prompt asks for: these objects, no others, and every claim."""
+    """True where a scene, as an inspector read it, is what the prompt asks for: these objects, no others, and every
+    claim.
+    """
     return prompt.caption.holds(scene)
 
 
 def sample_prompt(
     options: SceneOptions, category: str, rng: np.random.Generator, held_out: bool = False
 ) -> Prompt | None:
-    """Return a prompt of a category, an object of it of a held-out combination where `held_out`; None where the world has no such scenes.
+    """Return a prompt of a category, an object of it of a held-out combination where `held_out`; None where the world
+    has no such scenes.
 
-    `single_object`: anything said of one. `colours`: one, of which only colour and place are said; all colours alike. `two_objects`: two that
-    differ, only joined. `counting`: several of one colour and shape. `position`: several, with places or a relation. `attribute_binding`: two
-    that differ in colour and in shape, anything said. Raises ValueError for a category that does not exist.
+    `single_object`: anything said of one. `colours`: one, of which only colour and place are said; all colours alike.
+    `two_objects`: two that differ, only joined. `counting`: several of one colour and shape. `position`: several, with
+    places or a relation. `attribute_binding`: two that differ in colour and in shape, anything said. Raises ValueError
+    for a category that does not exist.
     """
     if category not in CATEGORIES:
         raise ValueError(f"no category {category!r}; known are {', '.join(CATEGORIES)}")

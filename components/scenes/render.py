@@ -46,7 +46,9 @@ def coverage(item: SceneObject, size: int, window: tuple[slice, slice] = np.s_[:
 
 
 def fill_coverage(fill: str, distance: np.ndarray, y: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return `coverage` from signed distances [..., S, S] and heights above the centre [..., S, 1]; leading axes go along."""
+    """Return `coverage` from signed distances [..., S, S] and heights above the centre [..., S, 1]; leading axes go
+    along.
+    """
     covered = np.clip(0.5 - distance * size, 0, 1)
     if fill == "outlined":
         return covered * np.clip(0.5 + (distance + OUTLINE) * size, 0, 1), np.zeros_like(covered)

@@ -146,7 +146,8 @@ def sample_object(
 def sample_scene(options: SceneOptions, rng: np.random.Generator, held_out: bool = False) -> Scene:
     """Return a scene. With `held_out`, its first object is of a held-out combination. Deterministic in `rng`.
 
-    Raises ValueError where `held_out` is asked for and no such object can be drawn, or no room is found for the objects.
+    Raises ValueError where `held_out` is asked for and no such object can be drawn, or no room is found for the
+    objects.
     """
     if held_out and not options.held_out:
         raise ValueError("no combination is held out: set held_out")

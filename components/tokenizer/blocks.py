@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 
 def norm_groups(width: int) -> int:
-    """Groups of a group norm in a convolutional autoencoder whose finest level is so wide: at most 32, of four channels or more.
+    """Groups of a group norm in a convolutional autoencoder whose finest level is so wide: at most 32, of four channels
+    or more.
 
-    Latent diffusion's 128 channels have 32. A group of one channel would be an instance norm, which takes each channel's mean out of
-    every picture, and colours are learnt late.
+    Latent diffusion's 128 channels have 32. A group of one channel would be an instance norm, which takes each
+    channel's mean out of every picture, and colours are learnt late.
     """
     return math.gcd(32, max(1, width // 4), width)
 

@@ -1,7 +1,7 @@
 """Vision encoders of `transformers` behind one small interface: normalised patch features on a square grid.
 
-Class and register tokens are dropped and the last LayerNorm carries no affine, as RAE does for DINOv2. Weights come from
-a hub id or a folder; what is trained on them stands elsewhere.
+Class and register tokens are dropped and the last LayerNorm carries no affine, as RAE does for DINOv2. Weights come
+from a hub id or a folder; what is trained on them stands elsewhere.
 """
 
 from __future__ import annotations
@@ -128,7 +128,8 @@ class VisionEncoder(nn.Module):
 
 
 def vision_config(path: str, revision: str | None = None, local: bool = False) -> Any:
-    """Return transformers' configuration of an encoder, or of an image-text model's vision tower; `local` asks no hub for it.
+    """Return transformers' configuration of an encoder, or of an image-text model's vision tower; `local` asks no hub
+    for it.
 
     ValueError where there is none.
     """

@@ -31,8 +31,8 @@ KNOWN: dict[str, dict[str, Any]] = {
 
 
 def encoder_shape(path: str, size: int | None, revision: str | None = None) -> tuple[dict[str, Any], str]:
-    """Return an encoder's spec, for `VisionEncoder.from_spec`, and where its shapes come from: its own configuration where a folder or
-    the hub's cache has it, else the table above. ValueError where neither has.
+    """Return an encoder's spec, for `VisionEncoder.from_spec`, and where its shapes come from: its own configuration
+    where a folder or the hub's cache has it, else the table above. ValueError where neither has.
     """
     from components.tokenizer.encoders import vision_config
 
@@ -43,8 +43,8 @@ def encoder_shape(path: str, size: int | None, revision: str | None = None) -> t
     except ValueError as error:
         if path not in KNOWN:
             raise ValueError(
-                f"the shapes of encoder.path={path} are not known: it is no folder here, nothing of it is in the hub's cache, and it is none of "
-                f"{', '.join(KNOWN)}. Give a folder with its config.json."
+                f"the shapes of encoder.path={path} are not known: it is no folder here, nothing of it is in the "
+                f"hub's cache, and it is none of {', '.join(KNOWN)}. Give a folder with its config.json."
             ) from error
         values, where = dict(KNOWN[path]), f"the table of known shapes (huggingface.co/{path}, config.json)"
         side = values["image_size"]

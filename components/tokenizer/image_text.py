@@ -1,7 +1,7 @@
 """An image-text model: a vision encoder, an attention pool, and a small text transformer, trained contrastively.
 
-It trains the small encoder where no pretrained one is named, and tells how well features match captions (retrieval). With
-a pretrained encoder only its own two heads are trained, the encoder stays as it is.
+It trains the small encoder where no pretrained one is named, and tells how well features match captions (retrieval).
+With a pretrained encoder only its own two heads are trained, the encoder stays as it is.
 """
 
 from __future__ import annotations

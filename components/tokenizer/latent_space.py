@@ -17,8 +17,8 @@ from components.tokenizer.spaces import Space
 class LatentSpace(Protocol):
     """Pictures `[B, 3, S, S]` in -1..1 to latents `[B, C, h, w]` and back.
 
-    Latents that leave it by `encode` are standardized, and `decode` takes such. "Raw" latents are the model's own, for its training.
-    A space without an encoder has no features: where features are asked for it gives None.
+    Latents that leave it by `encode` are standardized, and `decode` takes such. "Raw" latents are the model's own, for
+    its training. A space without an encoder has no features: where features are asked for it gives None.
     """
 
     has_features: bool
@@ -44,7 +44,9 @@ class LatentSpace(Protocol):
         """Return the features that standardized latents hold."""
 
     def moments(self, images: Tensor, features: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the raw posterior's mean and log-variance, `[B, C, h, w]` each; `features` are those of the pictures."""
+        """Return the raw posterior's mean and log-variance, `[B, C, h, w]` each; `features` are those of the
+        pictures.
+        """
 
     def pixels_of(self, raw: Tensor) -> Tensor:
         """Return the pictures of raw latents."""
@@ -74,6 +76,8 @@ class Parts:
 
 
 def build_space(entry: Space, parts: Parts) -> Any:
-    """Return a new model of a space (a module that is a `LatentSpace`); its random weights come from torch's global generator."""
+    """Return a new model of a space (a module that is a `LatentSpace`); its random weights come from torch's global
+    generator.
+    """
     module, _, name = entry.build.partition(":")
     return getattr(importlib.import_module(module), name)(parts)

@@ -8,7 +8,9 @@ from torch import Tensor
 
 
 def semantic_loss(features: Tensor, target: Tensor) -> Tensor:
-    """L_s = l2 + (1 - cosine) between features `[B, N, D]`: mean squared error, and mean cosine distance over tokens."""
+    """L_s = l2 + (1 - cosine) between features `[B, N, D]`: mean squared error, and mean cosine distance over
+    tokens.
+    """
     features, target = features.float(), target.float()
     return F.mse_loss(features, target) + (1 - F.cosine_similarity(features, target, dim=-1)).mean()
 
@@ -32,7 +34,8 @@ def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Ten
 
 
 def latent_noise(raw: Tensor, largest: float) -> Tensor:
-    """Add Gaussian noise to latents `[B, C, H, W]`: per sample, up to `largest` times each channel's deviation in the batch.
+    """Add Gaussian noise to latents `[B, C, H, W]`: per sample, up to `largest` times each channel's deviation in the
+    batch.
 
     A generator's latents are never exact; a decoder that has only seen exact ones magnifies that.
     """

@@ -29,8 +29,8 @@ def to_pictures(images: Tensor) -> Tensor:
 class TokenizerObjective(nn.Module):
     """Losses of one batch: `{"images": uint8 [B, 3, H, W]}`.
 
-    `model` is a `LatentSpace` and a module. `teacher` is the frozen copy of the original encoder; None for a space without one. Both are
-    kept as they are apart from what the switches train.
+    `model` is a `LatentSpace` and a module. `teacher` is the frozen copy of the original encoder; None for a space
+    without one. Both are kept as they are apart from what the switches train.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Pixel decoders: from a latent map `[B, C, grid, grid]` to a picture `[B, 3, H, W]` in -1..1.
 
-`conv` is latent diffusion's f16 decoder (the paper's); `patch` is a small transformer with a linear path from each latent
-token to its patch, which a few minutes on a CPU can train.
+`conv` is latent diffusion's f16 decoder (the paper's); `patch` is a small transformer with a linear path from each
+latent token to its patch, which a few minutes on a CPU can train.
 """
 
 from __future__ import annotations

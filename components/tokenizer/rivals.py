@@ -1,4 +1,5 @@
-"""Rival spaces behind the same interface: a diffusers autoencoder, pretrained or trained from scratch, and its statistics.
+"""Rival spaces behind the same interface: a diffusers autoencoder, pretrained or trained from scratch, and its
+statistics.
 
 `load_tokenizer` opens whatever space a folder holds.
 """
@@ -28,8 +29,8 @@ from components.tokenizer.vae import EXACT, SHARP, PixelSemanticVAE
 class AutoencoderSpace(StandardisedLatents, ModelMixin, ConfigMixin):  # type: ignore[misc]
     """A diffusers autoencoder with standardised latents: `encode(x).latent_dist`, `decode(z).sample`.
 
-    Pictures are `[B, 3, S, S]` in -1..1 whatever the model itself takes; it has no features. Made around a model by `of`; its class and
-    configuration are kept, so that the whole is saved and loaded as any model of diffusers.
+    Pictures are `[B, 3, S, S]` in -1..1 whatever the model itself takes; it has no features. Made around a model by
+    `of`; its class and configuration are kept, so that the whole is saved and loaded as any model of diffusers.
     """
 
     has_features = False
@@ -59,7 +60,9 @@ class AutoencoderSpace(StandardisedLatents, ModelMixin, ConfigMixin):  # type: i
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """Load a folder, as any model of diffusers; always into whole memory, as some buffers are made and not loaded."""
+        """Load a folder, as any model of diffusers; always into whole memory, as some buffers are made and not
+        loaded.
+        """
         return super().from_pretrained(*args, **{**kwargs, "low_cpu_mem_usage": False})
 
     @property
@@ -118,13 +121,16 @@ def autoencoder_class(kind: str) -> Any:
 
     if kind not in AUTOENCODERS:
         raise ValueError(
-            f"{kind or 'a model of unknown class'} is not supported as a latent space. Supported: {', '.join(AUTOENCODERS)}."
+            f"{kind or 'a model of unknown class'} is not supported as a latent space. Supported: "
+            f"{', '.join(AUTOENCODERS)}."
         )
     return AutoencoderTaesd if kind == "AutoencoderTaesd" else getattr(diffusers, kind)
 
 
 def load_autoencoder(path: str) -> Any:
-    """Load a diffusers autoencoder from a hub id or a folder (safetensors), or TAESD's own pair of files. ValueError where there is none."""
+    """Load a diffusers autoencoder from a hub id or a folder (safetensors), or TAESD's own pair of files. ValueError
+    where there is none.
+    """
     import diffusers
 
     if Path(path).is_dir() and not (Path(path) / "config.json").exists():
@@ -139,7 +145,8 @@ def load_autoencoder(path: str) -> Any:
 
 
 def empty_autoencoder(path: str) -> Any:
-    """Return a diffusers autoencoder of a folder's configuration, its weights not loaded; TAESD's files are read, as they have none.
+    """Return a diffusers autoencoder of a folder's configuration, its weights not loaded; TAESD's files are read, as
+    they have none.
 
     ValueError where there is none: no hub is asked.
     """
@@ -151,8 +158,8 @@ def empty_autoencoder(path: str) -> Any:
         config = diffusers.AutoencoderKL.load_config(path, local_files_only=True)
     except OSError as error:
         raise ValueError(
-            f"the shapes of tokenizer.model.pretrained={path} are not known: it is no folder here, and nothing of it is in the hub's cache. "
-            "Give a folder with its config.json."
+            f"the shapes of tokenizer.model.pretrained={path} are not known: it is no folder here, and nothing of "
+            "it is in the hub's cache. Give a folder with its config.json."
         ) from error
     return autoencoder_class(config.get("_class_name", "")).from_config(config)
 
@@ -160,7 +167,8 @@ def empty_autoencoder(path: str) -> Any:
 def fresh_kl_vae(channels: int, image_size: int, grid: int, width: int, depth: int) -> Any:
     """A new diffusers `AutoencoderKL` with latent diffusion's shape (random weights from torch's global generator).
 
-    Its posterior starts sharp, as the warm start's does; latent diffusion's own start is noise of deviation 1, for far more steps.
+    Its posterior starts sharp, as the warm start's does; latent diffusion's own start is noise of deviation 1, for far
+    more steps.
     """
     import math
 
@@ -199,7 +207,9 @@ def build_pretrained(parts: Parts) -> LatentSpace:
 
 
 def without_path(model: Any) -> Any:
-    """Return a loaded diffusers model that forgot the path it came from: saved again, its bytes are the same wherever it lay."""
+    """Return a loaded diffusers model that forgot the path it came from: saved again, its bytes are the same wherever
+    it lay.
+    """
     model.register_to_config(_name_or_path="")
     return model
 

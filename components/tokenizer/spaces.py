@@ -1,7 +1,7 @@
 """What each latent space is: one table. Standard library only, for the configuration.
 
-A new space is an entry here, a YAML that names it, and, where its model is none of those that are there, a file with the model and
-its builder. The model satisfies `components.tokenizer.latent_space.LatentSpace`.
+A new space is an entry here, a YAML that names it, and, where its model is none of those that are there, a file with
+the model and its builder. The model satisfies `components.tokenizer.latent_space.LatentSpace`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Semantic(Enum):
 class Space:
     """One latent space.
 
-    `build` is `module:function`; it returns a new `LatentSpace` of `components.tokenizer.latent_space.Parts` and is imported only
-    when the model is made.
+    `build` is `module:function`; it returns a new `LatentSpace` of `components.tokenizer.latent_space.Parts` and is
+    imported only when the model is made.
     """
 
     summary: str

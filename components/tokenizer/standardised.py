@@ -1,4 +1,6 @@
-"""Standardised latents: what leaves a space has mean 0, and deviation 1 per channel or over all of them; what enters is taken as such."""
+"""Standardised latents: what leaves a space has mean 0, and deviation 1 per channel or over all of them; what enters is
+taken as such.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ class StandardisedLatents:
             self.register_buffer(f"latent_{name}", values.view(1, -1, 1, 1), persistent=False)  # type: ignore[attr-defined]
 
     def keep_statistics(self, mean: Tensor, std: Tensor) -> Scaling:
-        """Take on statistics `[C]` each, and return them for the configuration. ValueError for a channel without spread."""
+        """Take on statistics `[C]` each, and return them for the configuration. ValueError for a channel without
+        spread.
+        """
         if not bool((std > 0).all()):
             raise ValueError("a latent channel has no spread, so it cannot be standardised: a dead channel.")
         self.latent_mean.copy_(mean.view(1, -1, 1, 1))

@@ -1,4 +1,5 @@
-"""Which models of transformers and diffusers are supported, and how each is read. Standard library only, for checks before a run.
+"""Which models of transformers and diffusers are supported, and how each is read. Standard library only, for checks
+before a run.
 
 A new encoder of transformers is an entry in `FAMILIES`; a new autoencoder of diffusers one in `AUTOENCODERS`.
 """

@@ -1,4 +1,5 @@
-"""TAESD's newer tiny autoencoders (TAEF2 for FLUX.2): diffusers' `AutoencoderTiny` blocks, three of them with a normalised 1x1 branch.
+"""TAESD's newer tiny autoencoders (TAEF2 for FLUX.2): diffusers' `AutoencoderTiny` blocks, three of them with a
+normalised 1x1 branch.
 
 diffusers has no such block, so its weights are read here, from the author's own two files.
 """

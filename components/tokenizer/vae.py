@@ -1,10 +1,13 @@
 """The pixel-semantic VAE, and with it S-VAE, P-VAE, RAE and RAE-HD, which differ in bottleneck and training alone.
 
-    pictures [B, 3, S, S] -> encoder -> features [B, N, D] -> E_s -> raw latent [B, C, h, w] -> D_s -> features [B, N, D]
-                                                                                          \\-> D_p -> pictures [B, 3, S, S]
-    encode: pictures -> posterior over z = (raw - mean) / std         decode: z -> raw = z * std + mean -> D_p -> pictures
+    pictures [B, 3, S, S] -> encoder -> features [B, N, D] -> E_s -> raw latent [B, C, h, w]
+    raw latent -> D_s -> features [B, N, D]
+    raw latent -> D_p -> pictures [B, 3, S, S]
+    encode: pictures -> posterior over z = (raw - mean) / std
+    decode: z -> raw = z * std + mean -> D_p -> pictures
 
-N = h * w tokens. RAE and RAE-HD have no E_s and D_s: their raw latent is the features. The statistics (`scaling`) are in the config.
+N = h * w tokens. RAE and RAE-HD have no E_s and D_s: their raw latent is the features. The statistics (`scaling`) are
+in the config.
 """
 
 from __future__ import annotations
@@ -29,7 +32,9 @@ from components.tokenizer.spaces import find_space
 from components.tokenizer.standardised import Scaling, StandardisedLatents
 
 EXACT = -30.0  # log-variance of a posterior that is a point
-SHARP = -6.0  # at which a posterior starts where few steps are to come: noise of deviation 1 would hide a fresh latent from its decoder
+# at which a posterior starts where few steps are to come: noise of deviation 1 would hide a fresh latent from its
+# decoder
+SHARP = -6.0
 
 
 class SemanticEncoder(nn.Module):
@@ -122,7 +127,9 @@ class PixelSemanticVAE(StandardisedLatents, ModelMixin, ConfigMixin):  # type: i
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """Load a folder, as any model of diffusers; always into whole memory, as some buffers are made and not loaded."""
+        """Load a folder, as any model of diffusers; always into whole memory, as some buffers are made and not
+        loaded.
+        """
         return super().from_pretrained(*args, **{**kwargs, "low_cpu_mem_usage": False})
 
     @property
@@ -131,7 +138,9 @@ class PixelSemanticVAE(StandardisedLatents, ModelMixin, ConfigMixin):  # type: i
         return self.channels, self.grid, self.grid
 
     def set_scaling(self, mean: Tensor, std: Tensor) -> None:
-        """Standardise latents by these statistics of the raw latent, `[C]` each, from now on and in the saved config."""
+        """Standardise latents by these statistics of the raw latent, `[C]` each, from now on and in the saved
+        config.
+        """
         self.register_to_config(scaling=self.keep_statistics(mean, std))
 
     def encode(self, x: Tensor, return_dict: bool = True) -> AutoencoderKLOutput | tuple[DiagonalGaussianDistribution]:
@@ -161,7 +170,9 @@ class PixelSemanticVAE(StandardisedLatents, ModelMixin, ConfigMixin):  # type: i
     # Raw latents: for training the tokenizer itself.
 
     def moments(self, images: Tensor, features: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the raw posterior's mean and log-variance, each `[B, C, grid, grid]`, of pictures and their features."""
+        """Return the raw posterior's mean and log-variance, each `[B, C, grid, grid]`, of pictures and their
+        features.
+        """
         assert features is not None
         if not self.bottleneck:
             mean = to_map(features, self.grid)

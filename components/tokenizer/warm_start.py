@@ -1,7 +1,7 @@
 """A warm start for small budgets: the semantic latent in its own first channels, linear patch PCA in the others.
 
-In a few minutes a fresh pixel path stays far below linear PCA, so it starts from it. The S-VAE's latent is turned to its
-principal directions, the first of which keep their channels; E_s and D_s are rewritten to match, so that what they
+In a few minutes a fresh pixel path stays far below linear PCA, so it starts from it. The S-VAE's latent is turned to
+its principal directions, the first of which keep their channels; E_s and D_s are rewritten to match, so that what they
 have learned stays. Not of the paper; `pixel_channels: 0` is the paper's own start.
 """
 

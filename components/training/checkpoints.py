@@ -16,7 +16,9 @@ LOG = logging.getLogger(__name__)
 
 
 class TrainingFailed(ValueError):
-    """Training cannot go on: a loss that is no number, or a checkpoint that does not fit. Says step, keys, what to do."""
+    """Training cannot go on: a loss that is no number, or a checkpoint that does not fit. Says step, keys, what to
+    do.
+    """
 
 
 class Checkpoints:
@@ -116,7 +118,8 @@ def check_resumable(state: dict[str, Any], now: dict[str, Any], path: Path) -> N
                 f"{state.get('world')} workers, or start the stage anew with --force."
             )
         raise TrainingFailed(
-            f"{path} was written with {name}={state.get(name)}, and it is {value} now: start the stage anew with --force."
+            f"{path} was written with {name}={state.get(name)}, and it is {value} now: start the stage anew with "
+            "--force."
         )
 
 

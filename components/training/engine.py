@@ -1,4 +1,6 @@
-"""DeepSpeed, as this project uses it: one engine a module, ZeRO 0-3, checkpoints that are read without pickle's code."""
+"""DeepSpeed, as this project uses it: one engine a module, ZeRO 0-3, checkpoints that are read without pickle's
+code.
+"""
 
 from __future__ import annotations
 
@@ -134,7 +136,9 @@ def load_engine(engine: Any, folder: Path, tag: str) -> None:
 
 @contextmanager
 def gathered(engine: Any, write: bool = False) -> Iterator[None]:
-    """For the length of a block every rank sees whole parameters, which ZeRO 3 splits; rank 0's changes stay with `write`."""
+    """For the length of a block every rank sees whole parameters, which ZeRO 3 splits; rank 0's changes stay with
+    `write`.
+    """
     if engine.zero_optimization_stage() < 3:
         yield
         return

@@ -1,4 +1,6 @@
-"""One step of a small model through the engine, to see whether DeepSpeed and its collectives work where training will run."""
+"""One step of a small model through the engine, to see whether DeepSpeed and its collectives work where training will
+run.
+"""
 
 from __future__ import annotations
 

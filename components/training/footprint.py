@@ -1,7 +1,8 @@
-"""What a training keeps in memory and writes into a checkpoint, by arithmetic: weights, gradients, optimizer and average under ZeRO.
+"""What a training keeps in memory and writes into a checkpoint, by arithmetic: weights, gradients, optimizer and
+average under ZeRO.
 
-The rules are DeepSpeed's as `engine.py` sets it up (fp32 weights; under bf16 the products alone are cast), and are held against real
-engines by the tests. What a pass needs beside them is trace.py's.
+The rules are DeepSpeed's as `engine.py` sets it up (fp32 weights; under bf16 the products alone are cast), and are held
+against real engines by the tests. What a pass needs beside them is trace.py's.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ class Sizes:
 def memory(sizes: Sizes, options: TrainingOptions, world: int, bf16: bool) -> dict[str, int]:
     """Return the bytes of each part on the first rank, which alone keeps the average.
 
-    Parts: `weights`, `gradients`, `optimizer` (its states), `master` (ZeRO's own copy of the weights it updates), `buckets` (in which
-    gradients are reduced; or more, where the optimizer's step needs more), `average`. Each is its largest; they need not come at the same moment, so their sum is an upper bound.
+    Parts: `weights`, `gradients`, `optimizer` (its states), `master` (ZeRO's own copy of the weights it updates),
+    `buckets` (in which gradients are reduced; or more, where the optimizer's step needs more), `average`. Each is its
+    largest; they need not come at the same moment, so their sum is an upper bound.
     """
     n, zero = sizes.trained, options.zero_stage
     share = 1 if zero == 0 else world
@@ -63,7 +65,8 @@ def memory(sizes: Sizes, options: TrainingOptions, world: int, bf16: bool) -> di
     if options.optimizer.kind == "muon" and zero:
         gradients += 2 * -(-n // world)  # DeepSpeed's Muon turns them in copies
         states = 2 * n  # and keeps its momentum twice
-    # Ours iterates on all matrices of one shape at once: their updates and, in fp32, four as large. As if all were of one shape, and square.
+    # Ours iterates on all matrices of one shape at once: their updates and, in fp32, four as large. As if all were of
+    # one shape, and square.
     step = 5 * sizes.matrices if options.optimizer.kind == "muon" and not zero else 0
     return {
         "weights": (weights + sizes.beside) * FP32,
@@ -76,7 +79,9 @@ def memory(sizes: Sizes, options: TrainingOptions, world: int, bf16: bool) -> di
 
 
 def checkpoint_bytes(sizes: Sizes, options: TrainingOptions) -> int:
-    """Return the bytes of one checkpoint, all ranks' files together: trained weights, optimizer states, ZeRO's master copy, the average."""
+    """Return the bytes of one checkpoint, all ranks' files together: trained weights, optimizer states, ZeRO's master
+    copy, the average.
+    """
     n, zero = sizes.trained, options.zero_stage
     module = 0 if zero == 3 else n  # ZeRO 3 has no whole weights but its master copy
     return (module + _states(sizes, options) + (n if zero else 0) + n) * FP32

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from components.training.blocks import checkpoint_activations, compile_blocks
+from components.training.block_transforms import checkpoint_activations, compile_blocks
 from components.training.checkpoints import Checkpoints, TrainingFailed, check_resumable
 from components.training.ema import WeightAverage
 from components.training.engine import (
@@ -48,7 +48,9 @@ class Task(Protocol):
     blocks: tuple[type[nn.Module], ...]  # classes that activation checkpointing recomputes and torch.compile compiles
 
     def evaluate(self, step: int, folder: Path) -> dict[str, float]:
-        """The evaluation hook: write samples of the averaged weights below `folder`; return figures on held-out data."""
+        """The evaluation hook: write samples of the averaged weights below `folder`; return figures on held-out
+        data.
+        """
 
 
 class Source(Protocol):
@@ -132,7 +134,8 @@ class _Run:
         """Take the steps from `first`; return how many are done in all."""
         options, meter = self.options, Meter(self.place.device, self.place.world, self.options)
         saved = first
-        # The thread that makes the next batch computes with one thread: a second team of them, waiting, would hold the step's cores.
+        # The thread that makes the next batch computes with one thread: a second team of them, waiting, would hold the
+        # step's cores.
         with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as ahead:
             waiting = ahead.submit(source.batch, first) if first < options.steps else None
             for step in range(first, options.steps):

@@ -27,9 +27,11 @@ def choose_precision(precision: str, device: torch.device) -> Literal["fp32", "b
 
 
 def _cpu_prefers_bf16() -> bool:
-    """Whether this CPU multiplies in bf16 faster than in fp32. By its kind and not by a measurement, which other work could turn over.
+    """Whether this CPU multiplies in bf16 faster than in fp32. By its kind and not by a measurement, which other work
+    could turn over.
 
-    Knowing AVX512-BF16 does not say so: an AMD EPYC was 2.2 to 2.5 times as fast in bf16, an Intel Xeon whose AMX is not to be had 0.52 times.
+    Knowing AVX512-BF16 does not say so: an AMD EPYC was 2.2 to 2.5 times as fast in bf16, an Intel Xeon whose AMX is
+    not to be had 0.52 times.
     """
     return torch.cpu._is_amx_tile_supported() or (
         torch.cpu._is_avx512_bf16_supported() and cpu_vendor() == "AuthenticAMD"
@@ -45,7 +47,9 @@ def cpu_vendor() -> str:
 
 
 def attention_kernels(device: torch.device) -> AbstractContextManager[None]:
-    """On a CPU attention is plain products: there the fused kernel's backward is many times slower at a few dozen tokens."""
+    """On a CPU attention is plain products: there the fused kernel's backward is many times slower at a few dozen
+    tokens.
+    """
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 

@@ -27,7 +27,9 @@ class Meter:
         self._peak = matrix_rate(device, self._precision)
 
     def count_flops(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
-        """Count the FLOPs of a pass, forward and backward, on the side: under the counter kernels are others, and their last bits too."""
+        """Count the FLOPs of a pass, forward and backward, on the side: under the counter kernels are others, and their
+        last bits too.
+        """
         from torch.utils.flop_counter import FlopCounterMode
 
         trained = [p for p in module.parameters() if p.requires_grad]

@@ -1,7 +1,8 @@
 """Muon with its iteration in the precision that the machine multiplies fast, on all matrices of one shape at once.
 
-torch's own iterates in bf16 alone and on one matrix at a time. A CPU without bf16 units emulates that at a fraction of fp32's rate:
-for the demo's generator it was a third of each step. Momentum, coefficients and learning rates are torch's.
+torch's own iterates in bf16 alone and on one matrix at a time. A CPU without bf16 units emulates that at a fraction of
+fp32's rate: for the demo's generator it was a third of each step. Momentum, coefficients and learning rates are
+torch's.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class Muon(torch.optim.Muon):
 
 
 def orthogonalised(matrices: Tensor, coefficients: tuple[float, float, float], steps: int, epsilon: float) -> Tensor:
-    """Return matrices `[N, rows, columns]` with their singular values near 1, by Newton and Schulz's quintic iteration."""
+    """Return matrices `[N, rows, columns]` with their singular values near 1, by Newton and Schulz's quintic
+    iteration.
+    """
     bf16 = choose_precision("auto", matrices.device) == "bf16"
     made = matrices.to(torch.bfloat16 if bf16 else torch.float32)
     tall = made.shape[1] > made.shape[2]

@@ -24,10 +24,12 @@ def learning_rate(step: int, steps: int, options: OptimizerOptions) -> float:
 
 @runtime_checkable
 class HasOuterLayers(Protocol):
-    """A module that says which of its linear layers AdamW trains: those that face pixels, latents or features, and modulations by a time.
+    """A module that says which of its linear layers AdamW trains: those that face pixels, latents or features, and
+    modulations by a time.
 
-    Muon's steps are of one size whatever the gradient's, which suits hidden matrices and moves these too slowly.
-    Of a model that declares none, as the tokenizer (tests/unit/training/test_optimizers.py says why), Muon trains every linear layer.
+    Muon's steps are of one size whatever the gradient's, which suits hidden matrices and moves these too slowly. Of a
+    model that declares none, as the tokenizer (tests/unit/training/test_optimizers.py says why), Muon trains every
+    linear layer.
     """
 
     def outer_layers(self) -> list[nn.Linear]:
@@ -37,7 +39,8 @@ class HasOuterLayers(Protocol):
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Return the trained matrices, for Muon, and the other trained parameters, for AdamW.
 
-    Matrices are the weights of linear layers that no module calls outer; embeddings, convolutions, norms and biases are AdamW's.
+    Matrices are the weights of linear layers that no module calls outer; embeddings, convolutions, norms and biases are
+    AdamW's.
     """
     declaring = [module for module in model.modules() if isinstance(module, HasOuterLayers)]
     outer = {id(layer) for module in declaring for layer in module.outer_layers()}

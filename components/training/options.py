@@ -59,5 +59,7 @@ class TrainingOptions:
 
     @property
     def of_critic(self) -> TrainingOptions:
-        """How a task's critic is trained beside it: it is small, and the generator's pass reads it whole, so nothing of it is split."""
+        """How a task's critic is trained beside it: it is small, and the generator's pass reads it whole, so nothing of
+        it is split.
+        """
         return replace(self, zero_stage=min(1, self.zero_stage))

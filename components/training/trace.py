@@ -1,7 +1,7 @@
 """What a pass costs, found without computing it: the real module runs on tensors that have shapes and hold no data.
 
-FLOPs are torch's own formulas for each operator; memory is every tensor from its birth to its end, as autograd keeps them. What the
-optimizer and ZeRO hold beside that is footprint.py's.
+FLOPs are torch's own formulas for each operator; memory is every tensor from its birth to its end, as autograd keeps
+them. What the optimizer and ZeRO hold beside that is footprint.py's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sd
 Shapes = Mapping[str, tuple[tuple[int, ...], torch.dtype]]  # of a batch
 
 ATEN = torch.ops.aten
-# torch's registry has the attention kernels of GPUs; the CPU's fused one, whose memory is like theirs, stands in for them here.
+# torch's registry has the attention kernels of GPUs; the CPU's fused one, whose memory is like theirs, stands in for
+# them here.
 FUSED_ATTENTION: dict[Any, Callable[..., int]] = {
     ATEN._scaled_dot_product_flash_attention_for_cpu: lambda query, key, value, *_, **__: sdpa_flop_count(
         query.shape, key.shape, value.shape
@@ -90,7 +91,9 @@ class Ledger(TorchDispatchMode):
 
 
 def without_data(modules: Iterable[nn.Module]) -> None:
-    """Give modules tensors without data, inside a `FakeTensorMode`, in place of those they have (on torch's meta device)."""
+    """Give modules tensors without data, inside a `FakeTensorMode`, in place of those they have (on torch's meta
+    device).
+    """
     made: dict[int, tuple[Tensor, Tensor]] = {}  # parameters that several modules share stay shared
     for module in modules:
         for part in module.modules():
@@ -112,9 +115,9 @@ def trace_training(
 ) -> Cost:
     """Return the cost of one micro-batch, forward and backward, with the critic's own where there is one.
 
-    All modules are on torch's meta device and are of no other use afterwards; `beside` are those that the module only reads. `fused`:
-    attention by a fused kernel, as on a GPU; else by plain products, as `attention_kernels` chooses on a CPU. With activation checkpointing
-    the FLOPs hold what is computed again.
+    All modules are on torch's meta device and are of no other use afterwards; `beside` are those that the module only
+    reads. `fused`: attention by a fused kernel, as on a GPU; else by plain products, as `attention_kernels` chooses on
+    a CPU. With activation checkpointing the FLOPs hold what is computed again.
     """
     whole = [module, *([critic] if critic is not None else []), *beside]
     with FakeTensorMode():

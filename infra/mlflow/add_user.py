@@ -1,4 +1,5 @@
-"""Make a user of an MLflow server, or give them a new password: NEW_USERNAME and NEW_PASSWORD, both from the environment.
+"""Make a user of an MLflow server, or give them a new password: NEW_USERNAME and NEW_PASSWORD, both from the
+environment.
 
 MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD are the server and its administrator.
 """

@@ -1,4 +1,6 @@
-"""Make the buckets named on the command line where there are none; the store and its keys come from the environment, as boto3 reads them."""
+"""Make the buckets named on the command line where there are none; the store and its keys come from the environment, as
+boto3 reads them.
+"""
 
 from __future__ import annotations
 

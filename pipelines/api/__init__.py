@@ -1,1 +1,3 @@
-"""What `pixsem.py` offers from Python: loading models, reading latents, running the pipeline. Nothing internal imports this room."""
+"""What `pixsem.py` offers from Python: loading models, reading latents, running the pipeline. Nothing internal imports
+this room.
+"""

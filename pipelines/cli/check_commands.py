@@ -58,7 +58,9 @@ def plan(
 
 
 def doctor(overrides: Overrides = None, config_dir: ConfigDir = None, as_json: AsJson = False) -> None:
-    """Try what a run needs: Ray and its nodes, GPUs, DeepSpeed, store, MLflow, memory, disk. Each line: ok, or what to do."""
+    """Try what a run needs: Ray and its nodes, GPUs, DeepSpeed, store, MLflow, memory, disk. Each line: ok, or what to
+    do.
+    """
     import json
     from dataclasses import asdict
 

@@ -12,7 +12,8 @@ from pipelines.cli.shared import AsJson, show
 Arguments = Annotated[
     list[str] | None,
     typer.Argument(
-        help="spaces=[...], controls=[...], seeds=[...], budget=SHARE of the steps; and any configuration that all rows share.",
+        help="spaces=[...], controls=[...], seeds=[...], budget=SHARE of the steps; and any configuration that all "
+        "rows share.",
         show_default=False,
     ),
 ]
@@ -40,7 +41,9 @@ def compare(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare latent spaces and controls: the same stages and samples for each, one page of results. A second call goes on."""
+    """Compare latent spaces and controls: the same stages and samples for each, one page of results. A second call goes
+    on.
+    """
     from pipelines.comparison.driving import drive, listing, listing_text
     from pipelines.comparison.page import about
     from pipelines.comparison.paper_claims import claims_page
@@ -94,7 +97,8 @@ def toy(
         as_json,
         lambda: "\n".join(
             [
-                f"nearest-neighbour distance of the worst 5 % after {steps} steps, by seed (fresh data: {value['floor']:.4f})",
+                f"nearest-neighbour distance of the worst 5 % after {steps} steps, by seed (fresh data: "
+                f"{value['floor']:.4f})",
                 *(f"  {d}-D  {text}" for d, text in worst.items()),
                 f"look at {opened.path('toy/toy.png')}",
             ]

@@ -46,18 +46,27 @@ def models(store: StoreOption = DEFAULT_STORE, as_json: AsJson = False) -> None:
     registry = registrar(store).registry
     rows = [
         {
-            "name": v.name, "version": v.version, "aliases": list(v.aliases), "figures": v.figures,
-            "refused": v.tags.get("pixsem.refused", ""), "tokenizer_version": v.tags.get("pixsem.tokenizer_version"),
-            "digest": v.tags.get("pixsem.digest", ""), "created": datetime.fromtimestamp(v.created / 1000, UTC).isoformat(timespec="seconds"),
+            "name": v.name,
+            "version": v.version,
+            "aliases": list(v.aliases),
+            "figures": v.figures,
+            "refused": v.tags.get("pixsem.refused", ""),
+            "tokenizer_version": v.tags.get("pixsem.tokenizer_version"),
+            "digest": v.tags.get("pixsem.digest", ""),
+            "created": datetime.fromtimestamp(v.created / 1000, UTC).isoformat(timespec="seconds"),
         }
-        for name in registry.names() for v in registry.versions(name)
-    ]  # fmt: skip
+        for name in registry.names()
+        for v in registry.versions(name)
+    ]
 
     def line(row: dict[str, Any]) -> str:
         figures = ", ".join(f"{name.split('.', 1)[1]} {value:.3f}" for name, value in row["figures"].items())
         tokenizer = f", of pixsem-tokenizer/{row['tokenizer_version']}" if row["tokenizer_version"] else ""
         refused = f"\n    refused: {row['refused']}" if row["refused"] else ""
-        return f"models:/{row['name']}/{row['version']}  {' '.join(row['aliases']) or '-':<10} {figures}{tokenizer}{refused}"
+        return (
+            f"models:/{row['name']}/{row['version']}  {' '.join(row['aliases']) or '-':<10} "
+            f"{figures}{tokenizer}{refused}"
+        )
 
     show(rows, as_json, lambda: "\n".join(map(line, rows)) or "no models are registered yet; make one with: pixsem run")
 

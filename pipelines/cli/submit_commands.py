@@ -142,7 +142,8 @@ def _stop(server: JobServer, job: str) -> None:
         return
     _tell(f"stopping job {job}: what trains saves a checkpoint first")
     _tell(
-        f"job {job}: {server.stop(job).status.value.lower()}; finished shards and stages are kept. Submit the same again to go on."
+        f"job {job}: {server.stop(job).status.value.lower()}; finished shards and stages are kept. Submit the "
+        "same again to go on."
     )
 
 

@@ -59,8 +59,8 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise UserError(
-            f"cluster.address={address}: Ray cannot be reached: {one_line(error)}. Give the address of the head's server, port 6379 "
-            "unless it was told otherwise"
+            f"cluster.address={address}: Ray cannot be reached: {one_line(error)}. Give the address of the head's "
+            "server, port 6379 unless it was told otherwise"
         ) from error
 
 
@@ -99,8 +99,8 @@ def check_shared(store: Store) -> None:
         store.remove_tree(mark)
     if lacking:
         raise UserError(
-            f"store={store.absolute_url} is a folder that these nodes of the cluster do not share: {', '.join(lacking)}. "
-            "Use a shared disk under the same path on every node, or s3://bucket/path."
+            f"store={store.absolute_url} is a folder that these nodes of the cluster do not share: "
+            f"{', '.join(lacking)}. Use a shared disk under the same path on every node, or s3://bucket/path."
         )
 
 
@@ -111,7 +111,9 @@ def ask_nodes(
     arguments: Callable[[Mapping[str, Any]], tuple[Any, ...]],
     **options: Any,
 ) -> Iterator[tuple[Mapping[str, Any], ray.ObjectRef | None]]:
-    """Call a task on all nodes at the same time; yield each with its finished call, or None where it has not answered after `seconds`."""
+    """Call a task on all nodes at the same time; yield each with its finished call, or None where it has not answered
+    after `seconds`.
+    """
     calls = [
         task.options(num_cpus=0, label_selector={"ray.io/node-id": node["NodeID"]}, **options).remote(*arguments(node))
         for node in nodes

@@ -1,8 +1,8 @@
 """Ending what is left of a local Ray whose driver was killed.
 
-Ray's own processes end with their driver, but not all at once: its agents try for a minute to report their raylet's death to a
-server that is dead too. So a process beside the driver, which outlives it, notes what a Ray consists of while it starts, waits for the
-driver's end, then for theirs, and ends the rest.
+Ray's own processes end with their driver, but not all at once: its agents try for a minute to report their raylet's
+death to a server that is dead too. So a process beside the driver, which outlives it, notes what a Ray consists of
+while it starts, waits for the driver's end, then for theirs, and ends the rest.
 
 Run as a program by its path, so that it loads nothing else, with a pipe from the driver as its input.
 """
@@ -27,9 +27,12 @@ _watcher: subprocess.Popen[bytes] | None = None
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Have all processes that are started inside, and those that they start, ended where this process ends without them."""
+    """Have all processes that are started inside, and those that they start, ended where this process ends without
+    them.
+    """
     global _watcher
-    # A session of its own: Ctrl-C and a closed terminal are for the driver. The pipe closes with this process, however it ends.
+    # A session of its own: Ctrl-C and a closed terminal are for the driver. The pipe closes with this process, however
+    # it ends.
     watcher = subprocess.Popen(
         [sys.executable, "-I", __file__], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True, bufsize=0,
@@ -64,7 +67,9 @@ def _started_by(driver: psutil.Process) -> list[psutil.Process]:
 
 
 def clear(processes: set[psutil.Process], grace: float) -> int:
-    """Wait until the processes have ended; after `grace` seconds kill those that have not. Return how many were killed."""
+    """Wait until the processes have ended; after `grace` seconds kill those that have not. Return how many were
+    killed.
+    """
     ends = time.monotonic() + grace
     while left := [process for process in processes if _works(process)]:
         if time.monotonic() >= ends:

@@ -1,4 +1,6 @@
-"""What stages ask Ray for, as their configuration says, and whether the nodes there are could ever give it. Imports no Ray."""
+"""What stages ask Ray for, as their configuration says, and whether the nodes there are could ever give it. Imports no
+Ray.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def resources_of(config: Config, name: str) -> Resources | TrainingResources:
 
 
 def worker_resources(wanted: Resources | TrainingResources) -> dict[str, float]:
-    """Return one worker's share of a node in Ray's names: CPU and GPU in pieces, memory in bytes; what is not asked for is left out."""
+    """Return one worker's share of a node in Ray's names: CPU and GPU in pieces, memory in bytes; what is not asked for
+    is left out.
+    """
     share: dict[str, float] = {"CPU": wanted.cpus, "GPU": wanted.gpus, "memory": int(wanted.memory_gb * GB)}
     return {name: amount for name, amount in share.items() if amount}
 
@@ -45,7 +49,9 @@ def task_options(wanted: Resources | TrainingResources) -> dict[str, Any]:
 
 
 def driver_options(wanted: Resources | TrainingResources) -> dict[str, Any]:
-    """Return the options of the task that drives a stage: it waits for the stage's workers, so it holds nothing; it runs where they may."""
+    """Return the options of the task that drives a stage: it waits for the stage's workers, so it holds nothing; it
+    runs where they may.
+    """
     return {"num_cpus": 0, "num_gpus": 0, **label_options(wanted)}
 
 
@@ -53,8 +59,11 @@ def scaling_options(wanted: TrainingResources) -> dict[str, Any]:
     """Return the arguments of Ray Train's ScalingConfig."""
     labels = label_options(wanted)
     return {
-        "num_workers": wanted.workers, "use_gpu": wanted.gpus > 0, "resources_per_worker": worker_resources(wanted), **labels
-    }  # fmt: skip
+        "num_workers": wanted.workers,
+        "use_gpu": wanted.gpus > 0,
+        "resources_per_worker": worker_resources(wanted),
+        **labels,
+    }
 
 
 def label_options(wanted: Resources | TrainingResources) -> dict[str, dict[str, str]]:
@@ -74,7 +83,9 @@ class Demand:
 
     @staticmethod
     def of(config: Config, stage: Stage) -> Demand:
-        """Return a stage's demand. Shards that are tasks of their own need one place; lasting workers and training need all theirs."""
+        """Return a stage's demand. Shards that are tasks of their own need one place; lasting workers and training need
+        all theirs.
+        """
         wanted = resources_of(config, stage.name)
         workers = wanted.workers if isinstance(wanted, TrainingResources) else max(1, wanted.actors)
         part = "training" if stage.trains else "resources"
@@ -96,7 +107,9 @@ class Demand:
 
 
 def unmet(demands: Sequence[Demand], nodes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return {stage: what it asks for that these nodes could not give even if they were idle, and where that is configured}."""
+    """Return {stage: what it asks for that these nodes could not give even if they were idle, and where that is
+    configured}.
+    """
     found = {}
     for demand in demands:
         room = demand.room(nodes)
@@ -107,7 +120,9 @@ def unmet(demands: Sequence[Demand], nodes: Sequence[Mapping[str, Any]]) -> dict
 
 
 def nodes_text(nodes: Iterable[Mapping[str, Any]]) -> str:
-    """Say what the live nodes are: `2 nodes with 8 CPUs, 16 GB memory; 1 node with 4 CPUs, 1 GPU, 30 GB memory, pool=gpu`."""
+    """Say what the live nodes are: `2 nodes with 8 CPUs, 16 GB memory; 1 node with 4 CPUs, 1 GPU, 30 GB memory,
+    pool=gpu`.
+    """
     kinds = Counter(
         ", ".join(filter(None, [resources_text(node["Resources"]), labels_text(_own_labels(node["Labels"]))]))
         for node in nodes

@@ -1,1 +1,3 @@
-"""The feature-space benchmark: the same stages for several latent spaces, one table, and the paper's claims held to it."""
+"""The feature-space benchmark: the same stages for several latent spaces, one table, and the paper's claims held to
+it.
+"""

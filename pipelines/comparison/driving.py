@@ -1,4 +1,6 @@
-"""Driving a comparison: one run after another through the same runner and store, so that what two rows share is made once."""
+"""Driving a comparison: one run after another through the same runner and store, so that what two rows share is made
+once.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ UNTIL = "evaluate_tokenizer,evaluate_generator"  # nothing is registered: a cont
 
 
 def listing(store: Store, plan: Plan) -> list[dict[str, Any]]:
-    """Return for each row and seed what would run and why. A stage that an earlier row makes is `shared_with` that row."""
+    """Return for each row and seed what would run and why. A stage that an earlier row makes is `shared_with` that
+    row.
+    """
     makers: dict[str, str] = {}
     rows = []
     for entry in plan.entries:

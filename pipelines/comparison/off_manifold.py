@@ -1,4 +1,6 @@
-"""`pixsem toy`: identical flow-matching networks on the same letters, once in the plane and once turned into more dimensions."""
+"""`pixsem toy`: identical flow-matching networks on the same letters, once in the plane and once turned into more
+dimensions.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ class PointFlow(nn.Module):
 
 
 def train_flow(data: Tensor, steps: int, seed: int, measure: Callable[[int, nn.Module], None]) -> None:
-    """Train a network on points of data `[M, D]` by flow matching; `measure` is given its averaged weights `POINTS` times, at last at the end."""
+    """Train a network on points of data `[M, D]` by flow matching; `measure` is given its averaged weights `POINTS`
+    times, at last at the end.
+    """
     torch.manual_seed(seed)
     model = PointFlow(data.shape[1])
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE))
@@ -86,8 +90,9 @@ def sample_flow(model: nn.Module, dimensions: int, seed: int) -> Tensor:
 def run_toy(folder: Path, steps: int, seeds: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Run the experiment; write `toy.png`, `toy.csv` and `toy.json` into `folder` and return what the last one holds.
 
-    `{steps, seeds, floor, seconds, worst: {"2": {seed: final distance}, "8": ...}, off_plane, curves}`: distances are in units of the
-    data's spread, `off_plane` is the mean distance of all 8-D samples from the plane that the data lie in.
+    `{steps, seeds, floor, seconds, worst: {"2": {seed: final distance}, "8": ...}, off_plane, curves}`: distances are
+    in units of the data's spread, `off_plane` is the mean distance of all 8-D samples from the plane that the data lie
+    in.
     """
     started = time.perf_counter()
     rows: list[dict[str, Any]] = []
@@ -103,9 +108,13 @@ def run_toy(folder: Path, steps: int, seeds: int, say: Callable[[str], None]) ->
             made: list[Tensor] = []
 
             def measure(
-                step: int, model: nn.Module, dimensions: int = dimensions, truth: Tensor = truth, made: list[Tensor] = made,
+                step: int,
+                model: nn.Module,
+                dimensions: int = dimensions,
+                truth: Tensor = truth,
+                made: list[Tensor] = made,
                 seed: int = seed,
-            ) -> None:  # fmt: skip
+            ) -> None:
                 made[:] = [sample_flow(model, dimensions, derive_seed(seed, "toy noise"))]
                 rows.append(
                     {"seed": seed, "dimensions": dimensions, "step": step, "worst": worst_distance(made[0], truth)}

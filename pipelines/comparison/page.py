@@ -1,4 +1,6 @@
-"""A comparison's results for people: one list of blocks, written as Markdown and as one HTML page with its figures inside; and CSV."""
+"""A comparison's results for people: one list of blocks, written as Markdown and as one HTML page with its figures
+inside; and CSV.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,12 @@ from pipelines.comparison.record import Record
 from pipelines.comparison.results import TABLES, Result, Summary, columns, label, lower_is_better, summarise
 
 STYLE = (
-    "body{font:15px/1.45 sans-serif;margin:32px auto;max-width:1100px;padding:0 16px;color:#141414}table{border-collapse:collapse;"
-    "margin:12px 0;display:block;overflow-x:auto}th,td{padding:4px 10px;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}"
-    "th:first-child,td:first-child{text-align:left}td.best{font-weight:bold}img{max-width:100%;margin:8px 0}small{color:#666}"
+    "body{font:15px/1.45 sans-serif;margin:32px auto;max-width:1100px;padding:0 "
+    "16px;color:#141414}table{border-collapse:collapse;"
+    "margin:12px 0;display:block;overflow-x:auto}th,td{padding:4px 10px;border-bottom:1px solid "
+    "#ddd;text-align:right;white-space:nowrap}"
+    "th:first-child,td:first-child{text-align:left}td.best{font-weight:bold}img{max-width:100%;margin:8px "
+    "0}small{color:#666}"
     "section.paper{background:#f4f1e8;padding:4px 16px;margin-top:24px}"
 )
 
@@ -66,12 +71,18 @@ def about(record: Record) -> str:
 def build_page(
     record: Record, results: Sequence[Result], missing: Mapping[str, str], pictures: Sequence[Picture]
 ) -> list[Block]:
-    """Return the page: what each row is, the tables, the figures, what is missing, and the paper's own results apart from ours."""
+    """Return the page: what each row is, the tables, the figures, what is missing, and the paper's own results apart
+    from ours.
+    """
     summary = summarise(results)
     blocks: list[Block] = [
         Heading("Feature spaces compared"),
-        Text(about(record) + " Mean ± sample standard deviation over seeds; a figure of one seed stands alone. Every row has had the same samples."),
-    ]  # fmt: skip
+        Text(
+            about(record)
+            + " Mean ± sample standard deviation over seeds; a figure of one seed stands alone. Every row has had the "
+            "same samples."
+        ),
+    ]
     rows = {entry.row: entry for entry in record.entries.values()}
     described = []
     for name, entry in rows.items():
@@ -93,7 +104,10 @@ def build_page(
 
 def convergence_text(summary: Mapping[str, Mapping[str, Summary]]) -> str:
     """Say what the columns of the convergence table mean."""
-    text = "Score: share of fresh prompts that are exactly right. The mean is over the curve against samples. Seconds are of training steps alone"
+    text = (
+        "Score: share of fresh prompts that are exactly right. The mean is over the curve against samples. Seconds "
+        "are of training steps alone"
+    )
     limits = [
         figures["convergence.equal_seconds"].mean
         for figures in summary.values()

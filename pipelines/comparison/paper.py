@@ -1,8 +1,9 @@
 """The paper's own results, beside ours and never mixed with them."""
 
 SOURCE = (
-    "Source: PS-VAE, arXiv 2512.17909 v1, as reported there for its 0.5 B generator at 256 px: ImageNet reconstruction, GenEval, DPG-Bench, "
-    "GEdit-Bench scored by EditReward. Other data, size, metrics and scale than ours: compare orders, not figures."
+    "Source: PS-VAE, arXiv 2512.17909 v1, as reported there for its 0.5 B generator at 256 px: ImageNet "
+    "reconstruction, GenEval, DPG-Bench, GEdit-Bench scored by EditReward. Other data, size, metrics and scale than "
+    "ours: compare orders, not figures."
 )
 HEADER = ("space", "rFID", "PSNR", "LPIPS", "SSIM", "probe", "GenEval", "DPG", "edit")
 RESULTS = (

@@ -1,4 +1,6 @@
-"""The paper's claims, each as contrasts between rows of a comparison, and the verdicts that the measured figures allow."""
+"""The paper's claims, each as contrasts between rows of a comparison, and the verdicts that the measured figures
+allow.
+"""
 
 from __future__ import annotations
 
@@ -52,10 +54,14 @@ OVERALL, EDITS, CURVE, PSNR, PROBE = (
 )  # fmt: skip
 KEPT = "editing.preservation_psnr"
 DECIBEL, PROBED = 0.3, 0.01  # smaller differences of PSNR, and of the probe's accuracy, say nothing
-READABLE = 0.5  # share of true pictures that must show right through a row's tokenizer alone, or its scores say nothing of its latent space
+# share of true pictures that must show right through a row's tokenizer alone, or its scores say nothing of its latent
+# space
+READABLE = 0.5
 CEILINGS = {
-    "text_to_image": "text_to_image.ceiling.overall", "convergence": "text_to_image.ceiling.overall", "editing": "editing.ceiling",
-}  # fmt: skip
+    "text_to_image": "text_to_image.ceiling.overall",
+    "convergence": "text_to_image.ceiling.overall",
+    "editing": "editing.ceiling",
+}
 LARGER = ((1.0, "channels_96_large"), (-1.0, "channels_96"))
 CLAIMS = (
     Claim(
@@ -73,7 +79,8 @@ CLAIMS = (
     Claim(
         "The semantic latent converges faster",
         "Convergence curves at equal steps: the semantic latents rise sooner.",
-        "pixsem compare preset=plain 'spaces=[ps_vae,p_vae,pretrained]' 'seeds=[0,1,2]' tokenizer.model.pretrained=FOLDER",
+        "pixsem compare preset=plain 'spaces=[ps_vae,p_vae,pretrained]' 'seeds=[0,1,2]' "
+        "tokenizer.model.pretrained=FOLDER",
         (above("ps_vae", "p_vae", CURVE), above("ps_vae", "pretrained", CURVE)),
     ),
     Claim(
@@ -116,7 +123,8 @@ CLAIMS = (
     Claim(
         "Larger latents need larger generators",
         "With 1.7 B for 0.5 B, 96 channels gain on GenEval, DPG and editing, 32 channels do not.",
-        "pixsem compare preset=plain 'spaces=[ps_vae]' 'controls=[channels_32_large,channels_96_large]' 'seeds=[0,1,2]'",
+        "pixsem compare preset=plain 'spaces=[ps_vae]' 'controls=[channels_32_large,channels_96_large]' "
+        "'seeds=[0,1,2]'",
         (Contrast(LARGER, OVERALL), Contrast((*LARGER, (-1.0, "channels_32_large"), (1.0, "channels_32")), OVERALL)),
     ),
     Claim(
@@ -131,11 +139,13 @@ CLAIMS = (
         "pixsem compare preset=plain 'spaces=[ps_vae]' 'controls=[head]' 'seeds=[0,1,2]'",
         (above("head", "no_head", OVERALL),),
     ),
-)  # fmt: skip
+)
 
 
 def judge(claim: Claim, results: Sequence[Result], toy: Mapping[str, Any] | None) -> tuple[Verdict, list[Finding]]:
-    """Return the verdict on a claim and what was measured for it. One thing that was not run leaves the whole claim untested."""
+    """Return the verdict on a claim and what was measured for it. One thing that was not run leaves the whole claim
+    untested.
+    """
     findings = [examine(contrast, results) for contrast in claim.contrasts]
     if claim.toy:
         findings += examine_toy(toy)
@@ -175,7 +185,9 @@ def examine(contrast: Contrast, results: Sequence[Result]) -> Finding:
 
 
 def _unreadable(contrast: Contrast, of_row: Mapping[str, Mapping[int, Result]]) -> str:
-    """Say of which rows a contrast of scores means nothing, since their tokenizers alone do not show true pictures; "" of none."""
+    """Say of which rows a contrast of scores means nothing, since their tokenizers alone do not show true pictures; ""
+    of none.
+    """
     ceiling = CEILINGS.get(contrast.metric.split(".")[0], "")
     shown = {
         row: statistics.fmean(r.metrics[ceiling] for r in found.values())
@@ -195,7 +207,8 @@ def told(difference: float, margin: float, how: str) -> str:
 def margin_of(differences: Sequence[float], error: float) -> tuple[float, str]:
     """Return how far above 0 a mean difference must be, and where that comes from.
 
-    Of several seeds: the one-sided 95 % bound by Student's t. Of one: that of the standard error of counting, where the figure has one.
+    Of several seeds: the one-sided 95 % bound by Student's t. Of one: that of the standard error of counting, where the
+    figure has one.
     """
     from scipy.stats import norm, t
 
@@ -223,8 +236,8 @@ def examine_toy(toy: Mapping[str, Any] | None) -> list[Finding]:
         span = f"{steps[0]} to {steps[-1]}" if when.endswith("from") else str(steps[-1])
         found.append(
             Finding(
-                f"nearest-neighbour distance of the worst 5 % {when} {span} steps: 8-D {spread_text(turned)}, 2-D {spread_text(plane)}, "
-                f"fresh data {toy['floor']:.3f}; 8-D - 2-D = {told(mean, margin, how)}",
+                f"nearest-neighbour distance of the worst 5 % {when} {span} steps: 8-D {spread_text(turned)}, 2-D "
+                f"{spread_text(plane)}, fresh data {toy['floor']:.3f}; 8-D - 2-D = {told(mean, margin, how)}",
                 mean > margin,
             )
         )
@@ -237,14 +250,19 @@ def spread_text(values: Sequence[float]) -> str:
 
 
 def claims_page(about: str, results: Sequence[Result], toy: Mapping[str, Any] | None) -> str:
-    """Return `CLAIMS.md`: every claim, the paper's own figures, the command that tests it, what was measured, and the verdict."""
+    """Return `CLAIMS.md`: every claim, the paper's own figures, the command that tests it, what was measured, and the
+    verdict.
+    """
     judged = [(claim, *judge(claim, results, toy)) for claim in CLAIMS]
     lines = [
         "# The paper's claims, held to this pipeline",
         "",
-        "Written by `pixsem compare ... --claims CLAIMS.md`; do not edit. Claims and figures of the paper: arXiv 2512.17909. A claim *holds* where every",
-        "difference that it means is above 0 by more than its margin: the one-sided 95 % bound over seeds, rows paired by seed; of a single seed, over the",
-        "number of pictures judged. Where something was not run, or a tokenizer alone shows less than half of true pictures right, it is *not tested*.",
+        "Written by `pixsem compare ... --claims CLAIMS.md`; do not edit. Claims and figures of the paper: arXiv "
+        "2512.17909. A claim *holds* where every",
+        "difference that it means is above 0 by more than its margin: the one-sided 95 % bound over seeds, rows "
+        "paired by seed; of a single seed, over the",
+        "number of pictures judged. Where something was not run, or a tokenizer alone shows less than half of "
+        "true pictures right, it is *not tested*.",
         "",
         about,
         "",

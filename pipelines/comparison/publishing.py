@@ -1,4 +1,6 @@
-"""Results of a comparison put where people look: files under `comparisons/<id>/` in the store, and MLflow under one parent run."""
+"""Results of a comparison put where people look: files under `comparisons/<id>/` in the store, and MLflow under one
+parent run.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ TOY = "toy/toy.json"
 
 
 def publish_results(store: Store, record: Record, config: Config) -> tuple[list[Result], dict[str, str]]:
-    """Write page, tables, curves and grids of all results there are, log them, and return the results and what is missing."""
+    """Write page, tables, curves and grids of all results there are, log them, and return the results and what is
+    missing.
+    """
     results, missing = collect(store, record)
     if not results:
         return results, missing
@@ -55,7 +59,9 @@ def publish_results(store: Store, record: Record, config: Config) -> tuple[list[
 
 
 def draw_curves(results: Sequence[Result]) -> dict[str, bytes]:
-    """Return the convergence figures as PNG, {} where no row has a curve; a row without seconds is on the first alone."""
+    """Return the convergence figures as PNG, {} where no row has a curve; a row without seconds is on the first
+    alone.
+    """
     curves = mean_curves(results)
     series = {
         "by_samples.png": {row: [(p.samples, p.score) for p in points] for row, points in curves.items()},
@@ -78,7 +84,9 @@ def draw_curves(results: Sequence[Result]) -> dict[str, bytes]:
 def log_results(
     store: Store, record: Record, config: Config, results: Sequence[Result], files: dict[str, bytes]
 ) -> None:
-    """Write one parent run for the comparison, with its files, and in it a run for each row and seed, with its figures."""
+    """Write one parent run for the comparison, with its files, and in it a run for each row and seed, with its
+    figures.
+    """
     tracker = open_tracker(config, store, dict(os.environ))
     if record.mlflow_run:
         tracker.resume(record.mlflow_run)

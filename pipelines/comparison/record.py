@@ -1,4 +1,6 @@
-"""A comparison's own state in the store: `comparisons/<id>.json`, which names the run of every row and seed. Results are the runs'."""
+"""A comparison's own state in the store: `comparisons/<id>.json`, which names the run of every row and seed. Results
+are the runs'.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ class Record:
 
 
 def load_record(store: Store, plan: Plan) -> Record:
-    """Return the record of a comparison, a new one where there is none. Rows that are defined otherwise by now have lost their run."""
+    """Return the record of a comparison, a new one where there is none. Rows that are defined otherwise by now have
+    lost their run.
+    """
     record = Record(plan.id, now(), list(plan.overrides), plan.budget)
     if store.exists(record.path):
         value = store.read_json(record.path)

@@ -1,4 +1,6 @@
-"""What a comparison measured: every run's figures with their standard errors, its curve, and means and spreads over seeds. Nothing is run here."""
+"""What a comparison measured: every run's figures with their standard errors, its curve, and means and spreads over
+seeds. Nothing is run here.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +25,56 @@ from pipelines.workflow.report import report, run_artifacts
 
 # The tables: their titles, and the figures in their columns, by pattern; a column that no row has is left out.
 TABLES = (
-    ("Reconstruction", ("tokenizer.psnr", "tokenizer.ssim", "tokenizer.lpips", "tokenizer.rfid", "tokenizer.frechet_*", "tokenizer.noise_psnr")),
+    (
+        "Reconstruction",
+        (
+            "tokenizer.psnr",
+            "tokenizer.ssim",
+            "tokenizer.lpips",
+            "tokenizer.rfid",
+            "tokenizer.frechet_*",
+            "tokenizer.noise_psnr",
+        ),
+    ),
     ("Semantics", ("tokenizer.probe", "tokenizer.retrieval", "tokenizer.retrieval_frozen", "tokenizer.feature_cosine")),
-    ("Text-to-image", ("text_to_image.overall", *(f"text_to_image.{name}" for name in CATEGORIES), "text_to_image.unseen.overall",
-                       "text_to_image.frechet_*", "text_to_image.retrieval")),
-    ("Editing", ("editing.success", "editing.recolour", "editing.remove", "editing.add", "editing.replace_shape", "editing.background",
-                 "editing.move", "editing.resize", "editing.tone")),
-    ("Preservation", ("editing.preservation_psnr", "editing.preservation_psnr_of_reconstructions", "editing.removal_residue")),
+    (
+        "Text-to-image",
+        (
+            "text_to_image.overall",
+            *(f"text_to_image.{name}" for name in CATEGORIES),
+            "text_to_image.unseen.overall",
+            "text_to_image.frechet_*",
+            "text_to_image.retrieval",
+        ),
+    ),
+    (
+        "Editing",
+        (
+            "editing.success",
+            "editing.recolour",
+            "editing.remove",
+            "editing.add",
+            "editing.replace_shape",
+            "editing.background",
+            "editing.move",
+            "editing.resize",
+            "editing.tone",
+        ),
+    ),
+    (
+        "Preservation",
+        ("editing.preservation_psnr", "editing.preservation_psnr_of_reconstructions", "editing.removal_residue"),
+    ),
     ("Convergence", ("convergence.mean", "convergence.at_equal_seconds", "convergence.seconds", "convergence.samples")),
-)  # fmt: skip
+)
 NAMES = {
-    "convergence.mean": "mean over the curve", "convergence.at_equal_seconds": "at equal seconds", "convergence.seconds": "seconds",
-    "convergence.samples": "samples", "editing.preservation_psnr_of_reconstructions": "by the tokenizer alone",
+    "convergence.mean": "mean over the curve",
+    "convergence.at_equal_seconds": "at equal seconds",
+    "convergence.seconds": "seconds",
+    "convergence.samples": "samples",
+    "editing.preservation_psnr_of_reconstructions": "by the tokenizer alone",
     "text_to_image.unseen.overall": "unseen combinations",
-}  # fmt: skip
+}
 LOWER = (
     "frechet",
     "lpips",
@@ -57,7 +95,9 @@ class CurvePoint:
 
 @dataclass
 class Result:
-    """A row at a seed: figures by dotted name, the standard errors of those that are shares of judged pictures, and its curve."""
+    """A row at a seed: figures by dotted name, the standard errors of those that are shares of judged pictures, and its
+    curve.
+    """
 
     row: str
     seed: int
@@ -107,7 +147,9 @@ def collect(store: Store, record: Record) -> tuple[list[Result], dict[str, str]]
 def result_of(
     entry: Recorded, metrics: dict[str, float], config: Config, seconds: Sequence[tuple[float, float]]
 ) -> Result:
-    """Return a run's result. `seconds` are (samples, seconds of training) pairs, of the generator and then the editor."""
+    """Return a run's result. `seconds` are (samples, seconds of training) pairs, of the generator and then the
+    editor.
+    """
     points = sorted(
         (int(name.rsplit(".", 1)[1]), value)
         for name, value in metrics.items()
@@ -136,7 +178,9 @@ def _categories(metrics: Mapping[str, float]) -> list[str]:
 
 
 def _binomial(share: float, count: int) -> float:
-    """The standard error of a share of `count`; one of none or all still says no more than its count can (Laplace's rule)."""
+    """The standard error of a share of `count`; one of none or all still says no more than its count can (Laplace's
+    rule).
+    """
     smoothed = (share * count + 1) / (count + 2)
     return math.sqrt(smoothed * (1 - smoothed) / count)
 
@@ -147,8 +191,9 @@ def standard_errors(metrics: Mapping[str, float], config: Config) -> dict[str, f
     kinds = [kind for kind in config.synthesize_edits.scene_kinds if f"editing.{kind}" in metrics]
     found: dict[str, float] = {}
     for group, names, count, whole in (
-        ("text_to_image", _categories(metrics), settings.prompts, "overall"), ("editing", kinds, settings.edits, "success"),
-    ):  # fmt: skip
+        ("text_to_image", _categories(metrics), settings.prompts, "overall"),
+        ("editing", kinds, settings.edits, "success"),
+    ):
         errors = {f"{group}.{name}": _binomial(metrics[f"{group}.{name}"], count) for name in names}
         if errors:
             found |= errors | {f"{group}.{whole}": math.sqrt(sum(e**2 for e in errors.values())) / len(errors)}
@@ -160,7 +205,9 @@ def standard_errors(metrics: Mapping[str, float], config: Config) -> dict[str, f
 
 
 def training_seconds(store: Store, artifacts: Mapping[str, Artifact]) -> list[tuple[float, float]]:
-    """Return (samples, seconds) along the training of the generator and then of the editor, whichever runs trained them."""
+    """Return (samples, seconds) along the training of the generator and then of the editor, whichever runs trained
+    them.
+    """
     points: list[tuple[float, float]] = [(0.0, 0.0)]
     for stage in ("train_generator", "train_editor"):
         if stage not in artifacts:
@@ -181,8 +228,8 @@ def training_seconds(store: Store, artifacts: Mapping[str, Artifact]) -> list[tu
 def seconds_of_rows(rows: Sequence[Mapping[str, float]]) -> list[tuple[float, float]]:
     """Return (samples, seconds of steps) of a live curve's rows, [] without a rate in it.
 
-    Each stretch counts by the rate that its row tells, not by the clock, so that pauses, evaluations and stops are no part of it. Rows of an
-    attempt that got further than its checkpoint are replaced by those of the next.
+    Each stretch counts by the rate that its row tells, not by the clock, so that pauses, evaluations and stops are no
+    part of it. Rows of an attempt that got further than its checkpoint are replaced by those of the next.
     """
     kept: list[Mapping[str, float]] = []
     for row in rows:
@@ -215,7 +262,9 @@ def mean_of_curve(points: Sequence[tuple[float, float]]) -> float:
 
 
 def add_equal_seconds(results: Iterable[Result]) -> None:
-    """Give every result its score at the seconds that the quickest of them took in all: `convergence.at_equal_seconds`."""
+    """Give every result its score at the seconds that the quickest of them took in all:
+    `convergence.at_equal_seconds`.
+    """
     timed = [r for r in results if r.curve and all(p.seconds is not None for p in r.curve)]
     if not timed:
         return

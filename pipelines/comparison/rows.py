@@ -1,4 +1,6 @@
-"""What a comparison consists of: rows (latent spaces and controls of `compare.yaml`), seeds, and the configuration of each run."""
+"""What a comparison consists of: rows (latent spaces and controls of `compare.yaml`), seeds, and the configuration of
+each run.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Plan:
-    """A comparison as asked for. Requests with the same id share one record: a row added later joins the earlier ones."""
+    """A comparison as asked for. Requests with the same id share one record: a row added later joins the earlier
+    ones.
+    """
 
     id: str
     overrides: tuple[str, ...]  # of the shared configuration, as far as they matter for results
@@ -81,7 +85,9 @@ class Plan:
 
 
 def plan_comparison(arguments: list[str], config_dir: str | None = None) -> Plan:
-    """Return the comparison that `key=value` arguments ask for: `spaces=`, `controls=`, `seeds=`, `budget=`, and any configuration."""
+    """Return the comparison that `key=value` arguments ask for: `spaces=`, `controls=`, `seeds=`, `budget=`, and any
+    configuration.
+    """
     own, overrides = _split(arguments)
     file = load_rows(own, config_dir)
     shared = [o for o in overrides if _key(o) != PRETRAINED]
@@ -108,7 +114,9 @@ def plan_comparison(arguments: list[str], config_dir: str | None = None) -> Plan
 
 
 def load_rows(own: dict[str, Any], config_dir: str | None) -> Rows:
-    """Return `conf/compare.yaml`, with a user's own beside and over it, and the keys given on the command line over both."""
+    """Return `conf/compare.yaml`, with a user's own beside and over it, and the keys given on the command line over
+    both.
+    """
     values = _read(CONF / FILE)
     if config_dir and (Path(config_dir) / FILE).is_file():
         mine = _read(Path(config_dir) / FILE)

@@ -1,4 +1,6 @@
-"""Pictures side by side: what each row makes of the same prompts, and of the same edits, with seeds that depend on the prompt alone."""
+"""Pictures side by side: what each row makes of the same prompts, and of the same edits, with seeds that depend on the
+prompt alone.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def draw_grids(store: Store, record: Record, results: Sequence[Result]) -> dict[
 
 
 def cases_of(store: Store, result: Result) -> tuple[list[str], list[dict[str, Any]]]:
-    """Return prompts, and edits as the judge wrote them down, evenly spread over their categories; held-out captions where none was judged."""
+    """Return prompts, and edits as the judge wrote them down, evenly spread over their categories; held-out captions
+    where none was judged.
+    """
     config, artifacts = _opened(store, result)
     artifact = artifacts["evaluate_generator"]
     with fetched(store, f"{artifact.path}/judgements.jsonl") as path:

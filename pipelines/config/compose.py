@@ -38,7 +38,8 @@ OPTIONS_CLASS = "from its options class"  # a default that no file says
 
 
 def compose_config(overrides: list[str], config_dir: str | None = None, stand_in: str | None = None) -> Config:
-    """Compose the configuration of `key=value` overrides. `config_dir` is a folder laid out like `conf/`, looked in as well.
+    """Compose the configuration of `key=value` overrides. `config_dir` is a folder laid out like `conf/`, looked in as
+    well.
 
     `stand_in` stands for what must be given and is not, for a command that can do without.
     """
@@ -47,7 +48,9 @@ def compose_config(overrides: list[str], config_dir: str | None = None, stand_in
 
 
 def changed_keys(overrides: list[str], config_dir: str | None = None) -> list[tuple[str, Any, str]]:
-    """Return (key, value, where it comes from) of every key that differs from the base, which is `conf/config.yaml` without a preset."""
+    """Return (key, value, where it comes from) of every key that differs from the base, which is `conf/config.yaml`
+    without a preset.
+    """
     values, origins = _composed(overrides, config_dir)
     given = flatten(to_dict(validate(_filled(values, "???given"), origins)))
     base, base_origins = _composed(["~preset"], None)
@@ -165,7 +168,9 @@ def unknown_keys(values: Any, kind: Any, prefix: str = "") -> list[tuple[str, li
 
 
 def _nearest_key(key: str, beside: list[str]) -> str:
-    """Return `; did you mean 'x'?`: the same name elsewhere in its section, else a key beside it that is spelt alike, else one of the tree."""
+    """Return `; did you mean 'x'?`: the same name elsewhere in its section, else a key beside it that is spelt alike,
+    else one of the tree.
+    """
     whole = all_keys(Config)
     *path, last = key.split(".")
     names = [k.rpartition(".")[2] for k in whole]
@@ -336,8 +341,8 @@ def _hydra(overrides: list[str], folders: list[Path]) -> tuple[dict[str, Any], d
     search = (
         [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders[1:])}]"] if len(folders) > 1 else []
     )
-    # Values are set with `++`, so that an unknown key meets the schema, which knows its nearest neighbour. An optimizer is chosen for all
-    # trainings, but for those that are named with one of their own.
+    # Values are set with `++`, so that an unknown key meets the schema, which knows its nearest neighbour. An optimizer
+    # is chosen for all trainings, but for those that are named with one of their own.
     settings = [o if _is_choice(o) else f"++{o}" for o in overrides if _name(o) != "optimizer"]
     named = {_name(o) for o in overrides}
     for chosen in [o for o in overrides if _name(o) == "optimizer"]:

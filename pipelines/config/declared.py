@@ -1,7 +1,9 @@
-"""The configuration as one stage may see it: the keys that the stage declared, and `execution`, which changes no result.
+"""The configuration as one stage may see it: the keys that the stage declared, and `execution`, which changes no
+result.
 
-A key that is read and not declared would not enter the stage's fingerprint, so a stale artifact would be taken for a fresh one. Reading one
-raises `UndeclaredKey`, in the stage's function, in its shard tasks and in its training workers alike.
+A key that is read and not declared would not enter the stage's fingerprint, so a stale artifact would be taken for a
+fresh one. Reading one raises `UndeclaredKey`, in the stage's function, in its shard tasks and in its training workers
+alike.
 """
 
 from __future__ import annotations
@@ -48,8 +50,9 @@ class _View:
         if any(k.startswith(f"{key}.") for k in self._keys):
             return _View(getattr(self._section, name), self._stage, self._keys, key)
         raise UndeclaredKey(
-            f"the stage {self._stage} reads the configuration key {key}, which it did not declare, so a change of it would not make the "
-            f"stage run again. Add it to the stage's `config` in pipelines/workflow/graph.py, or do without it."
+            f"the stage {self._stage} reads the configuration key {key}, which it did not declare, so a change of "
+            "it would not make the stage run again. Add it to the stage's `config` in pipelines/workflow/graph.py, "
+            "or do without it."
         )
 
 

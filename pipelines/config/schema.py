@@ -1,7 +1,7 @@
 """The typed schema of the whole configuration. Its composition stands in `compose.py`.
 
-A room's own options are dataclasses of that room, so that each idea's settings are described once. A default stands in one place: with
-the option's class, or in `conf/`.
+A room's own options are dataclasses of that room, so that each idea's settings are described once. A default stands in
+one place: with the option's class, or in `conf/`.
 """
 
 from __future__ import annotations
@@ -23,15 +23,17 @@ from components.tokenizer.spaces import find_space
 from components.training.options import TrainingOptions
 from pipelines.config.node_selectors import check_selector
 
-# Stages' names are keys; `register` is also a method of every class's metaclass, which pydantic warns of and instances never see.
+# Stages' names are keys; `register` is also a method of every class's metaclass, which pydantic warns of and instances
+# never see.
 warnings.filterwarnings("ignore", message='Field name "register" in .* shadows', category=UserWarning)
 
 
 def _without_password(value: str) -> str:
     if without_credentials(value) != value:
         raise ValueError(
-            "the address holds a user or password, and configurations are kept in the store and in MLflow. Leave them out, and set "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_URI, or what the store's own library reads"
+            "the address holds a user or password, and configurations are kept in the store and in MLflow. Leave "
+            "them out, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_URI, or what "
+            "the store's own library reads"
         )
     return value
 
@@ -306,16 +308,17 @@ class Config(Section):
             patch = self.encoder.small.patch
             if side % patch or self.image_size % (side // patch):
                 raise ValueError(
-                    f"encoder.small.patch is {patch}: it must divide the encoder's pictures ({side} pixels), and its grid "
-                    f"image_size ({self.image_size})."
+                    f"encoder.small.patch is {patch}: it must divide the encoder's pictures ({side} pixels), and "
+                    f"its grid image_size ({self.image_size})."
                 )
         model = self.tokenizer.model
         if model.pixel_channels and find_space(model.space).patch_pca:
             wanted = (self.tokenizer.pixel_decoder.kind, model.semantic_kind, model.pixel_source)
             if wanted != ("patch", "transformer", "latent"):
                 raise ValueError(
-                    f"tokenizer.model.pixel_channels is {model.pixel_channels}: the start from patch PCA needs pixel_decoder.kind=patch, "
-                    f"semantic_kind=transformer and pixel_source=latent, not {', '.join(wanted)}. Set pixel_channels to 0 for the others."
+                    f"tokenizer.model.pixel_channels is {model.pixel_channels}: the start from patch PCA needs "
+                    "pixel_decoder.kind=patch, semantic_kind=transformer and pixel_source=latent, not "
+                    f"{', '.join(wanted)}. Set pixel_channels to 0 for the others."
                 )
         for name, training, losses in (
             ("semantic", self.tokenizer.semantic, self.tokenizer.semantic_losses),
@@ -328,6 +331,7 @@ class Config(Section):
                 )
         if self.cluster.address and self.cluster.num_cpus:
             raise ValueError(
-                "cluster.num_cpus is for a local Ray only, and cluster.address names a running cluster. Set one of them to null."
+                "cluster.num_cpus is for a local Ray only, and cluster.address names a running cluster. Set one "
+                "of them to null."
             )
         return self

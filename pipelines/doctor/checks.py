@@ -1,4 +1,6 @@
-"""`pixsem doctor`: what a run will need, tried before one is started. Store and MLflow from here, the rest on every node of the Ray."""
+"""`pixsem doctor`: what a run will need, tried before one is started. Store and MLflow from here, the rest on every
+node of the Ray.
+"""
 
 from __future__ import annotations
 
@@ -146,7 +148,9 @@ def _demands(config: Config, nodes: list[Mapping[str, Any]]) -> Iterator[Line]:
 
 
 def _nodes(wanted: Wanted, nodes: list[Mapping[str, Any]]) -> Iterator[Line]:
-    """Check all nodes at the same time; a worker of its own each, with the environment of those that train, and all GPUs in its sight."""
+    """Check all nodes at the same time; a worker of its own each, with the environment of those that train, and all
+    GPUs in its sight.
+    """
     import ray
 
     from pipelines.cluster.connect import ask_nodes

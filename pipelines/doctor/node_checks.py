@@ -1,4 +1,6 @@
-"""What `pixsem doctor` tries on a node of the cluster, in a worker like those that train. Needs nothing but the node."""
+"""What `pixsem doctor` tries on a node of the cluster, in a worker like those that train. Needs nothing but the
+node.
+"""
 
 from __future__ import annotations
 
@@ -95,11 +97,15 @@ def _gpus(wanted: Wanted, of_node: float) -> Iterator[Line]:
     if names:
         yield Line("gpus", True, f"{', '.join(names)}; CUDA {torch.version.cuda}")
     elif of_node or driver:
-        build = f"torch {torch.__version__} is built {f'for CUDA {torch.version.cuda}' if torch.version.cuda else 'without CUDA'}"
+        build = (
+            f"torch {torch.__version__} is built "
+            f"{f'for CUDA {torch.version.cuda}' if torch.version.cuda else 'without CUDA'}"
+        )
         yield Line(
             "gpus",
             False,
-            f"there are GPUs and torch sees none: {build}. Install a torch of the driver's CUDA, and look at nvidia-smi",
+            f"there are GPUs and torch sees none: {build}. Install a torch of the driver's CUDA, and look at "
+            "nvidia-smi",
         )
     else:
         said = f"; not for this node: {', '.join(wanted.gpus)}" if wanted.gpus else ", and no stage asks for one"
@@ -153,7 +159,8 @@ def _allocator() -> Iterator[Line]:
         yield Line(
             "allocator",
             False,
-            "Ray's libjemalloc.so is not loaded, and training on CPUs may be many times slower. Install Ray from its wheel",
+            "Ray's libjemalloc.so is not loaded, and training on CPUs may be many times slower. Install Ray from "
+            "its wheel",
         )
 
 
@@ -166,7 +173,10 @@ def _memory() -> Iterator[Line]:
     if shared.exists():
         text += f", {shutil.disk_usage(shared).free / GB:.1f} GB shared"
     if free < MEMORY_GB:
-        text += f"; below {MEMORY_GB:g} GB Ray may end workers. Close what else runs, or lower execution.cache_gb and batches"
+        text += (
+            f"; below {MEMORY_GB:g} GB Ray may end workers. Close what else runs, or lower execution.cache_gb "
+            "and batches"
+        )
     yield Line("memory", free >= MEMORY_GB, f"{text}. What models need: pixsem plan")
 
 

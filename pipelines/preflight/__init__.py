@@ -1,7 +1,8 @@
 """What can be known before the first stage runs: models, sources and gates that cannot work, all told at once.
 
-`run`, `run --dry-run`, `resume`, `plan` and `doctor` ask for the same checks, and so does a submitted job, where it runs. Nothing is loaded and no network is used: a folder's own
-`config.json` is read, and of a hub id only what is known of it here.
+`run`, `run --dry-run`, `resume`, `plan` and `doctor` ask for the same checks, and so does a submitted job, where it
+runs. Nothing is loaded and no network is used: a folder's own `config.json` is read, and of a hub id only what is known
+of it here.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from pipelines.config.schema import Config
 from pipelines.errors import UserError
 from pipelines.preflight.gates import check_gates
-from pipelines.preflight.models import check_autoencoder, check_backbone, check_encoder, check_weights
+from pipelines.preflight.pretrained import check_autoencoder, check_backbone, check_encoder, check_weights
 from pipelines.preflight.sources import check_source
 
 # Each check, and the stages that would fail of it.

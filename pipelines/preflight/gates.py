@@ -1,4 +1,6 @@
-"""Gates that no model can pass: on figures that this source and configuration do not give, or beyond what a figure can be."""
+"""Gates that no model can pass: on figures that this source and configuration do not give, or beyond what a figure can
+be.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,13 @@ from pipelines.stages.evaluation import encoder_slug
 LATENT = ("std_min", "std_max", "std_mean", "dead_channels", "kl_mean")
 OF_EDITS = ("success", "copy_source", "chance", "ceiling", "preservation_psnr", "preservation_psnr_of_reconstructions")
 OF_REMOVALS = (
-    "remove_by_the_inspector_alone", "removal_residue", "removal_residue_of_reconstructions", "removal_residue_of_source",
-    "removal_ghosts", "removal_trace",
-)  # fmt: skip
+    "remove_by_the_inspector_alone",
+    "removal_residue",
+    "removal_residue_of_reconstructions",
+    "removal_residue_of_source",
+    "removal_ghosts",
+    "removal_trace",
+)
 SHARE = re.compile(
     r"tokenizer\.(retrieval(_frozen|_encoder)?|probe)"
     r"|text_to_image\.(?!frechet|retrieval_pool|seconds)[\w.]+"
@@ -50,9 +56,20 @@ def _tokenizer_figures(config: Config) -> dict[str, str]:
     entry = find_space(space)
     frechet = f"frechet_{encoder_slug(config.encoder.path)}"
     found = dict.fromkeys(
-        ("psnr", "ssim", "noise_psnr", frechet, "retrieval_frozen", "retrieval_pool", "probe", "probe_words", "pictures",
-         *(f"latent.{name}" for name in LATENT)), "",
-    )  # fmt: skip
+        (
+            "psnr",
+            "ssim",
+            "noise_psnr",
+            frechet,
+            "retrieval_frozen",
+            "retrieval_pool",
+            "probe",
+            "probe_words",
+            "pictures",
+            *(f"latent.{name}" for name in LATENT),
+        ),
+        "",
+    )
     no_features = (
         "" if entry.holds_features else f"the space {space} holds no features of the encoder. Leave the gate out."
     )
@@ -67,8 +84,15 @@ def _tokenizer_figures(config: Config) -> dict[str, str]:
 def _generator_figures(config: Config) -> dict[str, str]:
     """Return every figure of `evaluate_generator` -> why this configuration does not give it; empty where it does."""
     frechet = f"frechet_{encoder_slug(config.encoder.path)}"
-    of_any = ("retrieval", "retrieval_pool", frechet, f"{frechet}_of_reconstructions", "frechet_pictures", "seconds_per_image",
-              "seconds_per_image_batch")  # fmt: skip
+    of_any = (
+        "retrieval",
+        "retrieval_pool",
+        frechet,
+        f"{frechet}_of_reconstructions",
+        "frechet_pictures",
+        "seconds_per_image",
+        "seconds_per_image_batch",
+    )
     source, kinds = config.source, config.synthesize_edits.scene_kinds
     found = dict.fromkeys((f"text_to_image.{name}" for name in of_any), "")
     inspected = ["overall", *CATEGORIES]
@@ -83,7 +107,10 @@ def _generator_figures(config: Config) -> dict[str, str]:
         kind = "remove" if name in OF_REMOVALS else name
         of_scenes[f"editing.{name}"] = "" if kind in kinds else f"synthesize_edits.scene_kinds does not name {kind}."
     if not isinstance(source, ScenesSource):
-        why = f"only pictures of the scenes world can be read back, and the source is {source.kind}. Leave it out: register.generator=[...]"
+        why = (
+            f"only pictures of the scenes world can be read back, and the source is {source.kind}. Leave it out: "
+            "register.generator=[...]"
+        )
         return found | dict.fromkeys(of_scenes, why)
     if not source.scene.held_out:
         unseen = "source.scene.held_out keeps no combination out of training."

@@ -1,4 +1,6 @@
-"""Whether a source can be opened: its files are there and may be read, and its lists have the columns that are named."""
+"""Whether a source can be opened: its files are there and may be read, and its lists have the columns that are
+named.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ def check_source(config: Config) -> Iterator[str]:
         return  # a plan's, of samples that are only counted
     place = str(getattr(source, "shards", None) or getattr(source, "path", ""))
     if SCHEME.match(place):
-        yield f"source: {place} is an address, and sources are read from a file system. Mount it or copy it to a disk, and give that path."
+        yield (
+            f"source: {place} is an address, and sources are read from a file system. Mount it or copy it to a disk, "
+            "and give that path."
+        )
         return
     try:
         paths = [Path(path) for path in SOURCES[source.kind].files(source)]
@@ -36,7 +41,10 @@ def check_source(config: Config) -> Iterator[str]:
             _check_captions(source)
         empty = [] if isinstance(source, FolderSource) else [path for path in paths if not path.stat().st_size]
         if paths and len(empty) == len(paths):  # one that is empty among others is ingest's to report
-            yield f"source: {empty[0]} is empty{' and so are all others' if len(empty) > 1 else ''}. Fetch the files again."
+            yield (
+                f"source: {empty[0]} is empty{' and so are all others' if len(empty) > 1 else ''}. Fetch the "
+                "files again."
+            )
     except (ValueError, OSError) as error:
         yield f"source: {error}"
 

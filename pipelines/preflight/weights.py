@@ -9,7 +9,9 @@ MOST_HEADER = 100 * 2**20  # bytes; safetensors' own limit
 
 
 def broken_weights(path: Path) -> str:
-    """Say what is wrong with a safetensors file and what to do; empty where its header is right and its size is what that says."""
+    """Say what is wrong with a safetensors file and what to do; empty where its header is right and its size is what
+    that says.
+    """
     try:
         size = path.stat().st_size
         with path.open("rb") as file:

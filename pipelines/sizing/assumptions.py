@@ -1,4 +1,6 @@
-"""What a plan takes for given where nothing at hand says it. Each is named in the plan, and the command line can say otherwise."""
+"""What a plan takes for given where nothing at hand says it. Each is named in the plan, and the command line can say
+otherwise.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ KEY_BYTES = 12
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What the command line says; None where a default above or this machine's own figure stands. 1 GB is 10^9 bytes."""
+    """What the command line says; None where a default above or this machine's own figure stands. 1 GB is 10^9
+    bytes.
+    """
 
     samples: int | None = None  # that the source holds
     keep: float = 1.0  # share of them that comes through download and curation

@@ -207,8 +207,12 @@ def downloaded_pixels(download: DownloadOptions) -> float:
     """Return the pixels of a photo as img2dataset fits it to `image_size`."""
     square = download.image_size**2
     return {
-        "no": PHOTO_PIXELS, "keep_ratio": square * ASPECT, "keep_ratio_largest": square / ASPECT, "center_crop": square, "border": square,
-    }[download.resize_mode]  # fmt: skip
+        "no": PHOTO_PIXELS,
+        "keep_ratio": square * ASPECT,
+        "keep_ratio_largest": square / ASPECT,
+        "center_crop": square,
+        "border": square,
+    }[download.resize_mode]
 
 
 def _photo_pair_bytes(pixels: float, config: Config) -> float:

@@ -1,11 +1,14 @@
-"""Which demo this machine makes in twenty minutes: `python -m pipelines.sizing.demo_preset` prints the preset, and on stderr why."""
+"""Which demo this machine makes in twenty minutes: `python -m pipelines.sizing.demo_preset` prints the preset, and on
+stderr why.
+"""
 
 from __future__ import annotations
 
 import sys
 
 CORES = 2  # that the demo's training takes
-FAST = 0.25e12  # FLOP/s. At 0.33e12 demo takes 15 minutes; at 0.2e12 and at 0.08e12 over half an hour, and demo_small nearly twenty.
+# FLOP/s. At 0.33e12 demo takes 15 minutes; at 0.2e12 and at 0.08e12 over half an hour, and demo_small nearly twenty.
+FAST = 0.25e12
 
 
 def demo_preset(rate: float) -> str:
@@ -25,7 +28,8 @@ def main() -> None:
     rate = matrix_rate(cpu, precision, seconds=0.5)
     preset = demo_preset(rate)
     print(
-        f"{CORES} cores multiply matrices at {rate / 1e12:.2f} TFLOP/s in {precision} ({FAST / 1e12:g} and more: demo, below: demo_small)",
+        f"{CORES} cores multiply matrices at {rate / 1e12:.2f} TFLOP/s in {precision} ({FAST / 1e12:g} and more: "
+        "demo, below: demo_small)",
         file=sys.stderr,
     )
     print(preset)

@@ -23,9 +23,12 @@ from pipelines.store.files import Store
 GB = 1e9
 PROCESS_BYTES = 1_000_000_000  # of a CPU worker itself: Python, torch, Ray
 REMEDIES = {
-    "train_encoder": "encoder.training", "train_semantic": "tokenizer.semantic", "train_tokenizer": "tokenizer.training",
-    "train_generator": "generator.training", "train_editor": "generator.editing",
-}  # fmt: skip
+    "train_encoder": "encoder.training",
+    "train_semantic": "tokenizer.semantic",
+    "train_tokenizer": "tokenizer.training",
+    "train_generator": "generator.training",
+    "train_editor": "generator.editing",
+}
 
 
 class Hardware:
@@ -121,8 +124,8 @@ class Hardware:
             return []
         most = max(plan.stages, key=lambda stage: stage.store_bytes or 0)
         return [
-            f"the store takes {needed / GB:,.1f} GB, and {free / GB:,.1f} are free {where} (--store-gb); most of it is {most.stage}'s, "
-            f"{(most.store_bytes or 0) / GB:,.1f} GB. Name a larger place with store=..."
+            f"the store takes {needed / GB:,.1f} GB, and {free / GB:,.1f} are free {where} (--store-gb); most of "
+            f"it is {most.stage}'s, {(most.store_bytes or 0) / GB:,.1f} GB. Name a larger place with store=..."
         ]
 
 
@@ -146,7 +149,9 @@ def remedy(stage: str, part: str) -> str:
 
 @cache
 def measured_tflops(threads: int, kind: str) -> float:
-    """Return this machine's rate of matrix products with so many threads, in TFLOP/s: what training's utilisation is held against."""
+    """Return this machine's rate of matrix products with so many threads, in TFLOP/s: what training's utilisation is
+    held against.
+    """
     import torch
 
     from components.training.machine import matrix_rate

@@ -35,7 +35,9 @@ def size_encoding(row: StageSize, config: Config, flow: Flow, models: Models, ha
 
 
 def size_tokenizer_evaluation(row: StageSize, config: Config, flow: Flow, models: Models, hardware: Hardware) -> None:
-    """Fill evaluate_tokenizer's row: it computes in float32, keeps all it judges in memory, and its probe hardly counts."""
+    """Fill evaluate_tokenizer's row: it computes in float32, keeps all it judges in memory, and its probe hardly
+    counts.
+    """
     from components.training.trace import Cost, trace_inference
 
     settings = config.evaluate_tokenizer
@@ -60,7 +62,9 @@ def size_tokenizer_evaluation(row: StageSize, config: Config, flow: Flow, models
 
 
 def size_generator_evaluation(row: StageSize, config: Config, flow: Flow, models: Models, hardware: Hardware) -> None:
-    """Fill evaluate_generator's row: pictures are made in float32, with and without their text; judging them hardly counts."""
+    """Fill evaluate_generator's row: pictures are made in float32, with and without their text; judging them hardly
+    counts.
+    """
     from components.training.trace import trace_inference
 
     resources = hardware.place(row, "fp32")
@@ -79,7 +83,8 @@ def size_generator_evaluation(row: StageSize, config: Config, flow: Flow, models
     latents = {"latents": ((batch, *models.latent_shape), shapes["latents"][1])}
     decode = trace_inference([tokenizer], lambda latents: tokenizer.decode(latents.float()), latents, False, fused)
     sampled = read.flops + config.generator.sampling_steps * (step.flops - read.flops)
-    # An edit is predicted from its source alone, too; and what is made is held against pictures that are decoded as well.
+    # An edit is predicted from its source alone, too; and what is made is held against pictures that are decoded as
+    # well.
     row.flops = ((made + 1.5 * edited) * sampled + row.samples * 2 * decode.flops) / batch
     row.memory = {"weights": FP32 * row.frozen, "activations": max(step.activations, decode.activations)}
 

@@ -1,4 +1,6 @@
-"""The models of a configuration as they will be trained, on torch's meta device: real classes, real shapes, no weights."""
+"""The models of a configuration as they will be trained, on torch's meta device: real classes, real shapes, no
+weights.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,8 @@ class Training:
 
 
 class Models:
-    """Builds the models of a configuration. `texts` stand for the captions and instructions to come, where there are some.
+    """Builds the models of a configuration. `texts` stand for the captions and instructions to come, where there are
+    some.
 
     ValueError where shapes are not known or do not fit together.
     """
@@ -220,7 +223,9 @@ class Models:
         return cases
 
     def _mixture(self, count: int) -> list[Case]:
-        """Steps of captions and steps of edits: texts of like length come together, and a source is as long as many texts."""
+        """Steps of captions and steps of edits: texts of like length come together, and a source is as long as many
+        texts.
+        """
         share = self.config.generator.edit_share
         found = [Case(1 - share, self.latents(count)), Case(share, self.latents(count, edits=True))]
         return [case for case in found if case.share > 0]

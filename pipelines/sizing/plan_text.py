@@ -1,4 +1,6 @@
-"""A plan as text: a table of the stages, the memory of those that use models, what was taken for given, what will not fit."""
+"""A plan as text: a table of the stages, the memory of those that use models, what was taken for given, what will not
+fit.
+"""
 
 from __future__ import annotations
 
@@ -25,17 +27,22 @@ def plan_text(plan: Plan) -> str:
     rows = [head, *(_cells(stage) for stage in plan.stages)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = [
-        "  ".join(cell.ljust(width) if not column else cell.rjust(width) for column, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(
+            cell.ljust(width) if not column else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
         for row in rows
-    ]  # fmt: skip
+    ]
     totals = plan.totals()
     hours = ", ".join(
-        f"{totals[key]:,.4g} {name}" for key, name in (("gpu_hours", "GPU-hours"), ("cpu_hours", "CPU core-hours")) if totals[key]
-    )  # fmt: skip
+        f"{totals[key]:,.4g} {name}"
+        for key, name in (("gpu_hours", "GPU-hours"), ("cpu_hours", "CPU core-hours"))
+        if totals[key]
+    )
     lines += [
         "",
-        f"in all: {_scaled(totals['store_bytes'])}B in the store, at most {_scaled(totals['working_bytes'])}B more while a stage trains; "
-        f"{_scaled(totals['flops'])}FLOP; {hours or 'no hours'}",
+        f"in all: {_scaled(totals['store_bytes'])}B in the store, at most {_scaled(totals['working_bytes'])}B "
+        f"more while a stage trains; {_scaled(totals['flops'])}FLOP; {hours or 'no hours'}",
         "",
         "memory of one GPU, or of one CPU worker",
         *(_memory(stage) for stage in plan.stages if stage.memory),

@@ -26,13 +26,19 @@ INFERENCE = {
 
 
 def make_plan(config: Config, given: Assumptions) -> Plan:
-    """Plan every stage of a configuration as if nothing were cached. `UserError` where its samples cannot be counted."""
+    """Plan every stage of a configuration as if nothing were cached. `UserError` where its samples cannot be
+    counted.
+    """
     flow = find_flow(config, given)
     models, hardware = Models(config, flow.words, given.text_tokens), Hardware(config, given)
     rows = {stage.name: StageSize(stage.name) for stage in build_workflow(config.tokenizer.model.space)}
     samples = {
-        "ingest": flow.source, "measure": flow.source, "curate": flow.source, "synthesize_edits": flow.kept, "index": flow.index_rows,
-    }  # fmt: skip
+        "ingest": flow.source,
+        "measure": flow.source,
+        "curate": flow.source,
+        "synthesize_edits": flow.kept,
+        "index": flow.index_rows,
+    }
     for name, size in stage_bytes(flow).items():
         rows[name].samples, rows[name].store_bytes = samples[name], size
     size_trainings(rows, config, flow, models, hardware)
@@ -59,12 +65,14 @@ def _assumed(flow: Flow, given: Assumptions, models: Models, hardware: Hardware)
         "encoder": _where(models, "encoder_shape"),
         "backbone": _where(models, "backbone_shape"),
         "texts": f"{models.text_tokens} tokens each (--text-tokens)",
-        "activations": "the most bytes that forward and backward hold at once beside weights and gradients, traced through the real "
+        "activations": "the most bytes that forward and backward hold at once beside weights and gradients, traced "
+        "through the real "
         "model on tensors without data; no slack of an allocator",
-        "other memory": "4 bytes for each weight, gradient, state and average; ZeRO's shares, its master copy and its buckets as DeepSpeed "
+        "other memory": "4 bytes for each weight, gradient, state and average; ZeRO's shares, its master copy and its "
+        "buckets as DeepSpeed "
         "makes them; the first rank, which keeps the average",
-        "FLOPs": "torch's formulas for every product, convolution and attention of the traced passes; what activation checkpointing "
-        "computes again counts",
+        "FLOPs": "torch's formulas for every product, convolution and attention of the traced passes; what activation "
+        "checkpointing computes again counts",
         "cache": "nothing: every stage is planned from its start",
     }
     return found | {f"hours, {name}": words for name, words in sorted(hardware.used.items())}

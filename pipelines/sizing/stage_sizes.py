@@ -53,7 +53,9 @@ class Plan:
         }  # fmt: skip
 
     def totals(self) -> dict[str, float]:
-        """Return bytes in the store, the most that a stage holds there beside them while it runs, FLOPs, and hours by device."""
+        """Return bytes in the store, the most that a stage holds there beside them while it runs, FLOPs, and hours by
+        device.
+        """
         hours = {
             f"{device.lower()}_hours": sum(s.device_hours or 0.0 for s in self.stages if s.device == device)
             for device in ("GPU", "CPU")

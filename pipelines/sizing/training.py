@@ -31,7 +31,7 @@ def size_trainings(rows: dict[str, StageSize], config: Config, flow: Flow, model
 
 def size_training(row: StageSize, training: Training, config: Config, hardware: Hardware) -> None:
     """Fill one row. ValueError where its model cannot be built."""
-    from components.training.blocks import checkpoint_activations
+    from components.training.block_transforms import checkpoint_activations
     from components.training.footprint import FP32, Sizes, checkpoint_bytes, memory
     from components.training.trace import trace_training
 
@@ -40,8 +40,8 @@ def size_training(row: StageSize, training: Training, config: Config, hardware: 
     parts_of_batch = row.workers * options.accumulate
     if options.batch % parts_of_batch:
         row.problems.append(
-            f"a batch of {options.batch} cannot be split over {row.workers} workers and {options.accumulate} micro-batches: "
-            "make it a multiple of both."
+            f"a batch of {options.batch} cannot be split over {row.workers} workers and {options.accumulate} "
+            "micro-batches: make it a multiple of both."
         )
     parts = training.build()
     sizes = Sizes.of(parts.module, parts.beside)
@@ -70,7 +70,9 @@ def size_training(row: StageSize, training: Training, config: Config, hardware: 
 
 
 def host_memory(stage: str, config: Config, flow: Flow) -> dict[str, int]:
-    """Return what a training worker holds of the data: the index, and decoded pictures where all of them fit into its cache."""
+    """Return what a training worker holds of the data: the index, and decoded pictures where all of them fit into its
+    cache.
+    """
     if stage in ("train_generator", "train_editor"):
         return {"index": flow.index_rows * INDEX_ROW_BYTES["latents"]}
     sides = (flow.train, flow.pictures - flow.train)

@@ -16,5 +16,7 @@ def spread(values: Sequence[T], count: int) -> list[T]:
 
 
 def encoder_slug(path: str | None) -> str:
-    """Return the encoder's name for metrics such as `frechet_<features>`: the last part of its hub id or folder; None is the trained one."""
+    """Return the encoder's name for metrics such as `frechet_<features>`: the last part of its hub id or folder; None
+    is the trained one.
+    """
     return re.sub(r"[^a-z0-9]+", "_", (path or "trained encoder").rstrip("/").rsplit("/", 1)[-1].lower()).strip("_")

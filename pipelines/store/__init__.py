@@ -1,1 +1,3 @@
-"""Where artifacts live: files on any fsspec path, content-addressed artifacts, leases, runs, verified reads, maintenance."""
+"""Where artifacts live: files on any fsspec path, content-addressed artifacts, leases, runs, verified reads,
+maintenance.
+"""

@@ -158,7 +158,9 @@ def find_artifact(store: Store, stage: str, fingerprint: str) -> Artifact | None
 
 
 def list_artifacts(store: Store, stage: str | None = None) -> Iterator[tuple[str, str, Artifact | StoreError | None]]:
-    """Yield (stage, fingerprint, artifact | its damage | None where no manifest is) for all that is under `artifacts/`."""
+    """Yield (stage, fingerprint, artifact | its damage | None where no manifest is) for all that is under
+    `artifacts/`.
+    """
     for name in [stage] if stage else store.folders("artifacts"):
         for fingerprint in store.folders(f"artifacts/{name}"):
             try:
@@ -207,7 +209,9 @@ class Work:
         self.path = f"work/{stage}/{fingerprint}-{sha256_text(canonical_json(input_digests))[:12]}"
 
     def records(self) -> dict[str, ShardRecord]:
-        """Return the finished shards by name. One that is damaged, or whose files are gone or cut, is left out and made again."""
+        """Return the finished shards by name. One that is damaged, or whose files are gone or cut, is left out and made
+        again.
+        """
         present = self.store.files(self.path)
         records = {}
         for name in present:

@@ -94,8 +94,8 @@ class Store:
     def reaching(self, relative: str, absent_is_an_answer: bool = True) -> Iterator[None]:
         """For the length of a block, put what a remote file system raises into words.
 
-        Each backend has errors of its own, some of them no OSError. That a file is not there, or is there already, is an answer
-        and passes, unless it can only mean that the whole store is gone.
+        Each backend has errors of its own, some of them no OSError. That a file is not there, or is there already, is
+        an answer and passes, unless it can only mean that the whole store is gone.
         """
         try:
             yield
@@ -105,8 +105,8 @@ class Store:
                 raise
             said = " ".join(str(error).split()) or type(error).__name__
             raise StoreUnreachable(
-                f"store={self.url} refused or did not answer, at {relative or 'its root'}: {said}. Look at the address, the "
-                "credentials and the network. What is committed is kept; then go on with: pixsem resume"
+                f"store={self.url} refused or did not answer, at {relative or 'its root'}: {said}. Look at the "
+                "address, the credentials and the network. What is committed is kept; then go on with: pixsem resume"
             ) from error
 
     def prepare(self) -> None:
@@ -120,11 +120,13 @@ class Store:
             raise StoreError(f"store={self.url} cannot be written: {error}. Give another with store=PATH.") from error
 
     def make_folder(self, relative: str) -> None:
-        """Make the folder of a local store's file; `StoreUnreachable` where the whole store is gone, which is never made anew."""
+        """Make the folder of a local store's file; `StoreUnreachable` where the whole store is gone, which is never
+        made anew.
+        """
         if not Path(self.root).is_dir():
             raise StoreUnreachable(
-                f"store={self.url} is not there any more: {self.root} was moved, removed or unmounted while it was in use. "
-                "Bring it back; then go on with: pixsem resume"
+                f"store={self.url} is not there any more: {self.root} was moved, removed or unmounted while it "
+                "was in use. Bring it back; then go on with: pixsem resume"
             )
         self.local(relative).parent.mkdir(parents=True, exist_ok=True)
 
@@ -300,7 +302,9 @@ class Store:
                 self.fs.rm(self.path(relative), recursive=True)
 
     def scratch(self) -> Path | None:
-        """Return the folder where output is written before it is moved in: in a local store, so that a move is a rename."""
+        """Return the folder where output is written before it is moved in: in a local store, so that a move is a
+        rename.
+        """
         if not self.is_local:
             return None
         self.make_folder("tmp/x")

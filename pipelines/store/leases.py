@@ -196,8 +196,8 @@ def holder_text(holder: dict[str, Any]) -> str:
 def is_live(store: Store, key: str, watch: float = WATCH) -> bool:
     """True where a lease is held by a process that lives: on this machine exactly, elsewhere by its beats.
 
-    A last beat of within a minute is taken as it is. One that is older, or of the future, may come from a clock that is wrong
-    by hours: then the count is watched for `watch` seconds. One of another day is not waited for.
+    A last beat of within a minute is taken as it is. One that is older, or of the future, may come from a clock that is
+    wrong by hours: then the count is watched for `watch` seconds. One of another day is not waited for.
     """
     holder = read_lease(store, key)
     if holder is None:

@@ -100,7 +100,9 @@ def find_garbage(store: Store, keep_runs: int | None) -> list[Garbage]:
 
 
 def remove_garbage(store: Store, garbage: list[Garbage]) -> int:
-    """Remove what was listed and return the bytes freed. An artifact loses its manifest first, so none is ever half there."""
+    """Remove what was listed and return the bytes freed. An artifact loses its manifest first, so none is ever half
+    there.
+    """
     for item in garbage:
         if item.path.startswith("artifacts/"):
             store.remove_tree(f"{item.path}/manifest.json")

@@ -1,4 +1,6 @@
-"""Run records: `runs/<id>/` holds what was asked (`config.yaml`), what became of each stage (`run.json`), progress and logs."""
+"""Run records: `runs/<id>/` holds what was asked (`config.yaml`), what became of each stage (`run.json`), progress and
+logs.
+"""
 
 from __future__ import annotations
 

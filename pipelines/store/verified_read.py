@@ -1,7 +1,7 @@
 """Reading what was committed: a file of an artifact is compared with its manifest before its bytes are used.
 
-Most formats cannot tell that a bit of them flipped. Damage found here is noted as `pixsem verify` notes it, so that the next run makes
-the hurt parts again.
+Most formats cannot tell that a bit of them flipped. Damage found here is noted as `pixsem verify` notes it, so that the
+next run makes the hurt parts again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ _COMPARED: dict[str, tuple[int, ...]] = {}
 
 
 def fetch_checked(store: Store, path: str, scratch: Path) -> Path:
-    """Return a local path of a store file, as `Store.fetch`; a file of an artifact is whole, or `StoreError` says what is wrong with it."""
+    """Return a local path of a store file, as `Store.fetch`; a file of an artifact is whole, or `StoreError` says what
+    is wrong with it.
+    """
     kind, *rest = path.split("/", 3)
     if kind != "artifacts":
         return store.fetch(path, scratch)

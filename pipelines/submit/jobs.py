@@ -1,4 +1,6 @@
-"""Runs on a Ray cluster through its job server: handing a run over, following its log, stopping it. What is sent along is `shipping.py`'s."""
+"""Runs on a Ray cluster through its job server: handing a run over, following its log, stopping it. What is sent along
+is `shipping.py`'s.
+"""
 
 from __future__ import annotations
 
@@ -52,8 +54,8 @@ class Request:
 def shared_store(store: str, is_shared: bool) -> str:
     """Return the store's address as the cluster's nodes reach it.
 
-    Raises `UserError` for a folder that only this machine can mean, unless it is said to be shared (`is_shared`); then it
-    is made absolute. An absolute folder is taken to be a shared disk: the job looks whether every node has it.
+    Raises `UserError` for a folder that only this machine can mean, unless it is said to be shared (`is_shared`); then
+    it is made absolute. An absolute folder is taken to be a shared disk: the job looks whether every node has it.
     """
     protocol, _, path = store.rpartition("://")
     if protocol == "memory":
@@ -64,8 +66,9 @@ def shared_store(store: str, is_shared: bool) -> str:
         return store
     if not is_shared:
         raise UserError(
-            f"store={store} is a folder of this machine, which the cluster does not see. Give a store that every node and you "
-            "reach: store=s3://bucket/path, or store=/a/shared/disk. If every node has this very folder under the same path: "
+            f"store={store} is a folder of this machine, which the cluster does not see. Give a store that every "
+            "node and you reach: store=s3://bucket/path, or store=/a/shared/disk. If every node has this very folder "
+            "under the same path: "
             "--shared-store"
         )
     return str(Path(path).expanduser().resolve())
@@ -79,7 +82,8 @@ class JobServer:
         parts = urlsplit(self.address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UserError(
-                f"--address {address}: give the address of the cluster's job server, which its dashboard has too: http://host:8265"
+                f"--address {address}: give the address of the cluster's job server, which its dashboard has too: "
+                "http://host:8265"
             )
         self._client = self._connect()
 
@@ -95,8 +99,8 @@ class JobServer:
             requests.get(f"{self.address}/api/version", timeout=CONNECT_SECONDS)  # Ray's client would wait for minutes
         except requests.RequestException as error:
             raise UserError(
-                f"no Ray job server can be reached at {self.address} ({type(error).__name__}). Is the cluster up, its dashboard "
-                "started (ray[default]), and the port open or forwarded to here?"
+                f"no Ray job server can be reached at {self.address} ({type(error).__name__}). Is the cluster up, "
+                "its dashboard started (ray[default]), and the port open or forwarded to here?"
             ) from None
         from ray.job_submission import JobSubmissionClient
 
@@ -112,8 +116,8 @@ class JobServer:
             raise
         except AuthenticationError:
             raise UserError(
-                f"{self.address} wants a token and {_token_text()}. Give the cluster's token with RAY_AUTH_TOKEN, or its file with "
-                "RAY_AUTH_TOKEN_PATH; RAY_AUTH_MODE=token alone sends ~/.ray/auth_token."
+                f"{self.address} wants a token and {_token_text()}. Give the cluster's token with RAY_AUTH_TOKEN, "
+                "or its file with RAY_AUTH_TOKEN_PATH; RAY_AUTH_MODE=token alone sends ~/.ray/auth_token."
             ) from None
         except (RuntimeError, OSError, ValueError) as error:
             raise UserError(f"the job server at {self.address} does not do it: {one_line(error)}") from None
@@ -148,7 +152,8 @@ class JobServer:
             if "status code 404" not in str(error):
                 raise
             raise UserError(
-                f"the cluster at {self.address} knows no job {job}. List its jobs with: ray job list --address {self.address}"
+                f"the cluster at {self.address} knows no job {job}. List its jobs with: ray job list --address "
+                f"{self.address}"
             ) from None
 
     def follow(self, job: str, write: Callable[[str], object]) -> int:
@@ -179,8 +184,8 @@ class JobServer:
             except (aiohttp.ClientError, OSError, RuntimeError) as error:
                 if time.monotonic() - reached > LOST_SECONDS:
                     raise UserError(
-                        f"the connection to {self.address} is lost ({one_line(error)}). The job goes on without it; attach again "
-                        f"with: {attach_command(self.address, job)}"
+                        f"the connection to {self.address} is lost ({one_line(error)}). The job goes on without "
+                        f"it; attach again with: {attach_command(self.address, job)}"
                     ) from None
                 await asyncio.sleep(POLL)
 

@@ -1,4 +1,6 @@
-"""What a submitted job takes along: pixsem's own code and configuration, the user's presets, pinned packages, named variables."""
+"""What a submitted job takes along: pixsem's own code and configuration, the user's presets, pinned packages, named
+variables.
+"""
 
 from __future__ import annotations
 
@@ -79,8 +81,8 @@ def named_variables(names: list[str], environ: Mapping[str, str]) -> dict[str, s
     for name in names:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             raise UserError(
-                f"--env {name.partition('=')[0]}...: give the name of a variable alone. Its value is taken from your environment, "
-                "so that it stands in no command line."
+                f"--env {name.partition('=')[0]}...: give the name of a variable alone. Its value is taken from "
+                "your environment, so that it stands in no command line."
             )
         if name not in environ:
             raise UserError(f"--env {name}: it is not set here. Set it, or leave it out.")
@@ -88,14 +90,15 @@ def named_variables(names: list[str], environ: Mapping[str, str]) -> dict[str, s
 
 
 def pinned_packages(constraints: Path, store: str) -> list[str]:
-    """Return `name==version` of every package that pixsem needs for this store, directly or not, as a constraints file pins them.
+    """Return `name==version` of every package that pixsem needs for this store, directly or not, as a constraints file
+    pins them.
 
     Ray is left out: it is the cluster's own. Raises `UserError` where the file is not there or leaves a package open.
     """
     if not constraints.is_file():
         raise UserError(
-            f"there is no {constraints}, which says what the cluster is to install. Name yours with --constraints, or give "
-            "--no-install where the cluster's image has pixsem's packages."
+            f"there is no {constraints}, which says what the cluster is to install. Name yours with "
+            "--constraints, or give --no-install where the cluster's image has pixsem's packages."
         )
     pins: dict[str, str] = {}
     for line in constraints.read_text().splitlines():
@@ -107,7 +110,8 @@ def pinned_packages(constraints: Path, store: str) -> list[str]:
     open_ones = [name for name in needed if name not in pins]
     if open_ones:
         raise UserError(
-            f"{constraints} pins no version of {', '.join(open_ones)}. Add them: the cluster installs nothing that is not pinned."
+            f"{constraints} pins no version of {', '.join(open_ones)}. Add them: the cluster installs nothing "
+            "that is not pinned."
         )
     return [pins[name] for name in needed]
 
@@ -128,8 +132,9 @@ def _closure(distribution: str, extras: frozenset[str]) -> Iterator[str]:
             found = requires(name) or []
         except PackageNotFoundError:
             raise UserError(
-                f"{name}, which pixsem needs for this store, is not installed here, so what it needs itself is not known. Install "
-                f"it (pip install {name}), or give --no-install where the cluster's image has pixsem's packages."
+                f"{name}, which pixsem needs for this store, is not installed here, so what it needs itself is "
+                f"not known. Install it (pip install {name}), or give --no-install where the cluster's image has "
+                "pixsem's packages."
             ) from None
         for text in found:
             requirement = Requirement(text)

@@ -1,7 +1,8 @@
-"""A pipeline's folder with its code, which plain diffusers opens where pixsem is not installed: `trust_remote_code=True`.
+"""A pipeline's folder with its code, which plain diffusers opens where pixsem is not installed:
+`trust_remote_code=True`.
 
-diffusers reads a class from one file beside its weights, so each class's modules are put into one file, comments and all, imports of each other left
-out.
+diffusers reads a class from one file beside its weights, so each class's modules are put into one file, comments and
+all, imports of each other left out.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PIPELINE = ("components.generator.pipeline", "PixelSemanticPipeline")
 README = """# A pixsem pipeline
 
-Pictures from prompts, and edits of pictures by instructions. It needs diffusers, transformers and torch, and runs the code in this folder:
+Pictures from prompts, and edits of pictures by instructions. It needs diffusers, transformers and torch, and runs
+the code in this folder:
 
 ```python
 from diffusers import DiffusionPipeline
@@ -57,7 +59,8 @@ def bundle(module: str) -> str:
         for defined in _defined(ast.parse(text)):
             assert seen.setdefault(defined, name) == name, f"{defined} is defined in {seen[defined]} and in {name}"
     body = "\n\n".join(f"# {name}\n{_without_imports(text)}" for name, text in parts)
-    return f'"""{module} of pixsem and what it needs, in one file. Written by `pixsem export`."""\n\nfrom __future__ import annotations\n\n{body}\n'
+    head = f'"""{module} of pixsem and what it needs, in one file. Written by `pixsem export`."""'
+    return f"{head}\n\nfrom __future__ import annotations\n\n{body}\n"
 
 
 def _path(module: str) -> Path:

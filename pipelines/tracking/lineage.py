@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def trace(registrar: Registrar, model: str) -> dict[str, Any]:
     """Return a version's tags, the stages behind it, latest first, and the input shards with their SHA-256.
 
-    A stage whose artifact is gone from the store stands there as `missing`; what lies behind it is known by its fingerprint alone.
+    A stage whose artifact is gone from the store stands there as `missing`; what lies behind it is known by its
+    fingerprint alone.
     """
     version = registrar.registry.find(model)
     if "pixsem.fingerprints" not in version.tags:

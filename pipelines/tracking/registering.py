@@ -96,8 +96,14 @@ class Registrar:
         logged = self.logged_tokenizer(mlflow_run, inputs["train_tokenizer"])
         tags = self._lineage(ancestors, "train_tokenizer", inputs["train_tokenizer"]["digest"])
         tokenizer, told = self._version(
-            TOKENIZER, logged, mlflow_run, tags, evaluations["evaluate_tokenizer"], config.register.tokenizer, config.register.alias
-        )  # fmt: skip
+            TOKENIZER,
+            logged,
+            mlflow_run,
+            tags,
+            evaluations["evaluate_tokenizer"],
+            config.register.tokenizer,
+            config.register.alias,
+        )
         models.append(told)
         logged = self._logged(
             mlflow_run, GENERATOR, artifact, "pipeline", "pipelines.serving:load_generator", GENERATOR_COLUMNS
@@ -141,8 +147,8 @@ class Registrar:
         compared = champion is not None and champion.tags.get("pixsem.evaluation") == evaluation
         verdicts = check_gates(gates, figures, champion.figures if champion is not None and compared else None)
         if version.tags.get("pixsem.evaluation") != evaluation:
-            # Of a version judged anew, the later judgement holds. What it was judged by is said last: where this process
-            # is killed in between, the next one judges again.
+            # Of a version judged anew, the later judgement holds. What it was judged by is said last: where this
+            # process is killed in between, the next one judges again.
             self.registry.retag(version, {"pixsem.figures": json.dumps(kept)})
             self.registry.settle(version, verdicts, alias)
             self.registry.retag(version, {"pixsem.evaluation": evaluation})
@@ -153,10 +159,15 @@ class Registrar:
             else f"the champion, version {champion.version}, was judged by another evaluation"
         )
         return version, {
-            "name": name, "version": version.version, "aliases": list(version.aliases), "digest": version.tags["pixsem.digest"],
-            "refused": version.tags.get("pixsem.refused", ""), "compared_with": champion.version if champion and compared else None,
-            "note": note, "gates": [asdict(verdict) for verdict in verdicts],
-        }  # fmt: skip
+            "name": name,
+            "version": version.version,
+            "aliases": list(version.aliases),
+            "digest": version.tags["pixsem.digest"],
+            "refused": version.tags.get("pixsem.refused", ""),
+            "compared_with": champion.version if champion and compared else None,
+            "note": note,
+            "gates": [asdict(verdict) for verdict in verdicts],
+        }
 
     def _lineage(self, ancestors: dict[str, Artifact], stage: str, digest: str) -> dict[str, str]:
         """Tags that lead from a version back to its data."""

@@ -1,4 +1,6 @@
-"""Starting the workers of a training stage: one as a plain Ray task, several as Ray Train's group, again where they are lost."""
+"""Starting the workers of a training stage: one as a plain Ray task, several as Ray Train's group, again where they are
+lost.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ FAILURE = "failure.json"  # of the attempt that goes on: what a worker says of i
 
 
 def train_in_workers(context: StageContext, builder: str, name: str) -> None:
-    """Train with the stage's workers, unless an earlier attempt finished; add the files, counts and `training.<name>` to the stage.
+    """Train with the stage's workers, unless an earlier attempt finished; add the files, counts and `training.<name>`
+    to the stage.
 
     The last rates differ from attempt to attempt: they stand in the metrics and are no part of the artifact's files.
     """
@@ -46,7 +49,9 @@ def train_in_workers(context: StageContext, builder: str, name: str) -> None:
 
 
 def start_training(context: StageContext, builder: str, samples: int) -> ShardRecord:
-    """Train to the end and return the record; raises `Stopped` where the run was stopped, `UserError` where it cannot be done."""
+    """Train to the end and return the record; raises `Stopped` where the run was stopped, `UserError` where it cannot
+    be done.
+    """
     resources = training_resources(context.config, context.stage.name)
     launch = TrainingLaunch(
         store=context.work.store.absolute_url,
@@ -76,7 +81,9 @@ def start_training(context: StageContext, builder: str, samples: int) -> ShardRe
 
 
 def _train_alone(context: StageContext, resources: TrainingResources, launch: TrainingLaunch) -> None:
-    """One worker has nobody to meet: it is a task in a process that the next training finds with its libraries loaded."""
+    """One worker has nobody to meet: it is a task in a process that the next training finds with its libraries
+    loaded.
+    """
     import ray
 
     task = ray.remote(train_alone).options(
@@ -128,13 +135,16 @@ def _train_in_group(context: StageContext, resources: TrainingResources, launch:
         except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
             raise UserError(_failure(context.work) or one_line(error)) from None
         finally:
-            # Until its reference cycles are collected, Ray's controller of this training and what helps it live on beside the next.
+            # Until its reference cycles are collected, Ray's controller of this training and what helps it live on
+            # beside the next.
             del trainer
             gc.collect()
 
 
 def check_workers(work: Work, stage: str, workers: int) -> None:
-    """Refuse at once to go on from checkpoints of another number of workers, which each hold their part of the state."""
+    """Refuse at once to go on from checkpoints of another number of workers, which each hold their part of the
+    state.
+    """
     from components.training.checkpoints import STATE, parse_state
 
     folder = f"{work.path}/checkpoints"
@@ -145,8 +155,9 @@ def check_workers(work: Work, stage: str, workers: int) -> None:
             continue  # not whole: the workers pass it over too, and their log says so
         if world != workers:
             raise UserError(
-                f"{stage} was stopped at a checkpoint of {world} workers ({work.store.path(folder)}/{name}), and now has "
-                f"{workers}. Go on with execution.training.{stage}.workers={world}, or start it anew with --force {stage}."
+                f"{stage} was stopped at a checkpoint of {world} workers ({work.store.path(folder)}/{name}), and "
+                f"now has {workers}. Go on with execution.training.{stage}.workers={world}, or start it anew with "
+                f"--force {stage}."
             )
         return
 

@@ -1,7 +1,8 @@
 """How a training stage runs: workers around `components.training.loop`, one record for the whole when it is done.
 
-A stage gives a builder, `module:name`, that makes the task and its source in each worker (`start_workers.py` starts them).
-Checkpoints lie in the stage's work folder under `checkpoints/`; a stopped, killed or failed stage goes on from the newest one.
+A stage gives a builder, `module:name`, that makes the task and its source in each worker (`start_workers.py` starts
+them). Checkpoints lie in the stage's work folder under `checkpoints/`; a stopped, killed or failed stage goes on from
+the newest one.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ class TrainingLaunch:
 
 
 def train_here(launch: TrainingLaunch, rank: int, world: int, device: Any) -> None:
-    """Train in this process as one of `world` workers. The process may have trained before: nothing is taken from its state."""
+    """Train in this process as one of `world` workers. The process may have trained before: nothing is taken from its
+    state.
+    """
     import torch
 
     from components.training.loop import Hooks, Place, Result, train
@@ -167,7 +170,9 @@ class StopRequest:
 
 
 class Curve:
-    """The run's figures by step. What depends on the data alone goes into the artifact, rates go to the run and to the eye."""
+    """The run's figures by step. What depends on the data alone goes into the artifact, rates go to the run and to the
+    eye.
+    """
 
     RATES = ("samples_per_second", "seconds_left", "flops_utilisation", "data_wait")  # of this machine at this moment
 
@@ -182,7 +187,9 @@ class Curve:
                 self._rows[row.pop("step")] = row
 
     def log(self, step: int, figures: dict[str, float]) -> None:
-        """Take in the figures of a step; rows of later steps, of an attempt that got further than its checkpoint, go."""
+        """Take in the figures of a step; rows of later steps, of an attempt that got further than its checkpoint,
+        go.
+        """
         self._rows = {s: row for s, row in self._rows.items() if s < step}
         self._rows[step] = {name: value for name, value in figures.items() if name not in self.RATES}
         self._store.write_bytes(self._path, self.text(), durable=False)
@@ -198,7 +205,9 @@ class Curve:
 
 
 class CheckpointStore:
-    """Checkpoints in the store: in place on a file system, else fetched before training and put back after each save."""
+    """Checkpoints in the store: in place on a file system, else fetched before training and put back after each
+    save.
+    """
 
     def __init__(self, store: Store, path: str, scratch: Path) -> None:
         self._store, self._path = store, path

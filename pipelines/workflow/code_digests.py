@@ -1,7 +1,8 @@
-"""Which code makes each stage's artifact: digests of the syntax trees of the component rooms and stage files that it uses.
+"""Which code makes each stage's artifact: digests of the syntax trees of the component rooms and stage files that it
+uses.
 
-What a stage uses is its import closure, read from the source: imports at any depth, and `module:name` references in strings. Comments,
-docstrings and formatting are no part of a digest, and neither is the version of Python.
+What a stage uses is its import closure, read from the source: imports at any depth, and `module:name` references in
+strings. Comments, docstrings and formatting are no part of a digest, and neither is the version of Python.
 """
 
 from __future__ import annotations
@@ -88,7 +89,9 @@ def _rooms(module: str, sources: dict[str, tuple[Path, str]]) -> dict[str, str]:
 
 @functools.cache
 def _facts(path: Path, content: str) -> tuple[str, tuple[str, ...]]:
-    """Return the digest of a module's syntax tree, and the modules that it refers to. `content` is the sha256 of its bytes."""
+    """Return the digest of a module's syntax tree, and the modules that it refers to. `content` is the sha256 of its
+    bytes.
+    """
     tree = ast.parse(path.read_bytes())
     digest = hashlib.sha256()
     for part in _parts(tree):
@@ -97,7 +100,9 @@ def _facts(path: Path, content: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _parts(node: ast.AST) -> Iterator[str]:
-    """Yield a tree as text, less its docstrings; what is empty is left out, as versions of Python differ in which fields there are."""
+    """Yield a tree as text, less its docstrings; what is empty is left out, as versions of Python differ in which
+    fields there are.
+    """
     yield f"({type(node).__name__}"
     for name, value in ast.iter_fields(node):
         values = value if isinstance(value, list) else [value]

@@ -59,7 +59,9 @@ class Driver:
         keep_ray: bool = False,
         after: Mapping[str, Callable[[Artifact], None]] | None = None,
     ) -> None:
-        """`leases` hold the run's own lease already. `after` is what follows a stage once it is done, made now or before."""
+        """`leases` hold the run's own lease already. `after` is what follows a stage once it is done, made now or
+        before.
+        """
         self.after = after or {}
         self._leases = leases
         self.store = store
@@ -191,7 +193,9 @@ class Driver:
         self._running[reference] = (name, time.monotonic(), reasons)
 
     def _make_room(self, work: Work, identity: Identity, anew: bool) -> None:
-        """Keep the finished shards of an earlier attempt, or none of them: of a stage that is made anew, or by other code where that counts."""
+        """Keep the finished shards of an earlier attempt, or none of them: of a stage that is made anew, or by other
+        code where that counts.
+        """
         code_mark = f"{work.path}/.code-{sha256_text(canonical_json(identity.code))[:16]}"
         if anew:
             # The mark tells shards of this run, which a resume keeps, from older ones, which it must not use.

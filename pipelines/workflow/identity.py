@@ -29,7 +29,9 @@ class Identity:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over name, version, configuration subtree, external content and inputs' fingerprints; 24 hex digits."""
+        """sha256 over name, version, configuration subtree, external content and inputs' fingerprints; 24 hex
+        digits.
+        """
         parts = [self.stage.name, self.stage.version, self.config, self.external, self.inputs]
         return sha256_text(canonical_json(parts))[:24]
 
@@ -148,7 +150,9 @@ def _short(value: Any) -> str:
 def make_plan(
     stages: list[Stage], identities: dict[str, Identity], store: Store, force: list[str], wanted: list[str]
 ) -> dict[str, StagePlan]:
-    """Plan the wanted stages. A stage after one that runs is planned by its fingerprint; its input's content is not yet known."""
+    """Plan the wanted stages. A stage after one that runs is planned by its fingerprint; its input's content is not yet
+    known.
+    """
     plans: dict[str, StagePlan] = {}
     for stage in stages:
         if stage.name not in wanted:

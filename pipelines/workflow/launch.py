@@ -23,7 +23,9 @@ from pipelines.workflow.live import LiveView
 
 
 def _wanted(stages: list[Stage], until: str | None) -> list[str]:
-    """The stages that a run ends with (one, or several with commas between) and all that they need; every stage without."""
+    """The stages that a run ends with (one, or several with commas between) and all that they need; every stage
+    without.
+    """
     if not until:
         return [s.name for s in stages]
     needed = {n for name in until.split(",") for n in ancestors(check_stage_name(name.strip(), stages), stages)}
@@ -63,7 +65,8 @@ def _rows(plans: dict[str, StagePlan]) -> list[dict[str, Any]]:
 
 
 def dry_run_listing(store: Store, config: Config, until: str | None, force: list[str]) -> list[dict[str, Any]]:
-    """Return for each stage whether it is cached, or why it would run, and whether that depends on what comes before it.
+    """Return for each stage whether it is cached, or why it would run, and whether that depends on what comes before
+    it.
 
     Writes nothing but the cache of source digests.
     """
@@ -76,7 +79,9 @@ def dry_run_listing(store: Store, config: Config, until: str | None, force: list
 def run_new(
     store: Store, config: Config, until: str | None, force: list[str], quiet: bool, keep_ray: bool = False
 ) -> Run:
-    """Start a run of a configuration and drive it to its end. `keep_ray` leaves a local Ray up, for the caller's next run."""
+    """Start a run of a configuration and drive it to its end. `keep_ray` leaves a local Ray up, for the caller's next
+    run.
+    """
     stages = build_workflow(config.tokenizer.model.space)
     wanted = _wanted(stages, until)
     _check_force(stages, force, wanted)

@@ -1,4 +1,6 @@
-"""What a person sees of a run: a live table of stages in a terminal, plain lines elsewhere, and the same table for `status`."""
+"""What a person sees of a run: a live table of stages in a terminal, plain lines elsewhere, and the same table for
+`status`.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ COLOURS = {
 
 
 def outcome_text(artifact: Artifact) -> str:
-    """Say what a stage made: a training its steps and rate, `4,815 steps, 310 samples/s`; any other what became of its samples."""
+    """Say what a stage made: a training its steps and rate, `4,815 steps, 310 samples/s`; any other what became of its
+    samples.
+    """
     trainings = artifact.manifest.metrics.get("training")
     if not trainings:
         return counts_text(artifact.manifest.counts)

@@ -56,7 +56,9 @@ def _pages(artifacts: dict[str, Artifact]) -> list[str]:
 
 
 def _prompt(store: Store, artifacts: dict[str, Artifact]) -> str:
-    """Return a held-out prompt that the model drew exactly, else the first it was judged on; empty where none was judged."""
+    """Return a held-out prompt that the model drew exactly, else the first it was judged on; empty where none was
+    judged.
+    """
     judged = artifacts["evaluate_generator"].files("judgements.jsonl") if "evaluate_generator" in artifacts else []
     rows = [json.loads(line) for path in judged for line in store.read_bytes(path).decode().splitlines()]
     prompts = sorted((row for row in rows if row.get("prompt")), key=lambda row: not row["right"])

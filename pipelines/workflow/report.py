@@ -32,7 +32,9 @@ def run_artifacts(store: Store, run: Run) -> dict[str, Artifact]:
 
 
 def report(store: Store, run: Run) -> dict[str, Any]:
-    """Return `run, preset, state, seconds, stages, metrics, models`. Metrics that could not be computed stand in `metrics.absent`."""
+    """Return `run, preset, state, seconds, stages, metrics, models`. Metrics that could not be computed stand in
+    `metrics.absent`.
+    """
     metrics: dict[str, Any] = {}
     artifacts = run_artifacts(store, run)
     for artifact in artifacts.values():

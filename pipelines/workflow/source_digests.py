@@ -1,4 +1,6 @@
-"""Content digests of what stages read from outside the store, so that a changed file is noticed under an unchanged name."""
+"""Content digests of what stages read from outside the store, so that a changed file is noticed under an unchanged
+name.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def files_digest(paths: Sequence[str | Path], store: Store) -> str:
 
 
 def _content(path: str | None, store: Store) -> dict[str, str]:
-    """{} for nothing and for a hub id, whose name and revision stand in the configuration; else a folder's or a file's content."""
+    """{} for nothing and for a hub id, whose name and revision stand in the configuration; else a folder's or a file's
+    content.
+    """
     if path is None or not Path(path).exists():
         return {}
     files = sorted(p for p in Path(path).rglob("*") if p.is_file()) if Path(path).is_dir() else [Path(path)]

@@ -1,4 +1,6 @@
-"""What runs inside Ray for one stage: its function, with progress and a log, up to the point where it may be committed."""
+"""What runs inside Ray for one stage: its function, with progress and a log, up to the point where it may be
+committed.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ class ProgressWriter:
         self._samples_before = 0
 
     def __call__(self, done: int, total: int, samples: int, before: int | None = None, seconds: float = 0.0) -> None:
-        """Tell shards done of total, and samples done. `before` shards were made by an earlier attempt and set no rate."""
+        """Tell shards done of total, and samples done. `before` shards were made by an earlier attempt and set no
+        rate.
+        """
         if before is not None:
             self._before, self._samples_before = before, samples
         fresh = done - self._before

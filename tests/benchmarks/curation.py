@@ -2,7 +2,8 @@
 
     python -m tests.benchmarks.curation [FOLDER]
 
-Measures scenes of 64 px, and the photos of FOLDER (default: $PIXSEM_ASSETS/photos/coco/images where set) at their own size.
+Measures scenes of 64 px, and the photos of FOLDER (default: $PIXSEM_ASSETS/photos/coco/images where set) at their own
+size.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def compare(name: str, samples: list[tuple[bytes, str]]) -> None:
         f"{name}: {len(samples)} images; decode only {decoding:,.0f}/s, measure {measuring:,.0f}/s = {ratio:.2f} of it"
     )
     print(
-        f"{name}: curate (decisions, duplicates included) {deciding:,.0f} samples/s = {deciding / measuring:.1f} times measure"
+        f"{name}: curate (decisions, duplicates included) {deciding:,.0f} samples/s = {deciding / measuring:.1f} "
+        "times measure"
     )
 
 

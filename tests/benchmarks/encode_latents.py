@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.encode_latents
 
-Both encode the same scenes (random weights) in this process, in turns: with the demo's PS-VAE, whose encoder is so small
-that reading and decoding a picture takes half as long as encoding it, and with one of DINOv2-S shapes at 224 pixels.
+Both encode the same scenes (random weights) in this process, in turns: with the demo's PS-VAE, whose encoder is so
+small that reading and decoding a picture takes half as long as encoding it, and with one of DINOv2-S shapes at 224
+pixels.
 """
 
 from __future__ import annotations
@@ -28,9 +29,14 @@ from pipelines.store.files import Store
 from tests.benchmarks.demo_space import demo_space
 
 DINOV2_S = [
-    "image_size=224", "encoder.small.width=384", "encoder.small.depth=12", "encoder.small.heads=6", "encoder.small.patch=14",
-    "tokenizer.pixel_decoder.width=64", "latents.batch=16",
-]  # fmt: skip
+    "image_size=224",
+    "encoder.small.width=384",
+    "encoder.small.depth=12",
+    "encoder.small.heads=6",
+    "encoder.small.patch=14",
+    "tokenizer.pixel_decoder.width=64",
+    "latents.batch=16",
+]
 
 
 def main() -> None:
@@ -78,10 +84,12 @@ def compare(name: str, overrides: list[str], samples: int, rounds: int) -> None:
         pairs = [(bare(), whole(n + 1)) for n in range(rounds)]
     for plain, ours in pairs:
         print(
-            f"bare {samples / plain:7.1f} pictures/s   stage {samples / ours:7.1f} pictures/s   ratio {plain / ours:.3f}"
+            f"bare {samples / plain:7.1f} pictures/s   stage {samples / ours:7.1f} pictures/s   ratio "
+            f"{plain / ours:.3f}"
         )
     print(
-        f"{name}: encode_latents against the bare forward: {statistics.median(a / b for a, b in pairs):.3f} (wanted: at least 0.85)"
+        f"{name}: encode_latents against the bare forward: {statistics.median(a / b for a, b in pairs):.3f} "
+        "(wanted: at least 0.85)"
     )
 
 

@@ -1,4 +1,5 @@
-"""The generator's speed: the loop on real latent shards against a bare loop, its wait for data, its FLOPs, and sampling with and without the cache.
+"""The generator's speed: the loop on real latent shards against a bare loop, its wait for data, its FLOPs, and sampling
+with and without the cache.
 
     python -m tests.benchmarks.generator
 
@@ -136,8 +137,9 @@ def main() -> None:
             loop, told = ours(config, len(tokenizer), source, options)
             ratios.append(plain / loop)
             print(
-                f"bare {options.batch / plain:6.1f} samples/s   loop {options.batch / loop:6.1f} samples/s   ratio {ratios[-1]:.3f}   "
-                f"waiting for data {told['data_wait']:.2%}   FLOPs utilisation {told['flops_utilisation']:.2f}"
+                f"bare {options.batch / plain:6.1f} samples/s   loop {options.batch / loop:6.1f} samples/s   "
+                f"ratio {ratios[-1]:.3f}   waiting for data {told['data_wait']:.2%}   FLOPs utilisation "
+                f"{told['flops_utilisation']:.2f}"
             )
         print(f"loop against the bare loop: {statistics.median(ratios):.3f} (wanted: at least 0.95)")
         sampler(config, tokenizer)

@@ -2,7 +2,8 @@
 
     python -m tests.benchmarks.latent_reader
 
-Shuffled batches of 64 latents of 96 x 16 x 16 (webdataset: through its shuffle buffer), page cache warm, in this process.
+Shuffled batches of 64 latents of 96 x 16 x 16 (webdataset: through its shuffle buffer), page cache warm, in this
+process.
 """
 
 from __future__ import annotations

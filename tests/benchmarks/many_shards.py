@@ -1,8 +1,10 @@
-"""The workflow and its shard scheduler with very many empty shards: seconds per thousand, memory, and what looks at them afterwards.
+"""The workflow and its shard scheduler with very many empty shards: seconds per thousand, memory, and what looks at
+them afterwards.
 
     python -m tests.benchmarks.many_shards [SHARDS]
 
-Two stages run through the real driver: one makes the shards, the other reads each. A rate is named against that of the first tenth.
+Two stages run through the real driver: one makes the shards, the other reads each. A rate is named against that of the
+first tenth.
 """
 
 from __future__ import annotations
@@ -133,11 +135,13 @@ def main() -> None:
                 print(f"  {tenth + 1:>5}   {each:11.2f}   {each / first:12.2f}   {memory[0]:9.0f}   {memory[1]:8.0f}")
             whole = run.stages[stage].seconds
             print(
-                f"  the stage took {whole:.1f} s, {whole - (times[-1] - times[0]):.1f} s of it before its first shard and after its last"
+                f"  the stage took {whole:.1f} s, {whole - (times[-1] - times[0]):.1f} s of it before its first "
+                "shard and after its last"
             )
         fingerprint = run.stages["ingest"].fingerprint
         print(
-            f"\nmanifest of {count:,} shards: {store.size(f'artifacts/ingest/{fingerprint}/manifest.json') / 2**20:.1f} MB"
+            f"\nmanifest of {count:,} shards: "
+            f"{store.size(f'artifacts/ingest/{fingerprint}/manifest.json') / 2**20:.1f} MB"
         )
         artifact = timed("read the manifest", lambda: find_artifact(store, "ingest", fingerprint))
         assert isinstance(artifact, Artifact)

@@ -2,8 +2,8 @@
 
     PIXSEM_ASSETS=/path/to/assets python -m tests.benchmarks.photos [--count 100] [--train]
 
-Prints the mean PSNR and SSIM of TAEF2 on cid22 at 512 pixels. With `--train`, runs the pipeline on the captioned photos of
-the assets (a folder with a captions file) up to the tokenizer's evaluation and prints its figures.
+Prints the mean PSNR and SSIM of TAEF2 on cid22 at 512 pixels. With `--train`, runs the pipeline on the captioned photos
+of the assets (a folder with a captions file) up to the tokenizer's evaluation and prints its figures.
 """
 
 from __future__ import annotations
@@ -55,9 +55,15 @@ def train(assets: Path) -> None:
             (folder / image.name).symlink_to(image)
             (folder / image.with_suffix(".txt").name).write_text(row["captions"][0])
         settings = [
-            "source=folder", f"source.path={folder}", "held_out=0.2", f"store={name}/store",
-            "encoder.training.steps=60", "encoder.training.batch=32", "tokenizer.semantic.steps=60", "tokenizer.training.steps=120",
-        ]  # fmt: skip
+            "source=folder",
+            f"source.path={folder}",
+            "held_out=0.2",
+            f"store={name}/store",
+            "encoder.training.steps=60",
+            "encoder.training.batch=32",
+            "tokenizer.semantic.steps=60",
+            "tokenizer.training.steps=120",
+        ]
         command = [sys.executable, "-c", "from pipelines.cli.main import main; main()", "run", *settings, "--json"]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         figures = json.loads(done.stdout)["metrics"]["tokenizer"]

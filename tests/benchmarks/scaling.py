@@ -32,7 +32,8 @@ def main() -> None:
             report = json.loads(pixsem(folder, "run", *settings))
             seconds[workers] = next(s["seconds"] for s in report["stages"] if s["name"] == "measure")
     print(
-        f"measure, {count} samples: 1 worker {seconds[1]:.1f} s, 2 workers {seconds[2]:.1f} s: {seconds[1] / seconds[2]:.2f} times as fast"
+        f"measure, {count} samples: 1 worker {seconds[1]:.1f} s, 2 workers {seconds[2]:.1f} s: "
+        f"{seconds[1] / seconds[2]:.2f} times as fast"
     )
 
 

@@ -1,8 +1,10 @@
-"""The training loop (one worker, DeepSpeed, averaged weights, guard, prefetch) against a bare PyTorch loop of the same objective.
+"""The training loop (one worker, DeepSpeed, averaged weights, guard, prefetch) against a bare PyTorch loop of the same
+objective.
 
     python -m tests.benchmarks.training_loop
 
-Both train the demo's PS-VAE objective on the same batches in this process, in turns; the ratio of their medians is printed.
+Both train the demo's PS-VAE objective on the same batches in this process, in turns; the ratio of their medians is
+printed.
 """
 
 from __future__ import annotations
@@ -102,7 +104,8 @@ def main() -> None:
     ratios = [a / b for a, b in pairs]
     for plain, loop in pairs:
         print(
-            f"bare {options.batch / plain:7.1f} samples/s   loop {options.batch / loop:7.1f} samples/s   ratio {plain / loop:.3f}"
+            f"bare {options.batch / plain:7.1f} samples/s   loop {options.batch / loop:7.1f} samples/s   ratio "
+            f"{plain / loop:.3f}"
         )
     print(f"loop against the bare loop: {statistics.median(ratios):.3f} (wanted: at least 0.95)")
 

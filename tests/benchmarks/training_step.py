@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.training_step [--tokens 64] [--steps 14]
 
-Qwen2.5-0.5B's shape with the wide DDT head (preset=paper), random weights, random latents of 96 x 16 x 16 and texts of `--tokens`, through the product's
-own loop. Shares are of the bf16 matrix rate measured in the same process. Needs a CUDA GPU.
+Qwen2.5-0.5B's shape with the wide DDT head (preset=paper), random weights, random latents of 96 x 16 x 16 and texts of
+`--tokens`, through the product's own loop. Shares are of the bf16 matrix rate measured in the same process. Needs a
+CUDA GPU.
 """
 
 from __future__ import annotations
@@ -91,9 +92,17 @@ def flops_of_sample(job: Job, source: RandomBatches, device: torch.device) -> fl
 def measure(config: Any, args: Any, device: torch.device, batch: int, compiled: bool, edits: bool) -> dict[str, float]:
     """Time the loop's steps. torch.OutOfMemoryError where they do not fit."""
     options = dataclasses.replace(
-        config.generator.training, steps=args.steps + 1, batch=batch, accumulate=1, zero_stage=0, compile=compiled, log_every=1,
-        sample_every=0, checkpoint_every=args.steps + 1, checkpoint_activations=False,
-    )  # fmt: skip
+        config.generator.training,
+        steps=args.steps + 1,
+        batch=batch,
+        accumulate=1,
+        zero_stage=0,
+        compile=compiled,
+        log_every=1,
+        sample_every=0,
+        checkpoint_every=args.steps + 1,
+        checkpoint_activations=False,
+    )
     moments: list[float] = []
 
     def log(step: int, figures: dict[str, float]) -> None:
@@ -132,9 +141,11 @@ def largest(config: Any, args: Any, device: torch.device, compiled: bool, edits:
             continue
         rate = matrix_rate(device, "bf16")
         print(
-            f"{'edits, source in the sequence' if edits else 'text to image'}, {'compiled' if compiled else 'eager':8} batch {batch:4}: "
-            f"{batch / found['seconds']:7.1f} images/s   {found['flops'] / found['seconds'] / 1e12:6.1f} TFLOP/s   share of the matrix rate "
-            f"{found['flops'] / found['seconds'] / rate:.3f}   {found['peak'] / 2**30:.1f} GiB   first step after {found['first']:.0f} s",
+            f"{'edits, source in the sequence' if edits else 'text to image'}, "
+            f"{'compiled' if compiled else 'eager':8} batch {batch:4}: {batch / found['seconds']:7.1f} images/s   "
+            f"{found['flops'] / found['seconds'] / 1e12:6.1f} TFLOP/s   share of the matrix rate "
+            f"{found['flops'] / found['seconds'] / rate:.3f}   {found['peak'] / 2**30:.1f} GiB   first step after "
+            f"{found['first']:.0f} s",
             flush=True,
         )
         return
@@ -162,8 +173,9 @@ def sampling(config: Any, args: Any, device: torch.device) -> None:
                 times[cached].append(time.perf_counter() - started)
         cached, not_cached = (min(times[key]) for key in (True, False))
         print(
-            f"sampling {count:2} at once, {settings.sampling_steps} steps, guidance {settings.guidance_scale}: {cached:.2f} s, "
-            f"{cached / count:.3f} s a latent; with the cache {not_cached / cached:.2f} times as fast as without",
+            f"sampling {count:2} at once, {settings.sampling_steps} steps, guidance {settings.guidance_scale}: "
+            f"{cached:.2f} s, {cached / count:.3f} s a latent; with the cache {not_cached / cached:.2f} times as "
+            "fast as without",
             flush=True,
         )
 
@@ -181,7 +193,8 @@ def main() -> None:
     config = compose_config(["preset=paper", "source.path=nowhere"])
     rate = matrix_rate(device, "bf16") / 1e12
     print(
-        f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}: matrices of 8192 at {rate:.0f} TFLOP/s in bf16"
+        f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}: matrices of 8192 at {rate:.0f} "
+        "TFLOP/s in bf16"
     )
     for compiled, edits in ((False, False), (True, False), (True, True)):
         largest(config, args, device, compiled, edits)

@@ -1,7 +1,9 @@
-"""Bad input: malformed bytes at every parser. `python -m tests.chaos.bad_input [--count 10000] [--fuzz 20000]` prints a summary as JSON.
+"""Bad input: malformed bytes at every parser. `python -m tests.chaos.bad_input [--count 10000] [--fuzz 20000]` prints a
+summary as JSON.
 
-`--count` inputs are made by hypothesis, in shares, and every bomb of bombs.py is read once; `--fuzz` more are found by a coverage-guided
-fuzzer (atheris), each parser in a process of its own. An input is read, refused in words, or has reasons; anything else is a crash.
+`--count` inputs are made by hypothesis, in shares, and every bomb of bombs.py is read once; `--fuzz` more are found by
+a coverage-guided fuzzer (atheris), each parser in a process of its own. An input is read, refused in words, or has
+reasons; anything else is a crash.
 """
 
 from __future__ import annotations
@@ -88,8 +90,12 @@ def try_parser(parser: Parser, count: int, folder: Path, number: int = 0) -> Tal
 
     @seed(number)
     @settings(
-        max_examples=count, phases=[Phase.generate], database=None, deadline=None, suppress_health_check=list(HealthCheck)
-    )  # fmt: skip
+        max_examples=count,
+        phases=[Phase.generate],
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(malformed(seeds))
     def every_input(data: bytes) -> None:
         tally.take(data, folder)
@@ -131,7 +137,9 @@ def run(count: int, folder: Path, number: int = 0) -> dict[str, Any]:
 
 
 def fuzz(parser: str, runs: int) -> dict[str, Any]:
-    """Fuzz one parser in a process of its own; return how many inputs it was given, and what it died of ('' for nothing)."""
+    """Fuzz one parser in a process of its own; return how many inputs it was given, and what it died of ('' for
+    nothing).
+    """
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "tests.chaos.fuzz", parser, str(runs), folder]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace")

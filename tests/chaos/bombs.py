@@ -1,4 +1,6 @@
-"""Small inputs that would unpack to gigabytes or be read for hours, each with the parser they are for: {name: (parser, make)}."""
+"""Small inputs that would unpack to gigabytes or be read for hours, each with the parser they are for: {name: (parser,
+make)}.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What must hold of a store once a hurt run was resumed: read from the files and the database themselves, not through pixsem.
+"""What must hold of a store once a hurt run was resumed: read from the files and the database themselves, not through
+pixsem.
 
 Each check returns what is wrong, in words; nothing where all is in order.
 """
@@ -62,7 +63,9 @@ def mlflow_problems(store: Path, run_id: str) -> list[str]:
 
 
 def registry_problems(store: Path, wanted: set[str]) -> list[str]:
-    """Half versions: without weights, without a judgement, made twice, or not there. `wanted` are the digests to be registered."""
+    """Half versions: without weights, without a judgement, made twice, or not there. `wanted` are the digests to be
+    registered.
+    """
     found = []
     with closing(sqlite3.connect(store / "mlflow.db")) as database:
         tags: dict[tuple[str, int], dict[str, str]] = {}

@@ -1,9 +1,11 @@
-"""Damage: bit flips, truncations and swaps over everything a store holds. `python -m tests.chaos.damage` prints a summary as JSON.
+"""Damage: bit flips, truncations and swaps over everything a store holds. `python -m tests.chaos.damage` prints a
+summary as JSON.
 
-A trial hurts one file, or swaps the contents of two, in a real store of `preset=tiny`. What `pixsem verify` uses must name each, and no
-reader may give wrong data without a word: the check of whoever opens an artifact's file, a checkpoint's own hashes, and, on top, what a
-format's reader notices by itself. `--resumes` more trials hurt up to three files and really resume: exactly the hurt shards, and what is made of all
-of a stage's shards together, are made again, to the same bytes.
+A trial hurts one file, or swaps the contents of two, in a real store of `preset=tiny`. What `pixsem verify` uses must
+name each, and no reader may give wrong data without a word: the check of whoever opens an artifact's file, a
+checkpoint's own hashes, and, on top, what a format's reader notices by itself. `--resumes` more trials hurt up to three
+files and really resume: exactly the hurt shards, and what is made of all of a stage's shards together, are made again,
+to the same bytes.
 """
 
 from __future__ import annotations
@@ -29,10 +31,15 @@ from pipelines.store.verified_read import fetch_checked
 
 CHAIN = ("preset=tiny", "source.count=80", "source.samples_per_shard=10")
 KINDS = {  # in this order: the first that matches counts
-    "manifest": "artifacts/*/manifest.json", "record": "artifacts/*/records/*.json", "shard": "artifacts/*.tar",
-    "latents": "artifacts/*.arrow", "table": "artifacts/*.parquet", "model": "artifacts/*.safetensors", "checkpoint": "checkpoints/*",
+    "manifest": "artifacts/*/manifest.json",
+    "record": "artifacts/*/records/*.json",
+    "shard": "artifacts/*.tar",
+    "latents": "artifacts/*.arrow",
+    "table": "artifacts/*.parquet",
+    "model": "artifacts/*.safetensors",
+    "checkpoint": "checkpoints/*",
     "other": "artifacts/*",
-}  # fmt: skip
+}
 
 
 @dataclass
@@ -125,7 +132,9 @@ def refused(store: Store, path: str, scratch: Path) -> bool:
 
 
 def read_alone(path: Path, kind: str) -> Any:
-    """Read a file by its format's reader alone, without its artifact's hashes; raises ValueError for what it notices."""
+    """Read a file by its format's reader alone, without its artifact's hashes; raises ValueError for what it
+    notices.
+    """
     if kind == "latents":
         from components.data.latent_reader import LatentDataset
 
@@ -235,10 +244,14 @@ def prove(store: Store, trials: int, resumes: int, seed: int) -> dict[str, Any]:
     left = verify(store, None)["damaged"]
     shutil.rmtree(store.local("checkpoints"))
     summary = {
-        "trials": tally.trials.total(), "named": tally.named, "refused": tally.refused, "missed": tally.missed,
-        "by kind": dict(sorted(tally.trials.items())), "by the format alone": dict(sorted(tally.noticed_by_format.items())),
+        "trials": tally.trials.total(),
+        "named": tally.named,
+        "refused": tally.refused,
+        "missed": tally.missed,
+        "by kind": dict(sorted(tally.trials.items())),
+        "by the format alone": dict(sorted(tally.noticed_by_format.items())),
         "left damaged": left,
-    }  # fmt: skip
+    }
     if resumes:
         from tests.chaos.resuming import resume_trials
 

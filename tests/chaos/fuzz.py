@@ -1,6 +1,8 @@
-"""One parser under a coverage-guided fuzzer: `python -m tests.chaos.fuzz PARSER RUNS FOLDER`. An uncaught error or a hang ends it with exit code 77 or so.
+"""One parser under a coverage-guided fuzzer: `python -m tests.chaos.fuzz PARSER RUNS FOLDER`. An uncaught error or a
+hang ends it with exit code 77 or so.
 
-bad_input.py starts it, a process for each parser: the fuzzer ends its process itself. FOLDER is for its corpus and what it finds.
+bad_input.py starts it, a process for each parser: the fuzzer ends its process itself. FOLDER is for its corpus and what
+it finds.
 """
 
 from __future__ import annotations

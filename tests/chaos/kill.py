@@ -2,10 +2,11 @@
 
     python -m tests.chaos.kill --trials 50 --seed 0
 
-A trial starts from a copy of the uninterrupted run's store from which the artifacts of a few stages in a row are gone, and
-from the MLflow database as it was before anything was registered. What was made from the missing artifacts stays: it is only
-taken where they come out with the same bytes again, else those stages would run anew and their hashes show it. So a trial costs
-a few stages instead of fourteen, and its moment may still fall into any of them, into Ray's start, or into the registration.
+A trial starts from a copy of the uninterrupted run's store from which the artifacts of a few stages in a row are gone,
+and from the MLflow database as it was before anything was registered. What was made from the missing artifacts stays:
+it is only taken where they come out with the same bytes again, else those stages would run anew and their hashes show
+it. So a trial costs a few stages instead of fourteen, and its moment may still fall into any of them, into Ray's start,
+or into the registration.
 """
 
 from __future__ import annotations
@@ -76,7 +77,10 @@ class Row:
             [*(f"lost {n}" for n in self.lost), *(f"differs {n}" for n in self.mismatches), *self.problems]
         )
         where = ",".join(self.running) or "between stages"
-        return f"{self.number:>5}  {self.victim or 'none':<16} {where:<34} {self.committed:>3}  {self.seconds:6.0f} s  {said or 'whole'}"
+        return (
+            f"{self.number:>5}  {self.victim or 'none':<16} {where:<34} {self.committed:>3}  {self.seconds:6.0f} s  "
+            f"{said or 'whole'}"
+        )
 
 
 def draw_plan(seed: int, number: int, stages: tuple[str, ...] = STAGES, span: int = 2) -> Plan:
@@ -266,14 +270,19 @@ def wait(condition: Callable[[], bool], seconds: float) -> bool:
 def summary(rows: list[Row]) -> dict[str, object]:
     """Return {trials, killed, lost, mismatches, problems, rows}."""
     return {
-        "trials": len(rows), "killed": sum(bool(row.victim) for row in rows), "lost": sum(len(row.lost) for row in rows),
-        "mismatches": sum(len(row.mismatches) for row in rows), "problems": sum(len(row.problems) for row in rows),
+        "trials": len(rows),
+        "killed": sum(bool(row.victim) for row in rows),
+        "lost": sum(len(row.lost) for row in rows),
+        "mismatches": sum(len(row.mismatches) for row in rows),
+        "problems": sum(len(row.problems) for row in rows),
         "rows": [asdict(row) for row in rows],
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
-    """Do the trials, print a line for each and the summary as JSON; exit 1 where anything was lost, differs or is out of order."""
+    """Do the trials, print a line for each and the summary as JSON; exit 1 where anything was lost, differs or is out
+    of order.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--first", type=int, default=0, help="number of the first trial, to repeat or to go on")

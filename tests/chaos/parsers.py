@@ -1,4 +1,5 @@
-"""Everything here that reads bytes of strangers, each as one function from bytes to what became of them, with good bytes to start from.
+"""Everything here that reads bytes of strangers, each as one function from bytes to what became of them, with good
+bytes to start from.
 
 A reader returns words: `read`, or a reason. It may raise ValueError, which is a refusal; any other error is a crash.
 """
@@ -48,14 +49,33 @@ def pictures() -> list[bytes]:
     exif[0x0112] = 6
     frame = Image.new("RGB", (8, 8), (200, 0, 0))
     return [
-        picture_bytes("PNG"), picture_bytes("PNG", mode="P"), picture_bytes("PNG", mode="LA"), picture_bytes("JPEG", exif=exif),
-        picture_bytes("JPEG", progressive=True), picture_bytes("JPEG", mode="CMYK"), picture_bytes("WEBP"),
-        picture_bytes("WEBP", lossless=True, exif=exif), picture_bytes("GIF", save_all=True, append_images=[frame]), picture_bytes("BMP"),
-        picture_bytes("BMP", mode="P"), picture_bytes("TIFF"), picture_bytes("TIFF", compression="tiff_lzw"), picture_bytes("PPM"),
+        picture_bytes("PNG"),
+        picture_bytes("PNG", mode="P"),
+        picture_bytes("PNG", mode="LA"),
+        picture_bytes("JPEG", exif=exif),
+        picture_bytes("JPEG", progressive=True),
+        picture_bytes("JPEG", mode="CMYK"),
+        picture_bytes("WEBP"),
+        picture_bytes("WEBP", lossless=True, exif=exif),
+        picture_bytes("GIF", save_all=True, append_images=[frame]),
+        picture_bytes("BMP"),
+        picture_bytes("BMP", mode="P"),
+        picture_bytes("TIFF"),
+        picture_bytes("TIFF", compression="tiff_lzw"),
+        picture_bytes("PPM"),
         b"P3 2 2 255 1 2 3 4 5 6 7 8 9 10 11 12",
-        b"BM" + (1078 + 8).to_bytes(4, "little") + bytes(4) + (1078).to_bytes(4, "little") + (40).to_bytes(4, "little")
-        + (4).to_bytes(4, "little") * 2 + b"\1\0\x08\0" + (1).to_bytes(4, "little") + bytes(20) + bytes(1024) + b"\4\1\0\0\4\2\0\1",
-    ]  # fmt: skip
+        b"BM"
+        + (1078 + 8).to_bytes(4, "little")
+        + bytes(4)
+        + (1078).to_bytes(4, "little")
+        + (40).to_bytes(4, "little")
+        + (4).to_bytes(4, "little") * 2
+        + b"\1\0\x08\0"
+        + (1).to_bytes(4, "little")
+        + bytes(20)
+        + bytes(1024)
+        + b"\4\1\0\0\4\2\0\1",
+    ]
 
 
 @functools.cache
@@ -140,8 +160,12 @@ def latent_shards() -> list[bytes]:
             path = Path(folder) / "0.arrow"
             with LatentWriter(path, spec, rows_per_batch=2) as writer:
                 writer.add(
-                    [key for key, _ in ROWS], [text for _, text in ROWS], latents, latents if kind == "edits" else None, [False] * len(ROWS)
-                )  # fmt: skip
+                    [key for key, _ in ROWS],
+                    [text for _, text in ROWS],
+                    latents,
+                    latents if kind == "edits" else None,
+                    [False] * len(ROWS),
+                )
             found.append(path.read_bytes())
     return found
 
@@ -179,10 +203,14 @@ def lists() -> list[bytes]:
         parquet = path.read_bytes()
     text = "\n".join(f'{row["url"]},"{row["caption"]}"' for row in rows)
     return [
-        b"0url,caption\n" + text.encode(), b"1url\tcaption\n" + text.replace(",", "\t").encode(), b"2" + json.dumps(rows).encode(),
-        b"2" + json.dumps(coco).encode(), b"3" + "\n".join(map(json.dumps, rows)).encode(), b"4" + parquet,
+        b"0url,caption\n" + text.encode(),
+        b"1url\tcaption\n" + text.replace(",", "\t").encode(),
+        b"2" + json.dumps(rows).encode(),
+        b"2" + json.dumps(coco).encode(),
+        b"3" + "\n".join(map(json.dumps, rows)).encode(),
+        b"4" + parquet,
         b"5http://a.example/1.png\nhttp://a.example/2.png\n",
-    ]  # fmt: skip
+    ]
 
 
 def read_list(data: bytes, folder: Path) -> str:
@@ -223,9 +251,18 @@ def read_config(data: bytes, folder: Path) -> str:
 
 def overrides() -> list[bytes]:
     return [
-        b"preset=tiny\nseed=3", b"source=urls\nsource.path=x", b"curate.min_words=4", b"generator.training.steps=5", b"seed=${seed}",
-        b"tokenizer.model={space: rae}", b"store='${oc.env:HOME}'", b"a.b.c=[1,2,{x: y}]", b"preset=demo,tiny", b"~seed", b"+x=1",
-    ]  # fmt: skip
+        b"preset=tiny\nseed=3",
+        b"source=urls\nsource.path=x",
+        b"curate.min_words=4",
+        b"generator.training.steps=5",
+        b"seed=${seed}",
+        b"tokenizer.model={space: rae}",
+        b"store='${oc.env:HOME}'",
+        b"a.b.c=[1,2,{x: y}]",
+        b"preset=demo,tiny",
+        b"~seed",
+        b"+x=1",
+    ]
 
 
 def read_overrides(data: bytes, folder: Path) -> str:
@@ -243,9 +280,21 @@ def manifests() -> list[bytes]:
 
     files = [FileEntry("rows/0", 4, "0" * 64), FileEntry("möwe", 5, "1" * 64)]
     manifest = Manifest(
-        "measure", "1", "f1", content_digest(files), {"ingest": {"fingerprint": "i", "digest": "d"}}, {}, {"curate": {"min_words": 3}}, files,
-        {"input": 4, "kept": 4}, {"share": 0.1, "worst": 1e-05}, {"python": "3.11"}, "r", "now", 1.25,
-    )  # fmt: skip
+        "measure",
+        "1",
+        "f1",
+        content_digest(files),
+        {"ingest": {"fingerprint": "i", "digest": "d"}},
+        {},
+        {"curate": {"min_words": 3}},
+        files,
+        {"input": 4, "kept": 4},
+        {"share": 0.1, "worst": 1e-05},
+        {"python": "3.11"},
+        "r",
+        "now",
+        1.25,
+    )
     return [json_bytes(manifest.to_json())]
 
 
@@ -281,10 +330,12 @@ def requests() -> list[bytes]:
 
     image = base64.b64encode(picture_bytes("PNG")).decode()
     rows: list[dict[str, Any]] = [
-        {"prompt": "a red circle", "seed": 3, "num_inference_steps": 4, "guidance_scale": 2.0}, {"prompt": "make it blue", "image": image},
-        {"prompt": "", "seed": -1}, {"prompt": ["a"], "seed": "x", "num_inference_steps": [], "guidance_scale": 1e400},
+        {"prompt": "a red circle", "seed": 3, "num_inference_steps": 4, "guidance_scale": 2.0},
+        {"prompt": "make it blue", "image": image},
+        {"prompt": "", "seed": -1},
+        {"prompt": ["a"], "seed": "x", "num_inference_steps": [], "guidance_scale": 1e400},
         {"prompt": "a", "image": {"b": 1}, "seed": 10**30, "image_guidance_scale": "nan"},
-    ]  # fmt: skip
+    ]
     return [json.dumps(row).encode() for row in rows]
 
 

@@ -1,4 +1,6 @@
-"""Damage that is mended: files of a real store are hurt, and `resume` makes exactly what was hurt again, to the same bytes."""
+"""Damage that is mended: files of a real store are hurt, and `resume` makes exactly what was hurt again, to the same
+bytes.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def states(store: Store) -> dict[str, tuple[int, int]]:
 def must_be_made_again(
     manifests: dict[str, Manifest], records: dict[str, list[dict[str, Any]]], hurt_paths: set[str]
 ) -> set[str]:
-    """Return the paths that a resume must write anew: those of hurt shards, and of hurt artifacts what belongs to no one shard."""
+    """Return the paths that a resume must write anew: those of hurt shards, and of hurt artifacts what belongs to no
+    one shard.
+    """
     again: set[str] = set()
     for folder, manifest in manifests.items():
         inside = {p.removeprefix(f"{folder}/") for p in hurt_paths if p.startswith(f"{folder}/")}
@@ -55,8 +59,9 @@ def resume_trials(store: Store, count: int, rng: random.Random) -> dict[str, Any
         for number in range(count):
             artifacts = {a.path: a.manifest for _, _, a in list_artifacts(store) if isinstance(a, Artifact)}
             records = {
-                folder: [store.read_json(f"{folder}/{n}") for n in store.files(folder) if n.startswith("records/")] for folder in artifacts
-            }  # fmt: skip
+                folder: [store.read_json(f"{folder}/{n}") for n in store.files(folder) if n.startswith("records/")]
+                for folder in artifacts
+            }
             training = number % 10 == 9  # those take long
             files = {
                 kind: chosen
@@ -67,7 +72,8 @@ def resume_trials(store: Store, count: int, rng: random.Random) -> dict[str, Any
             before = states(store)
             damaged = {f"artifacts/{d['stage']}/{d['fingerprint']}/{d['file']}" for d in verify(store, None)["damaged"]}
             paths = {path for trial in trials for path in trial.paths}
-            # Two trials may meet on one file and undo each other; what is hurt is what verify and the bytes say, and both must agree.
+            # Two trials may meet on one file and undo each other; what is hurt is what verify and the bytes say, and
+            # both must agree.
             really = {p for p in paths if differs(store, artifacts, p)}
             # Where the manifest itself is hurt, nothing says any more what the files beside it were: it alone is named.
             alone = {p.removesuffix(MANIFEST) for p in really if p.endswith(f"/{MANIFEST}")}

@@ -72,7 +72,9 @@ class FaultyS3:
         }  # fmt: skip
 
     def deal(self) -> str:
-        """Return what happens to the next request: `error`, `lost` (not carried out), `unanswered` (carried out), `slow` or `well`."""
+        """Return what happens to the next request: `error`, `lost` (not carried out), `unanswered` (carried out),
+        `slow` or `well`.
+        """
         faults = self.faults
         with self._lock:
             draw, half = self._draw.random(), self._draw.random() < 0.5

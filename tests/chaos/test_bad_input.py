@@ -1,4 +1,6 @@
-"""Malformed input never crashes or hangs a reader and takes bounded memory: the short version, and the full one by name."""
+"""Malformed input never crashes or hangs a reader and takes bounded memory: the short version, and the full one by
+name.
+"""
 
 from __future__ import annotations
 

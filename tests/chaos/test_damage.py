@@ -37,9 +37,14 @@ def committed(store: Store, fingerprint: str, number: int) -> None:
         save_file({name: np.full(50, number, np.float32)}, folder / f"model/{name}.safetensors")
         files = [
             FileEntry(f"{kind}/{name}{suffix}", path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
-            for kind, suffix in (("shards", ".tar"), ("tables", ".parquet"), ("latents", ".arrow"), ("model", ".safetensors"))
+            for kind, suffix in (
+                ("shards", ".tar"),
+                ("tables", ".parquet"),
+                ("latents", ".arrow"),
+                ("model", ".safetensors"),
+            )
             if (path := folder / f"{kind}/{name}{suffix}").exists()
-        ]  # fmt: skip
+        ]
         record = ShardRecord(name, files, {"input": 1, "kept": 1}, {"number": number})
         work.write_record(record)
         data = record.to_bytes()

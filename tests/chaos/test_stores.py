@@ -1,4 +1,6 @@
-"""An object store that errs, stalls, drops connections and lists late: what is committed is whole, or the words are plain."""
+"""An object store that errs, stalls, drops connections and lists late: what is committed is whole, or the words are
+plain.
+"""
 
 from __future__ import annotations
 
@@ -93,9 +95,13 @@ def test_a_store_that_is_gone_or_refuses_is_named_with_what_to_do(store, s3, mon
     s3fs.S3FileSystem.clear_instance_cache()
     store = Store(store.absolute_url)
     actions = {
-        "write": lambda: store.write_bytes("a", b"x"), "read": lambda: store.read_bytes("a"), "list": lambda: store.files("a"),
-        "look": lambda: store.exists("a"), "make": lambda: store.create("a", b"x"), "remove": lambda: store.remove_tree("a"),
-    }  # fmt: skip
+        "write": lambda: store.write_bytes("a", b"x"),
+        "read": lambda: store.read_bytes("a"),
+        "list": lambda: store.files("a"),
+        "look": lambda: store.exists("a"),
+        "make": lambda: store.create("a", b"x"),
+        "remove": lambda: store.remove_tree("a"),
+    }
     for faults in (Faults(errors=1.0), Faults(gone=True)):
         s3.faults = faults
         for name, action in actions.items():

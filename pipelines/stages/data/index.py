@@ -1,7 +1,7 @@
 """index: where each picture lies and which samples are held out. Training, encoding and evaluation agree on it.
 
-Artifact: `index/NAME.parquet`, one row per picture of a curated shard (role `picture`) and of its edit pairs (roles `source` and
-`target`). A sample is held out by its key alone, with all pictures made from it.
+Artifact: `index/NAME.parquet`, one row per picture of a curated shard (role `picture`) and of its edit pairs (roles
+`source` and `target`). A sample is held out by its key alone, with all pictures made from it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,16 @@ from pipelines.errors import UserError
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
 
 INDEX_SCHEMA = {
-    "shard": "string", "key": "string", "group": "string", "role": "string", "caption": "string", "instruction": "string",
-    "offset": "int64", "size": "int64", "held_out": "bool",
-}  # fmt: skip
+    "shard": "string",
+    "key": "string",
+    "group": "string",
+    "role": "string",
+    "caption": "string",
+    "instruction": "string",
+    "offset": "int64",
+    "size": "int64",
+    "held_out": "bool",
+}
 
 
 def is_held_out(group: str, share: float) -> bool:
@@ -43,8 +50,9 @@ def run(context: StageContext) -> None:
     context.metrics["index"] = totals
     if not totals.get("train") or not totals.get("held_out"):
         raise UserError(
-            f"of {context.counts.get('input', 0)} curated samples {totals.get('held_out', 0)} pictures are held out and "
-            f"{totals.get('train', 0)} are left to train on; both are needed. Bring more samples, or change held_out."
+            f"of {context.counts.get('input', 0)} curated samples {totals.get('held_out', 0)} pictures are held "
+            f"out and {totals.get('train', 0)} are left to train on; both are needed. Bring more samples, or change "
+            "held_out."
         )
 
 

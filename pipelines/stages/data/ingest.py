@@ -1,7 +1,8 @@
-"""ingest: brings every source into WebDataset shards, with one row for every input sample: taken, or failed with its reason.
+"""ingest: brings every source into WebDataset shards, with one row for every input sample: taken, or failed with its
+reason.
 
-Artifact: `shards/NAME.tar`, `rows/NAME.parquet` (`components.data.ingest_rows.INGEST_SCHEMA`), and, for URL lists and folders,
-`lists/NAME.parquet` with the rows each shard was made from.
+Artifact: `shards/NAME.tar`, `rows/NAME.parquet` (`components.data.ingest_rows.INGEST_SCHEMA`), and, for URL lists and
+folders, `lists/NAME.parquet` with the rows each shard was made from.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SourceKind:
-    """How a kind of source becomes shards: its tasks, the function that makes one shard, and the files it reads from outside the store."""
+    """How a kind of source becomes shards: its tasks, the function that makes one shard, and the files it reads from
+    outside the store.
+    """
 
     tasks: Callable[[StageContext, Any], list[ShardTask]]
     make: str  # `module:function` of a shard

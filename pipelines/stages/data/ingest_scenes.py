@@ -22,7 +22,9 @@ from pipelines.stages.data.ingest import write_rows
 
 
 def make_shard(context: ShardContext) -> ShardResult:
-    """Make samples `first` to `end`. A sample depends on the seed and its number alone, never on its shard's neighbours."""
+    """Make samples `first` to `end`. A sample depends on the seed and its number alone, never on its shard's
+    neighbours.
+    """
     args = context.task.args
     rows: list[IngestRow] = []
     write_records(context.file(f"shards/{context.task.name}.tar"), scene_records(args, rows))

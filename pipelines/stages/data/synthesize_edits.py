@@ -1,7 +1,8 @@
-"""synthesize_edits: (source, instruction, target, mask) from curated samples: exact from scenes, by procedures from photos.
+"""synthesize_edits: (source, instruction, target, mask) from curated samples: exact from scenes, by procedures from
+photos.
 
-Artifact: `shards/NAME.tar` (`KEY.source.png, KEY.target.png, KEY.mask.png, KEY.txt, KEY.json`), `attempts/NAME.parquet` with one
-row per attempt, and `sheet.png`.
+Artifact: `shards/NAME.tar` (`KEY.source.png, KEY.target.png, KEY.mask.png, KEY.txt, KEY.json`), `attempts/NAME.parquet`
+with one row per attempt, and `sheet.png`.
 """
 
 from __future__ import annotations
@@ -112,7 +113,9 @@ Made = tuple[dict[str, str], dict[str, bytes], dict[str, Any]]
 def scene_pairs(
     scene: dict[str, Any], rgb: Any, settings: dict[str, Any], options: dict[str, Any], seed: int
 ) -> list[Made]:
-    """Return the exact edits of a scene. The source is the scene's own render, not the picture that may have been re-encoded."""
+    """Return the exact edits of a scene. The source is the scene's own render, not the picture that may have been
+    re-encoded.
+    """
     import numpy as np
 
     from components.scenes.describe import describe
@@ -190,7 +193,9 @@ def _images(source: Any, target: Any, mask: Any) -> dict[str, bytes]:
 
 
 def _donors(path: Any, limits: Any) -> list[Any]:
-    """Return the first photos of a shard as givers of objects. None has a name: what they show is not known for sure."""
+    """Return the first photos of a shard as givers of objects. None has a name: what they show is not known for
+    sure.
+    """
     from components.curation.editing.photo import Donor
     from components.curation.images import ImageError, decode_image
     from components.data.records import Record, read_records

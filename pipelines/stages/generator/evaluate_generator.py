@@ -1,7 +1,8 @@
 """evaluate_generator: does the picture hold exactly what was asked, and the edit exactly what was told.
 
-On scenes the inspector reads every picture back. On any source: Frechet distances in named features, and seconds per picture. Artifact:
-`metrics.json`, `judgements.jsonl` (a row for each picture that was judged), `generated.png`, `edits.png`, `convergence.png`.
+On scenes the inspector reads every picture back. On any source: Frechet distances in named features, and seconds per
+picture. Artifact: `metrics.json`, `judgements.jsonl` (a row for each picture that was judged), `generated.png`,
+`edits.png`, `convergence.png`.
 """
 
 from __future__ import annotations

@@ -22,7 +22,9 @@ LOSSES = {"captions": "validation_loss", "edits": "validation_loss_edits"}
 
 
 class GeneratorTask:
-    """The flow-matching objective, and its evaluation hook: validation losses, pictures of held-out texts, snapshots of the weights."""
+    """The flow-matching objective, and its evaluation hook: validation losses, pictures of held-out texts, snapshots of
+    the weights.
+    """
 
     critic: Any = None
     critic_from = 1.0
@@ -47,7 +49,9 @@ class GeneratorTask:
         return self.validation()
 
     def validation(self) -> dict[str, float]:
-        """Return the flow-matching loss on held-out latents at 8 fixed times with fixed noise, for captions and for edits."""
+        """Return the flow-matching loss on held-out latents at 8 fixed times with fixed noise, for captions and for
+        edits.
+        """
         device = next(self.module.parameters()).device
         return {
             LOSSES[kind]: self.module.validation_loss({name: value.to(device) for name, value in batch.items()})
@@ -106,17 +110,29 @@ def built(context: BuildContext, model: Any, text_tokenizer: Any, options: Train
 
     def source(samples: Any) -> LatentSource:
         return LatentSource(
-            samples, text_tokenizer, settings.max_text_tokens, options.batch, edit_share, tokens, context.seed, context.rank, context.world
-        )  # fmt: skip
+            samples,
+            text_tokenizer,
+            settings.max_text_tokens,
+            options.batch,
+            edit_share,
+            tokens,
+            context.seed,
+            context.rank,
+            context.world,
+        )
 
     if not held_out.captions or (edit_share and not held_out.edits):
         from pipelines.errors import UserError
 
         raise UserError("no held-out captions or edits are left to validate on: raise held_out, or bring more samples.")
     task = GeneratorTask(
-        model, settings.flow, source(held_out), settings.validation_samples, snapshot_steps(options, settings.snapshots),
+        model,
+        settings.flow,
+        source(held_out),
+        settings.validation_samples,
+        snapshot_steps(options, settings.snapshots),
         lambda: load_space(context.store, context.inputs["train_tokenizer"], context.scratch),
-    )  # fmt: skip
+    )
 
     def save(folder: Path) -> dict[str, Any]:
         task.module.eval()
@@ -182,13 +198,21 @@ def snapshots(artifact: Artifact) -> list[str]:
 def load_pipeline(
     store: Store, config: Config, inputs: dict[str, Artifact], scratch: Path, snapshot: str | None = None
 ) -> Any:
-    """Return the diffusers pipeline of `train_tokenizer`'s latent space and `train_editor`'s generator, or a snapshot of it."""
+    """Return the diffusers pipeline of `train_tokenizer`'s latent space and `train_editor`'s generator, or a snapshot
+    of it.
+    """
     from components.generator.pipeline import PixelSemanticPipeline
 
     model, text_tokenizer = load_generator(store, inputs["train_editor"], scratch, snapshot)
     settings = config.generator
     return PixelSemanticPipeline(
-        load_space(store, inputs["train_tokenizer"], scratch), model, text_tokenizer, flow_scheduler(settings.sampling_shift),
-        guidance_scale=settings.guidance_scale, image_guidance_scale=settings.image_guidance_scale,
-        guidance_above=settings.guidance_above, num_inference_steps=settings.sampling_steps, max_text_tokens=settings.max_text_tokens,
-    )  # fmt: skip
+        load_space(store, inputs["train_tokenizer"], scratch),
+        model,
+        text_tokenizer,
+        flow_scheduler(settings.sampling_shift),
+        guidance_scale=settings.guidance_scale,
+        image_guidance_scale=settings.image_guidance_scale,
+        guidance_above=settings.guidance_above,
+        num_inference_steps=settings.sampling_steps,
+        max_text_tokens=settings.max_text_tokens,
+    )

@@ -1,6 +1,8 @@
-"""Batches of latents for the generator: captions and edit pairs, from Arrow shards alone, texts of like length together.
+"""Batches of latents for the generator: captions and edit pairs, from Arrow shards alone, texts of like length
+together.
 
-Any step's batch follows from (seed, step): a window of steps is drawn as one, sorted by length and cut, so that little is padded.
+Any step's batch follows from (seed, step): a window of steps is drawn as one, sorted by length and cut, so that little
+is padded.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ class Samples:
 
 
 def open_samples(context: BuildContext) -> tuple[Samples, Samples]:
-    """Return what is trained on, and what is held out, of the latents of `encode_latents`. `UserError` where there are no captions."""
+    """Return what is trained on, and what is held out, of the latents of `encode_latents`. `UserError` where there are
+    no captions.
+    """
     latents, index = context.inputs["encode_latents"], context.inputs["index"]
     files = latents.files("*.arrow")
     for path in files[context.rank :: context.world]:  # the workers share the hashing
@@ -88,7 +92,9 @@ def _index(context: BuildContext, index: Artifact) -> tuple[dict[str, bool], dic
 
 
 class LatentSource:
-    """Batches `{"latents", "ids", "text"}`, with `{"sources", "has_source"}` where there are edits, of one rank, of any step."""
+    """Batches `{"latents", "ids", "text"}`, with `{"sources", "has_source"}` where there are edits, of one rank, of any
+    step.
+    """
 
     def __init__(
         self,
@@ -160,7 +166,9 @@ class LatentSource:
         return batch, read.keys
 
     def first(self, kind: str, count: int) -> dict[str, Any] | None:
-        """Return evenly spread samples as one batch, the same every time: `captions` or `edits`; None where there are none."""
+        """Return evenly spread samples as one batch, the same every time: `captions` or `edits`; None where there are
+        none.
+        """
         rows: Rows = getattr(self.samples, kind)
         if not len(rows):
             return None

@@ -1,7 +1,8 @@
-"""register: the whole model as one folder, and what its registered versions will say of themselves. The run then makes the versions.
+"""register: the whole model as one folder, and what its registered versions will say of themselves. The run then makes
+the versions.
 
-Artifact: `pipeline/` (what `pixsem generate --model FOLDER` takes), `card.json` (figures, lineage). Nothing in it depends on what is
-registered already; gates are held where the versions are made (`pipelines/tracking/registering.py`).
+Artifact: `pipeline/` (what `pixsem generate --model FOLDER` takes), `card.json` (figures, lineage). Nothing in it
+depends on what is registered already; gates are held where the versions are made (`pipelines/tracking/registering.py`).
 """
 
 from __future__ import annotations

@@ -49,7 +49,8 @@ class Maker:
     ) -> np.ndarray:
         """Return pictures uint8 [N, S, S, 3] for prompts, from sources uint8 [N, S, S, 3] where given.
 
-        Each has noise of its own, which follows from `name`, the prompt, and how often it has come before, and from nothing else.
+        Each has noise of its own, which follows from `name`, the prompt, and how often it has come before, and from
+        nothing else.
         """
         import torch
 
@@ -89,7 +90,9 @@ class Maker:
         return np.concatenate(found)
 
     def timing(self) -> dict[str, float]:
-        """Return seconds per picture of text-to-image, all steps and the decoder, and the batch it was measured at; {} without a whole batch."""
+        """Return seconds per picture of text-to-image, all steps and the decoder, and the batch it was measured at; {}
+        without a whole batch.
+        """
         if not self._seconds:
             return {}
         # The median passes over the first batch, which warms up.
@@ -104,8 +107,8 @@ def generated_distances(
 ) -> dict[str, Any]:
     """Return Frechet distances between held-out pictures and those made of their captions, in the encoder's features.
 
-    `frechet_reconstruction_*` is the same for the held-out pictures through the latent space: what no generator can be below.
-    `retrieval` is the share of made pictures whose caption the image-text model finds first among all of them.
+    `frechet_reconstruction_*` is the same for the held-out pictures through the latent space: what no generator can be
+    below. `retrieval` is the share of made pictures whose caption the image-text model finds first among all of them.
     """
     import torch
 

@@ -1,4 +1,6 @@
-"""Pictures of the scenes world held to what was asked for: prompts by category, edits by kind, each beside its chance and its ceiling."""
+"""Pictures of the scenes world held to what was asked for: prompts by category, edits by kind, each beside its chance
+and its ceiling.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ from pipelines.stages.generator.sample_sets import Maker
 from pipelines.store.artifacts import Artifact
 
 GRID = 8  # pictures of each category, and edits of each kind, on the grids
-GHOST = 0.05  # share of a removed object's own difference from what is behind it: more is a ghost, beside what the tokenizer leaves
+# share of a removed object's own difference from what is behind it: more is a ghost, beside what the tokenizer leaves
+GHOST = 0.05
 
 
 @dataclass(frozen=True)
@@ -64,18 +67,24 @@ class SceneJudge:
         return [found.scene for found in self._pool.map(lambda p, t: inspect(p, self.options, t), pictures, tones)]
 
     def prompts(self, count: int, held_out: bool = False) -> dict[str, list[Prompt]]:
-        """Return `count` prompts of each category that the world has; of a held-out combination each, with `held_out`."""
+        """Return `count` prompts of each category that the world has; of a held-out combination each, with
+        `held_out`.
+        """
         made = {
-            name: sample_prompts(self.options, name, count, self._rng("prompts", name, held_out), held_out) for name in CATEGORIES
-        }  # fmt: skip
+            name: sample_prompts(self.options, name, count, self._rng("prompts", name, held_out), held_out)
+            for name in CATEGORIES
+        }
         return {name: prompts for name, prompts in made.items() if prompts}
 
     def judge(
         self, split: str, prompts: dict[str, list[Prompt]], guidance: float | None = None
     ) -> tuple[dict[str, float], list[Scene]]:
-        """Make a picture for each prompt; return the shares that are exactly right, with `overall` their mean, and what was read."""
+        """Make a picture for each prompt; return the shares that are exactly right, with `overall` their mean, and what
+        was read.
+        """
         flat = [prompt for group in prompts.values() for prompt in group]
-        # The same noise for the same prompt in every split, so that guidance scales and checkpoints differ by nothing else.
+        # The same noise for the same prompt in every split, so that guidance scales and checkpoints differ by nothing
+        # else.
         pictures = self.maker("prompts", [prompt.text for prompt in flat], guidance=guidance)
         scenes = self._read(pictures)
         right = [holds(prompt, scene) for prompt, scene in zip(flat, scenes, strict=True)]
@@ -90,8 +99,8 @@ class SceneJudge:
         return shares([prompt.category for prompt in flat], right), scenes
 
     def text_to_image(self) -> dict[str, Any]:
-        """Return the shares of pictures that hold exactly what was asked: of fresh scenes of seen combinations, with their chance and
-        ceiling, of combinations that no training picture holds, and by guidance.
+        """Return the shares of pictures that hold exactly what was asked: of fresh scenes of seen combinations, with
+        their chance and ceiling, of combinations that no training picture holds, and by guidance.
         """
         prompts = self.prompts(self.settings.prompts)
         flat = [prompt for group in prompts.values() for prompt in group]
@@ -123,7 +132,9 @@ class SceneJudge:
         return values
 
     def convergence(self, trainings: Sequence[tuple[Artifact, dict[str, Any]]], figure: Path) -> dict[str, Any]:
-        """Return the overall share at the snapshots of trainings that follow each other, by samples seen in all, and draw it."""
+        """Return the overall share at the snapshots of trainings that follow each other, by samples seen in all, and
+        draw it.
+        """
         few = self.prompts(self.settings.checkpoint_prompts)
         found: dict[int, dict[str, float]] = {}
         before = 0
@@ -143,10 +154,11 @@ class SceneJudge:
         return {"checkpoints": {str(seen): values["overall"] for seen, values in found.items()}}
 
     def editing(self) -> dict[str, Any]:
-        """Return by kind the share of edits whose result holds exactly the edited scene, and what became of the rest of the picture.
+        """Return by kind the share of edits whose result holds exactly the edited scene, and what became of the rest of
+        the picture.
 
-        A removal is no success where more is left of the object, whatever the inspector reads, than `GHOST` of its own difference from what
-        is behind it, and than twice what the tokenizer leaves (95th percentile): a ghost.
+        A removal is no success where more is left of the object, whatever the inspector reads, than `GHOST` of its own
+        difference from what is behind it, and than twice what the tokenizer leaves (95th percentile): a ghost.
         """
         kinds = self.config.synthesize_edits.scene_kinds
         cases = [case for kind in kinds for case in self._cases(kind)]
@@ -250,7 +262,9 @@ def shares(groups: Sequence[str], right: Sequence[bool]) -> dict[str, float]:
 
 
 def _mean_psnr(made: np.ndarray, cases: list[EditCase]) -> float | None:
-    """The mean over pictures of the PSNR outside the mask, against the source; edits of the whole picture have no outside."""
+    """The mean over pictures of the PSNR outside the mask, against the source; edits of the whole picture have no
+    outside.
+    """
     found = [outside_psnr(picture, case.source, case.mask) for picture, case in zip(made, cases, strict=True)]
     numbers = [value for value in found if value is not None]
     return float(np.mean(numbers)) if numbers else None

@@ -1,4 +1,5 @@
-"""train_editor: the mixture of captions and edit pairs, from train_generator's weights. What it makes is the generator of later stages.
+"""train_editor: the mixture of captions and edit pairs, from train_generator's weights. What it makes is the generator
+of later stages.
 
 Artifact: as train_generator's.
 """

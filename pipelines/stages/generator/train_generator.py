@@ -1,6 +1,7 @@
 """train_generator: text-to-image by flow matching, from Arrow latents alone.
 
-Artifact: `model/`, `text/` (its text tokenizer), `samples/`, `snapshots/` (averaged weights along the way), `curve.jsonl`.
+Artifact: `model/`, `text/` (its text tokenizer), `samples/`, `snapshots/` (averaged weights along the way),
+`curve.jsonl`.
 """
 
 from __future__ import annotations

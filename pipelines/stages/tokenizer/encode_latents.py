@@ -1,7 +1,7 @@
 """encode_latents: every curated sample and every edit pair as latents, one Arrow shard for each input shard.
 
-Artifact: `captions/NAME.arrow`, `edits/NAME.arrow` (see `components.data.latents`), and `failed/NAME.parquet` with one row and a
-reason for each sample that is not in them.
+Artifact: `captions/NAME.arrow`, `edits/NAME.arrow` (see `components.data.latents`), and `failed/NAME.parquet` with one
+row and a reason for each sample that is not in them.
 """
 
 from __future__ import annotations

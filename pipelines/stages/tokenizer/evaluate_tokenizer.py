@@ -1,6 +1,7 @@
 """evaluate_tokenizer: what the latent space keeps of pixels and of meaning, on held-out pictures.
 
-Artifact: `metrics.json`, `reconstructions.png`. A figure that cannot be computed is absent, with its reason in `metrics.absent`.
+Artifact: `metrics.json`, `reconstructions.png`. A figure that cannot be computed is absent, with its reason in
+`metrics.absent`.
 """
 
 from __future__ import annotations

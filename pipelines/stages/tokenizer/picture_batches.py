@@ -90,7 +90,9 @@ class Pictures:
 
 
 class PictureSource:
-    """Batches `{"images": uint8 [b, 3, S, S]}` of one rank, of any step, in an order that (seed, epoch) alone decides."""
+    """Batches `{"images": uint8 [b, 3, S, S]}` of one rank, of any step, in an order that (seed, epoch) alone
+    decides.
+    """
 
     def __init__(self, pictures: Pictures, batch: int, seed: int, rank: int, world: int) -> None:
         self.pictures = pictures

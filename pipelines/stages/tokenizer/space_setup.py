@@ -23,9 +23,16 @@ if TYPE_CHECKING:
 def training_pictures(context: BuildContext, held_out: bool) -> Pictures:
     """What models are trained on: curated pictures and the results of edits, from one side of the split."""
     return Pictures(
-        context.store, context.inputs["index"], context.scratch, ("picture", "target"), held_out, context.config.image_size,
-        context.config.measure.limits, context.config.execution.cache_bytes, context.threads,
-    )  # fmt: skip
+        context.store,
+        context.inputs["index"],
+        context.scratch,
+        ("picture", "target"),
+        held_out,
+        context.config.image_size,
+        context.config.measure.limits,
+        context.config.execution.cache_bytes,
+        context.threads,
+    )
 
 
 def local_folder(store: Store, artifact: Artifact, prefix: str, scratch: Path) -> Path:
@@ -76,8 +83,8 @@ def perceptual(config: Config, losses: LossOptions, encoder: Any) -> Any:
 def fit_scaling(model: Any, batches: Iterable[Any], scaling: str) -> None:
     """Measure the raw latent over pictures uint8 `[b, 3, S, S]` and make the model standardise it.
 
-    Each channel by its own mean and, of `scaling` channel, by its own deviation; of `whole`, by one deviation for all of them, so that a
-    channel that says much of the picture goes on saying it louder than the noise.
+    Each channel by its own mean and, of `scaling` channel, by its own deviation; of `whole`, by one deviation for all
+    of them, so that a channel that says much of the picture goes on saying it louder than the noise.
     """
     import torch
 

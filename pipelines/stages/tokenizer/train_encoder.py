@@ -1,7 +1,7 @@
 """train_encoder: the encoder every later stage starts from, and the text side that measures its retrieval.
 
-Without `encoder.path` a small DINOv2 is trained on the curated captions; with it, the pretrained encoder stays as it is and
-only the two heads are trained. Artifact: `model/` (an image-text model), `curve.jsonl`.
+Without `encoder.path` a small DINOv2 is trained on the curated captions; with it, the pretrained encoder stays as it is
+and only the two heads are trained. Artifact: `model/` (an image-text model), `curve.jsonl`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """train_tokenizer: stage 2, or whatever the chosen space is trained for. Every later stage reads its artifact alone.
 
-What a space starts from and what of it is trained stands in `components.tokenizer.spaces`; of a finished model only the latent statistics
-are measured. Artifact: `model/`, `samples/`, `curve.jsonl`.
+What a space starts from and what of it is trained stands in `components.tokenizer.spaces`; of a finished model only the
+latent statistics are measured. Artifact: `model/`, `samples/`, `curve.jsonl`.
 """
 
 from __future__ import annotations

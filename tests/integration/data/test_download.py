@@ -1,4 +1,6 @@
-"""img2dataset through our guard against a real server: every row ends downloaded or failed with its reason, whatever the web does."""
+"""img2dataset through our guard against a real server: every row ends downloaded or failed with its reason, whatever
+the web does.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The guard holds at every hop and at the address really connected to: redirects, names that change, mixed answers, TLS."""
+"""The guard holds at every hop and at the address really connected to: redirects, names that change, mixed answers,
+TLS.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Two ways to have an allocation of two nodes on one machine: Slurm itself, and stand-ins for its commands where it is not installed."""
+"""Two ways to have an allocation of two nodes on one machine: Slurm itself, and stand-ins for its commands where it is
+not installed.
+"""
 
 from __future__ import annotations
 
@@ -215,7 +217,9 @@ def _tool(name: str) -> str | None:
 
 
 def environment_of(folder: Path, **programs: str) -> dict[str, str]:
-    """Return the environment of a job whose virtual environment has these programs before the real ones; all in `folder`."""
+    """Return the environment of a job whose virtual environment has these programs before the real ones; all in
+    `folder`.
+    """
     (folder / "venv" / "bin").mkdir(parents=True)
     pixsem = f'exec {sys.executable} -c "from pipelines.cli.main import main; main()" "$@"'
     for name, text in {"pixsem": pixsem, **programs}.items():

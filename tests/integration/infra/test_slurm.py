@@ -1,4 +1,6 @@
-"""infra/slurm/pixsem.sbatch with a real Ray: on Slurm itself where it is installed, and on stand-ins for its commands."""
+"""infra/slurm/pixsem.sbatch with a real Ray: on Slurm itself where it is installed, and on stand-ins for its
+commands.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,8 @@ ray.init(logging_level="ERROR")
 print("nodes", sum(node["Alive"] for node in ray.nodes()), "cpus", ray.cluster_resources()["CPU"])
 END
 for token in "" wrong; do
-    RAY_AUTH_TOKEN=$token {sys.executable} -c 'import ray; ray.init(); print("a stranger is in")' >&2 || echo "refused $token"
+    RAY_AUTH_TOKEN=$token {sys.executable} -c 'import ray; ray.init(); print("a stranger is in")' >&2 \\
+        || echo "refused $token"
 done
 exit 7
 """

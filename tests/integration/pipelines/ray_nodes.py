@@ -1,4 +1,5 @@
-"""A Ray cluster of several nodes on this machine: python ray_nodes.py '[{"num_cpus": 1}, {"after": 5, "num_cpus": 2, "labels": {"pool": "gpu"}}]'.
+"""A Ray cluster of several nodes on this machine: python ray_nodes.py '[{"num_cpus": 1}, {"after": 5, "num_cpus": 2,
+"labels": {"pool": "gpu"}}]'.
 
 Prints the address, starts the nodes that come `after` so many seconds, and ends with its standard input.
 """

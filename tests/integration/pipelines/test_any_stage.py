@@ -10,9 +10,17 @@ from conftest import SMALL, TRAINED
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 DATA_STAGES = ["ingest", "measure", "curate", "synthesize_edits"]
 MODEL_STAGES = [
-    "index", "train_encoder", "train_semantic", "train_tokenizer", "encode_latents", "evaluate_tokenizer", "train_generator",
-    "train_editor", "evaluate_generator", "register",
-]  # fmt: skip
+    "index",
+    "train_encoder",
+    "train_semantic",
+    "train_tokenizer",
+    "encode_latents",
+    "evaluate_tokenizer",
+    "train_generator",
+    "train_editor",
+    "evaluate_generator",
+    "register",
+]
 ACTIONS = ["deleted", "force", "until", "from"]
 
 
@@ -26,9 +34,11 @@ def check(pixsem, settings: list[str], stage: str, action: str) -> None:
     if action == "deleted":
         shutil.rmtree(pixsem.store / "artifacts" / stage)
     command = {
-        "deleted": ["run", *settings], "force": ["run", *settings, "--force", stage], "from": ["resume", "--from", stage],
+        "deleted": ["run", *settings],
+        "force": ["run", *settings, "--force", stage],
+        "from": ["resume", "--from", stage],
         "until": ["run", *[s for s in settings if s not in ("--until", "synthesize_edits")], "--until", stage],
-    }[action]  # fmt: skip
+    }[action]
     rows = pixsem.json(*command, "--dry-run")
     report = pixsem.json(*command)
     assert [s["name"] for s in report["stages"]] == [row["stage"] for row in rows]

@@ -1,4 +1,6 @@
-"""The feature-space benchmark as a user calls it: what it would run, and, slowly, the whole of it at the smallest size."""
+"""The feature-space benchmark as a user calls it: what it would run, and, slowly, the whole of it at the smallest
+size.
+"""
 
 from __future__ import annotations
 
@@ -78,9 +80,16 @@ def test_the_default_spaces_are_compared_once_resumed_and_joined_by_another(tmp_
     folder = pixsem.store / "comparisons" / value["comparison"]
     names = {path.name for path in folder.iterdir() if path.is_file()}
     assert names == {
-        "index.html", "results.md", "results.csv", "summary.csv", "curves.csv", "by_samples.png", "by_seconds.png", "generated.png",
+        "index.html",
+        "results.md",
+        "results.csv",
+        "summary.csv",
+        "curves.csv",
+        "by_samples.png",
+        "by_seconds.png",
+        "generated.png",
         "edits.png",
-    }  # fmt: skip
+    }
     page = (folder / "index.html").read_text()
     assert page.count("data:image/png;base64,") == 4 and "<script" not in page and "http" not in page
     claims = (tmp_path / "CLAIMS.md").read_text()

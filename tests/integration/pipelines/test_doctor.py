@@ -6,9 +6,21 @@ import pytest
 
 pytestmark = pytest.mark.integration
 PARTS = {
-    "python", "config", "store", "mlflow", "ray", "resources", "packages", "gpus", "deepspeed", "nccl", "precision", "allocator", "memory",
+    "python",
+    "config",
+    "store",
+    "mlflow",
+    "ray",
+    "resources",
+    "packages",
+    "gpus",
+    "deepspeed",
+    "nccl",
+    "precision",
+    "allocator",
+    "memory",
     "disk",
-}  # fmt: skip
+}
 
 
 @pytest.mark.slow

@@ -1,4 +1,6 @@
-"""Clusters of several nodes: work goes where its labels say and has the GPUs it asked for, no other; what cannot be is refused."""
+"""Clusters of several nodes: work goes where its labels say and has the GPUs it asked for, no other; what cannot be is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -128,7 +130,8 @@ def test_a_node_lost_in_the_middle_of_a_stage_changes_no_byte_of_it(request, tmp
 def test_on_one_machine_a_stage_that_could_never_run_is_refused_before_anything_runs(fresh):
     done = fresh("run", *SMALL, "execution.resources.curate={gpus: 1, labels: {pool: gpu}}", code=2)
     assert (
-        "pixsem: Ray would wait without end:\n  curate asks for 1 CPU, 1 GPU on a node labelled pool=gpu; no node has that "
+        "pixsem: Ray would wait without end:\n  curate asks for 1 CPU, 1 GPU on a node labelled pool=gpu; no node "
+        "has that "
         "(execution.resources.curate)\nIt has 1 node with " in done.stderr
     )
     assert "Traceback" not in done.stderr

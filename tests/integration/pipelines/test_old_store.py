@@ -1,7 +1,8 @@
-"""A store, its registered models and a pipeline folder that an earlier commit wrote are read by this one, and say the same.
+"""A store, its registered models and a pipeline folder that an earlier commit wrote are read by this one, and say the
+same.
 
-`old_store/a287622.tar.xz` was made at a287622 by `pixsem run` with the overrides below; `a287622.json` holds numbers that its tokenizer and
-pipeline gave there.
+`old_store/a287622.tar.xz` was made at a287622 by `pixsem run` with the overrides below; `a287622.json` holds numbers
+that its tokenizer and pipeline gave there.
 """
 
 from __future__ import annotations
@@ -25,12 +26,25 @@ pytestmark = pytest.mark.integration
 HERE = Path(__file__).parent / "old_store"
 MADE_IN = "/tmp/old/store"  # where the store lay; MLflow's database holds absolute addresses
 OVERRIDES = [
-    "preset=tiny", "source.count=60", "source.samples_per_shard=30", "encoder.small.width=16", "encoder.small.depth=1",
-    "encoder.small.heads=1", "tokenizer.model.channels=8", "tokenizer.model.pixel_channels=4", "tokenizer.pixel_decoder.width=16",
-    "tokenizer.pixel_decoder.heads=1", "generator.small={width:16,depth:1,heads:1,kv_heads:1,hidden:16}", "generator.snapshots=0",
-    "generator.training.sample_every=0", "generator.editing.sample_every=0", "held_out=0.3", "register.tokenizer=[]",
-    "register.generator=[]", "evaluate_generator.frechet_pictures=4",
-]  # fmt: skip
+    "preset=tiny",
+    "source.count=60",
+    "source.samples_per_shard=30",
+    "encoder.small.width=16",
+    "encoder.small.depth=1",
+    "encoder.small.heads=1",
+    "tokenizer.model.channels=8",
+    "tokenizer.model.pixel_channels=4",
+    "tokenizer.pixel_decoder.width=16",
+    "tokenizer.pixel_decoder.heads=1",
+    "generator.small={width:16,depth:1,heads:1,kv_heads:1,hidden:16}",
+    "generator.snapshots=0",
+    "generator.training.sample_every=0",
+    "generator.editing.sample_every=0",
+    "held_out=0.3",
+    "register.tokenizer=[]",
+    "register.generator=[]",
+    "evaluate_generator.frechet_pictures=4",
+]
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
-"""The public names: from an installed wheel, in an environment of its own, and of an export where pixsem is not installed."""
+"""The public names: from an installed wheel, in an environment of its own, and of an export where pixsem is not
+installed.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ seeded = lambda: torch.Generator().manual_seed(0)
 pipeline = load_pipeline("models:/pixsem-generator@champion", store=store)
 made = pipeline("a red circle", num_inference_steps=2, generator=seeded(), output_type="pt").images
 from diffusers import DiffusionPipeline
-for again in (load_pipeline(folder), PixelSemanticPipeline.from_pretrained(folder), DiffusionPipeline.from_pretrained(folder, low_cpu_mem_usage=False)):
+plain = DiffusionPipeline.from_pretrained(folder, low_cpu_mem_usage=False)
+for again in (load_pipeline(folder), PixelSemanticPipeline.from_pretrained(folder), plain):
     again.set_progress_bar_config(disable=True)
     assert type(again) is PixelSemanticPipeline
     assert torch.equal(again("a red circle", num_inference_steps=2, generator=seeded(), output_type="pt").images, made)
@@ -55,14 +58,17 @@ import torch
 from diffusers import DiffusionPipeline
 pipeline = DiffusionPipeline.from_pretrained(sys.argv[1], trust_remote_code=True, low_cpu_mem_usage=False)
 pipeline.set_progress_bar_config(disable=True)
-made = pipeline("a red circle", num_inference_steps=2, generator=torch.Generator().manual_seed(0), output_type="pt").images
+seeded = torch.Generator().manual_seed(0)
+made = pipeline("a red circle", num_inference_steps=2, generator=seeded, output_type="pt").images
 print(" ".join(f"{v:.4f}" for v in made.flatten()[::97].tolist()[:12]))
 """
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory) -> Path:
-    """A virtual environment with the dependencies of this one, and without pixsem: an editable install's hook does not come along."""
+    """A virtual environment with the dependencies of this one, and without pixsem: an editable install's hook does not
+    come along.
+    """
     folder = tmp_path_factory.mktemp("env") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     (site,) = folder.glob("lib/*/site-packages")

@@ -1,4 +1,6 @@
-"""pixsem submit: what it refuses at once, how it follows a job, and real runs through the job server of a local Ray head."""
+"""pixsem submit: what it refuses at once, how it follows a job, and real runs through the job server of a local Ray
+head.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +140,8 @@ async def job(request):
 
 async def main():
     app = web.Application()
-    app.router.add_get("/api/version", lambda _: web.json_response({"version": "4", "ray_version": "2.60.0", "ray_commit": ""}))
+    version = {"version": "4", "ray_version": "2.60.0", "ray_commit": ""}
+    app.router.add_get("/api/version", lambda _: web.json_response(version))
     app.router.add_get("/api/jobs/{job}", job)
     app.router.add_get("/api/jobs/{job}/logs/tail", tail)
     runner = web.AppRunner(app)
@@ -178,13 +181,30 @@ class Head:
         self._log = (folder / "head.log").open("w")
         self._process = subprocess.Popen(
             [
-                str(python / "ray"), "start", "--head", "--block", "--disable-usage-stats", "--port=0", "--num-cpus=2",
-                "--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={port}", "--dashboard-agent-listen-port=0",
-                f"--ray-client-server-port={free_port()}", "--min-worker-port=0", "--max-worker-port=0", "--node-ip-address=127.0.0.1",
-                f"--temp-dir={folder}/ray", "--object-store-memory=100000000",
+                str(python / "ray"),
+                "start",
+                "--head",
+                "--block",
+                "--disable-usage-stats",
+                "--port=0",
+                "--num-cpus=2",
+                "--include-dashboard=true",
+                "--dashboard-host=127.0.0.1",
+                f"--dashboard-port={port}",
+                "--dashboard-agent-listen-port=0",
+                f"--ray-client-server-port={free_port()}",
+                "--min-worker-port=0",
+                "--max-worker-port=0",
+                "--node-ip-address=127.0.0.1",
+                f"--temp-dir={folder}/ray",
+                "--object-store-memory=100000000",
             ],
-            env=environment, cwd=folder, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+            env=environment,
+            cwd=folder,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         wait_for(self._answers, 200)
 
     def _answers(self) -> bool:

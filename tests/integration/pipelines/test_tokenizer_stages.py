@@ -1,4 +1,6 @@
-"""The tokenizer's half of the pipeline, from curated data to evaluated latents, on real workers at the smallest size."""
+"""The tokenizer's half of the pipeline, from curated data to evaluated latents, on real workers at the smallest
+size.
+"""
 
 from __future__ import annotations
 

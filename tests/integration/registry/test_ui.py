@@ -42,7 +42,10 @@ def test_the_page_answers_lists_the_runs_and_leaves_no_processes(tmp_path, numbe
     tracker = Tracker(uri, str(tmp_path / "artifacts"), "pixsem")
     tracker.finish(tracker.start_run("a run of ours", {}, {}), "FINISHED", None)
     port = free_port()
-    code = f"from components.registry.ui import serve_ui; raise SystemExit(serve_ui({uri!r}, {str(tmp_path)!r}, port={port}))"
+    code = (
+        f"from components.registry.ui import serve_ui; raise SystemExit(serve_ui({uri!r}, {str(tmp_path)!r}, "
+        f"port={port}))"
+    )
     environment = {**os.environ, "PIXSEM_TEST_FOLDER": str(tmp_path)}
     server = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment)
     try:

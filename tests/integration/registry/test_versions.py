@@ -1,4 +1,6 @@
-"""Registered versions: once each, champions and their history, and what MLflow loads and serves is the pipeline itself."""
+"""Registered versions: once each, champions and their history, and what MLflow loads and serves is the pipeline
+itself.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One worker that measures what real engines hold: python held_worker.py FOLDER RANK WORLD KIND PRECISION ZERO... Rank 0 prints JSON."""
+"""One worker that measures what real engines hold: python held_worker.py FOLDER RANK WORLD KIND PRECISION ZERO... Rank
+0 prints JSON.
+"""
 
 from __future__ import annotations
 

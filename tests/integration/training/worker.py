@@ -1,4 +1,6 @@
-"""One worker of a small training run: python worker.py FOLDER RANK WORLD PORT PAUSE ZERO. Prints its weights' hash at the end."""
+"""One worker of a small training run: python worker.py FOLDER RANK WORLD PORT PAUSE ZERO. Prints its weights' hash at
+the end.
+"""
 
 from __future__ import annotations
 

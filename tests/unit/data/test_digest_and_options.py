@@ -113,8 +113,10 @@ def test_impossible_limits_and_columns_are_refused() -> None:
 def test_light_modules_import_nothing_heavy() -> None:
     """Configuration and cached runs import these: they must cost milliseconds."""
     code = (
-        "import sys; import components.data.options, components.data.digest, components.data.records, components.data.web_rules;"
-        "heavy = {'torch', 'webdataset', 'img2dataset', 'pyarrow', 'numpy', 'pandas', 'cv2', 'PIL', 'urllib.request', 'ray'};"
+        "import sys; import components.data.options, components.data.digest, components.data.records, "
+        "components.data.web_rules;"
+        "heavy = {'torch', 'webdataset', 'img2dataset', 'pyarrow', 'numpy', 'pandas', 'cv2', 'PIL', "
+        "'urllib.request', 'ray'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
     root = Path(digest.__file__).parents[2]

@@ -1,4 +1,6 @@
-"""Latent shards: what is written is read back by everyone, in any order, in O(1), and nothing foreign or damaged passes."""
+"""Latent shards: what is written is read back by everyone, in any order, in O(1), and nothing foreign or damaged
+passes.
+"""
 
 from __future__ import annotations
 

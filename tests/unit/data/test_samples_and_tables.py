@@ -1,4 +1,6 @@
-"""Captions and metadata of strangers' samples end as values or reasons; tables are typed, deterministic and clear about mistakes."""
+"""Captions and metadata of strangers' samples end as values or reasons; tables are typed, deterministic and clear about
+mistakes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""URL lists of every kind become rows and shard lists: each row is there once, usable or with its reason, mistakes are named."""
+"""URL lists of every kind become rows and shard lists: each row is there once, usable or with its reason, mistakes are
+named.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +103,8 @@ def test_rows_that_cannot_be_used_stay_in_place_with_their_reason(tmp_path: Path
 def test_json_rows_that_are_no_objects_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "list.jsonl"
     path.write_bytes(
-        b'{"url": "http://ex.org/1.jpg"}\n{oops\n[1]\n\n{"caption": ["c", "d"], "url": "u"}\n{"url": 3, "caption": "x"}\n'
+        b'{"url": "http://ex.org/1.jpg"}\n{oops\n[1]\n\n'
+        b'{"caption": ["c", "d"], "url": "u"}\n{"url": 3, "caption": "x"}\n'
     )
     assert [row.reason for row in read(path, UrlListOptions())] == ["no_caption", "bad_row", "bad_row", "", "no_url"]
     (tmp_path / "list.json").write_text('{"a": 1}')

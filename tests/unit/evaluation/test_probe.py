@@ -20,7 +20,9 @@ def one_thread():
 
 
 def hidden_token(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """One token carries a mark and +-1; another, unmarked, carries the opposite, so the mean over tokens says nothing."""
+    """One token carries a mark and +-1; another, unmarked, carries the opposite, so the mean over tokens says
+    nothing.
+    """
     generator = torch.Generator().manual_seed(seed)
     features = 0.1 * torch.randn(count, TOKENS, WIDTH, generator=generator)
     labels = torch.randint(2, (count,), generator=generator)

@@ -1,4 +1,6 @@
-"""The off-manifold experiment: its data, its metric, and the identity that says what more dimensions ask of a network."""
+"""The off-manifold experiment: its data, its metric, and the identity that says what more dimensions ask of a
+network.
+"""
 
 import pytest
 import torch
@@ -10,7 +12,9 @@ pytestmark = pytest.mark.unit
 
 
 def exact_velocity(noisy, data, time):
-    """Velocity `[B, D]` that flow matching has on a discrete data set `[M, D]`: that of the posterior mean of the clean point."""
+    """Velocity `[B, D]` that flow matching has on a discrete data set `[M, D]`: that of the posterior mean of the clean
+    point.
+    """
     squares = (noisy[:, None] - (1 - time) * data[None]).square().sum(2)
     clean = torch.softmax(-squares / (2 * time**2), 1) @ data
     times = torch.full((len(noisy),), time, dtype=noisy.dtype)

@@ -1,4 +1,6 @@
-"""Small real parts for tests of the generator: a latent space with known weights, transformers whose zero-initialised parts are not zero."""
+"""Small real parts for tests of the generator: a latent space with known weights, transformers whose zero-initialised
+parts are not zero.
+"""
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
@@ -41,8 +43,13 @@ def space() -> PixelSemanticVAE:
     encoder: VisionEncoder = small_encoder(SmallEncoderOptions(width=32, depth=1, heads=2, patch=8), 32)
     pixels = {"kind": "patch", "width": 32, "depth": 1, "heads": 2, "multiples": (1,)}
     return PixelSemanticVAE(
-        encoder_spec=encoder.spec, image_size=32, channels=CHANNELS, pixel_options=pixels, semantic_depth=1, space="ps_vae"
-    ).eval()  # fmt: skip
+        encoder_spec=encoder.spec,
+        image_size=32,
+        channels=CHANNELS,
+        pixel_options=pixels,
+        semantic_depth=1,
+        space="ps_vae",
+    ).eval()
 
 
 def pipeline(name: str = "demo") -> PixelSemanticPipeline:

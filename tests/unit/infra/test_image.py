@@ -1,4 +1,6 @@
-"""The Dockerfile and the compose file: pinned, not root, no secrets, and every file they copy is there and let through."""
+"""The Dockerfile and the compose file: pinned, not root, no secrets, and every file they copy is there and let
+through.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Kubernetes manifests: true to the official schemas, closed to the outside, without secrets, and big enough for what they run.
+"""Kubernetes manifests: true to the official schemas, closed to the outside, without secrets, and big enough for what
+they run.
 
-KubeRay's own resource definitions come with no package; the fields used of them are held to the list below, which was written from
-KubeRay's API reference. The pod templates inside them are ordinary ones and are checked against Kubernetes' schema.
+KubeRay's own resource definitions come with no package; the fields used of them are held to the list below, which was
+written from KubeRay's API reference. The pod templates inside them are ordinary ones and are checked against
+Kubernetes' schema.
 """
 
 from __future__ import annotations
@@ -24,22 +26,43 @@ pytestmark = pytest.mark.unit
 VERSION = "1.37.0"
 # Fields of ray.io/v1 in KubeRay 1.5.1 and newer; True where the field must be there.
 RAY_CLUSTER = {
-    "suspend": False, "managedBy": False, "autoscalerOptions": False, "headServiceAnnotations": False, "authOptions": False,
-    "enableInTreeAutoscaling": False, "gcsFaultToleranceOptions": False, "headGroupSpec": True, "rayVersion": False,
+    "suspend": False,
+    "managedBy": False,
+    "autoscalerOptions": False,
+    "headServiceAnnotations": False,
+    "authOptions": False,
+    "enableInTreeAutoscaling": False,
+    "gcsFaultToleranceOptions": False,
+    "headGroupSpec": True,
+    "rayVersion": False,
     "workerGroupSpecs": False,
-}  # fmt: skip
+}
 HEAD = {"template": True, "headService": False, "enableIngress": False, "rayStartParams": True, "serviceType": False}
 WORKERS = {
     "groupName": True, "replicas": False, "minReplicas": True, "maxReplicas": True, "idleTimeoutSeconds": False,
     "rayStartParams": True, "template": True, "scaleStrategy": False, "numOfHosts": False, "suspend": False,
 }  # fmt: skip
 RAY_JOB = {
-    "activeDeadlineSeconds": False, "backoffLimit": False, "rayClusterSpec": False, "submitterPodTemplate": False,
-    "metadata": False, "clusterSelector": False, "submitterConfig": False, "managedBy": False, "deletionStrategy": False,
-    "entrypoint": False, "runtimeEnvYAML": False, "jobId": False, "submissionMode": False, "entrypointResources": False,
-    "entrypointNumCpus": False, "entrypointNumGpus": False, "ttlSecondsAfterFinished": False,
-    "shutdownAfterJobFinishes": False, "suspend": False,
-}  # fmt: skip
+    "activeDeadlineSeconds": False,
+    "backoffLimit": False,
+    "rayClusterSpec": False,
+    "submitterPodTemplate": False,
+    "metadata": False,
+    "clusterSelector": False,
+    "submitterConfig": False,
+    "managedBy": False,
+    "deletionStrategy": False,
+    "entrypoint": False,
+    "runtimeEnvYAML": False,
+    "jobId": False,
+    "submissionMode": False,
+    "entrypointResources": False,
+    "entrypointNumCpus": False,
+    "entrypointNumGpus": False,
+    "ttlSecondsAfterFinished": False,
+    "shutdownAfterJobFinishes": False,
+    "suspend": False,
+}
 
 
 def check_fields(value: dict, fields: dict[str, bool], where: str) -> None:
@@ -70,7 +93,8 @@ def test_a_ray_cluster_has_kuberays_fields_and_true_pod_templates(manifest):
     templates = pod_templates(manifest)
     assert len(templates) == 1 + len(manifest.value["spec"]["workerGroupSpecs"])
     for template in templates:
-        # In an object of Kubernetes' own, since the schemas are of whole objects; the operator adds labels in the same way.
+        # In an object of Kubernetes' own, since the schemas are of whole objects; the operator adds labels in the same
+        # way.
         labels = {"matchLabels": {"a": "b"}}
         spec = {"selector": labels, "template": {"metadata": {"labels": labels["matchLabels"]}, **template}}
         deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}, "spec": spec}
@@ -133,7 +157,8 @@ def test_pods_are_unprivileged_sized_and_know_only_what_they_are_told(manifest):
         assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"] > 0
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is False
-        # Of the service mlflow Kubernetes would make MLFLOW_PORT=tcp://..., which MLflow's server reads as its own option.
+        # Of the service mlflow Kubernetes would make MLFLOW_PORT=tcp://..., which MLflow's server reads as its own
+        # option.
         assert pod["enableServiceLinks"] is False
         assert not any(pod.get(name) for name in ("hostNetwork", "hostPID", "hostIPC"))
         assert not [volume for volume in pod.get("volumes", ()) if "hostPath" in volume]
@@ -216,7 +241,8 @@ name=$4
 mkdir "$RECORD/$name"
 for option in "${@:5}"; do
     case $option in
-        --from-env-file=*) while IFS='=' read -r key value; do printf %s "$value" > "$RECORD/$name/$key"; done < "${option#*=}" ;;
+        --from-env-file=*)
+            while IFS='=' read -r key value; do printf %s "$value" > "$RECORD/$name/$key"; done < "${option#*=}" ;;
         --from-file=*) rest=${option#*=}; cat "${rest#*=}" > "$RECORD/$name/${rest%%=*}" ;;
         *) exit 64 ;;
     esac

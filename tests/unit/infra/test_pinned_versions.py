@@ -1,4 +1,6 @@
-"""Versions in infra/ are those of constraints.txt and pyproject.toml, so that no cluster runs another pixsem, Ray or Python than was tested."""
+"""Versions in infra/ are those of constraints.txt and pyproject.toml, so that no cluster runs another pixsem, Ray or
+Python than was tested.
+"""
 
 from __future__ import annotations
 

@@ -20,8 +20,13 @@ SECRET = "hunter2secret"
 def pixsem(folder: Path, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
     known = {name: value for name, value in os.environ.items() if name not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
     return subprocess.run(
-        [*COMMAND, *args], cwd=folder, env={**known, "PYTHONPATH": str(ROOT), **environment}, capture_output=True, text=True, timeout=280
-    )  # fmt: skip
+        [*COMMAND, *args],
+        cwd=folder,
+        env={**known, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
 
 
 def leaks(folder: Path, done: subprocess.CompletedProcess[str]) -> list[str]:

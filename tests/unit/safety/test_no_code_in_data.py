@@ -1,4 +1,6 @@
-"""Nothing that is read runs code: no pickle is reachable from an input, and a pickle in a reader's way is refused, not opened."""
+"""Nothing that is read runs code: no pickle is reachable from an input, and a pickle in a reader's way is refused, not
+opened.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +41,14 @@ NEVER = {
 }
 WEIGHTLESS = ("AutoConfig", "AutoTokenizer", "AutoImageProcessor")  # from_pretrained of these loads no weights
 EXPLAINED = {
-    "components/training/engine.py: import pickle": "for its error class alone: torch raises it where weights_only refuses a file",
+    "components/training/engine.py: import pickle": "for its error class alone: torch raises it where weights_only "
+    "refuses a file",
     "components/tokenizer/taesd.py: import pickle": "likewise",
-    "pipelines/stages/tokenizer/evaluate_tokenizer.py: torch.jit.load": "Inception's published weights exist as TorchScript alone; the user names the file "
-    "(evaluate_tokenizer.inception), no stage writes or downloads one, and TorchScript's interpreter opens no files and imports no modules",
-}  # fmt: skip
+    "pipelines/stages/tokenizer/evaluate_tokenizer.py: "
+    "torch.jit.load": "Inception's published weights exist as TorchScript alone; the user names "
+    "the file (evaluate_tokenizer.inception), no stage writes or downloads one, and TorchScript's interpreter opens "
+    "no files and imports no modules",
+}
 
 
 def findings(source: str, where: str) -> list[str]:
@@ -84,9 +89,18 @@ def test_no_source_of_ours_can_load_a_pickle():
 
 @pytest.mark.parametrize(
     "line",
-    ["import pickle", "from joblib import load", "torch.load(p)", "torch.load(p, weights_only=False)", "np.load(p, allow_pickle=True)",
-     "yaml.load(t)", "eval(t)", "Model.from_pretrained(p)", "AutoConfig.from_pretrained(p, trust_remote_code=True)"],
-)  # fmt: skip
+    [
+        "import pickle",
+        "from joblib import load",
+        "torch.load(p)",
+        "torch.load(p, weights_only=False)",
+        "np.load(p, allow_pickle=True)",
+        "yaml.load(t)",
+        "eval(t)",
+        "Model.from_pretrained(p)",
+        "AutoConfig.from_pretrained(p, trust_remote_code=True)",
+    ],
+)
 def test_the_search_finds_what_it_is_for(line):
     assert findings(line, "x")
 

@@ -36,10 +36,9 @@ def test_every_caption_is_understood_and_holds_of_its_scene_and_no_wrong_one_doe
 
 def test_all_that_is_said_is_read():
     assert read_caption(
-        "a picture of a little blue square to the right of a big striped red circle in front of a graded light blue background"
-    ) == Caption(
-        (Claim("blue", "square", "small"), Claim("red", "circle", "large", "striped")), "sky", True, "right"
-    )  # fmt: skip
+        "a picture of a little blue square to the right of a big striped red circle in front of a graded light "
+        "blue background"
+    ) == Caption((Claim("blue", "square", "small"), Claim("red", "circle", "large", "striped")), "sky", True, "right")
     assert read_caption("there are two red circles and an orange diamond") == Caption(
         (Claim("red", "circle"), Claim("red", "circle"), Claim("orange", "diamond"))
     )

@@ -16,7 +16,9 @@ def blank() -> np.ndarray:
 
 
 def test_a_region_that_no_shape_overlaps_is_read_without_an_error():
-    """Two thin strokes at a right angle: in the middle of their box, where a shape would be, there is nothing of them."""
+    """Two thin strokes at a right angle: in the middle of their box, where a shape would be, there is nothing of
+    them.
+    """
     picture = blank()
     picture[8:56, 8:11] = picture[53:56, 8:56] = (200, 20, 20)
     read = inspect(picture)

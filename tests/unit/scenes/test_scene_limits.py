@@ -126,7 +126,8 @@ def test_sizes_fills_places_and_backgrounds_in_captions_are_true():
     rng = np.random.default_rng(8)
     phrase = re.compile(
         rf"((?:(?:small|little|large|big|outlined|striped) )*(?:{'|'.join(COLOURS)}) (?:{'|'.join(SHAPES)})"
-        r"(?: (?:in the (?:(?:upper|lower) (?:left|right)|middle)|on the (?:left|right)|at the (?:top|bottom)))?)(?![\w])"
+        r"(?: (?:in the (?:(?:upper|lower) (?:left|right)|middle)|on the (?:left|right)|"
+        r"at the (?:top|bottom)))?)(?![\w])"
     )
     places = grounds = 0
     for _ in range(1000):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from components.training import machine
-from components.training.blocks import compile_blocks
+from components.training.block_transforms import compile_blocks
 from components.training.machine import choose_precision, matrix_rate
 
 CPU = torch.device("cpu")

@@ -62,8 +62,9 @@ def test_of_the_generator_adamw_keeps_what_faces_latents_and_every_modulation():
     )  # fmt: skip
     wide = ["head.condition", *prefixed("head.layers.0", "down", "gate_up", "out", "qkv")]
     assert names(generator(FusionOptions(head=HeadOptions(1, 32, 2)))) == (
-        sorted(hidden + wide), ["embed_latent", "head.embed", "head.layers.0.modulation", "head.modulation", "head.out"],
-    )  # fmt: skip
+        sorted(hidden + wide),
+        ["embed_latent", "head.embed", "head.layers.0.modulation", "head.modulation", "head.out"],
+    )
 
 
 def test_of_the_tokenizer_muon_trains_every_linear_layer():
@@ -71,8 +72,9 @@ def test_of_the_tokenizer_muon_trains_every_linear_layer():
     blocks = [f"{part}.blocks.0.{layer}" for part in parts for layer in BLOCK]
     faces = ["patch_skip", *prefixed("pixel_decoder", "enter", "leave", "linear")]
     projections = ["semantic_decoder.project", "semantic_encoder.project"]
-    # It declares no outer layer. With `patch_skip`, the pixel decoder's three and both projections left to AdamW, a short training gained
-    # features (cosine with the encoder's .89 to .99) and lost pixels (35.4 to 34.8 dB) with each of three seeds, far beyond their spread.
+    # It declares no outer layer. With `patch_skip`, the pixel decoder's three and both projections left to AdamW, a
+    # short training gained features (cosine with the encoder's .89 to .99) and lost pixels (35.4 to 34.8 dB) with each
+    # of three seeds, far beyond their spread.
     assert names(tokenizer()) == (sorted(VISION + blocks + faces + projections), [])
 
 

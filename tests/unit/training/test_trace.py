@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from components.tokenizer.blocks import Block
 from components.tokenizer.discriminator import PatchCritic
-from components.training.blocks import checkpoint_activations
+from components.training.block_transforms import checkpoint_activations
 from components.training.trace import Ledger, trace_inference, trace_training
 
 pytestmark = pytest.mark.unit
@@ -88,7 +88,9 @@ def test_a_traced_pass_costs_what_the_real_one_does(bf16, checkpointing):
 
 
 def test_the_counts_are_the_textbooks():
-    """Forward: 24 N d^2 + 4 N^2 d for each sequence of N tokens and each block; backward twice that where a block is trained."""
+    """Forward: 24 N d^2 + 4 N^2 d for each sequence of N tokens and each block; backward twice that where a block is
+    trained.
+    """
     cost = trace_training(Stack().to("meta"), None, (), SHAPES, False, fused=False)
     products = 24 * TOKENS * WIDTH**2 * BATCH
     attention = 4 * TOKENS**2 * WIDTH * BATCH

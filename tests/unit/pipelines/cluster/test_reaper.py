@@ -18,7 +18,8 @@ DRIVER = """
 import subprocess, sys, time
 from pipelines.cluster.reaper import watched
 with watched():
-    child = "import subprocess, sys, time; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid, flush=True); time.sleep(2)"
+    sleep = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    child = f"import subprocess, sys, time; print({sleep}.pid, flush=True); time.sleep(2)"
     left = subprocess.Popen([sys.executable, "-c", child])
     time.sleep(1)
 time.sleep(0.5)

@@ -1,4 +1,6 @@
-"""Resources of stages: what is asked of Ray is what the configuration says, and what no node could give is named beforehand."""
+"""Resources of stages: what is asked of Ray is what the configuration says, and what no node could give is named
+beforehand.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,8 @@ def test_stages_ask_ray_for_exactly_what_is_configured():
 
     config = compose_config(
         [
-            "execution.resources.encode_latents={cpus: 3, gpus: 0.5, memory_gb: 2, labels: {pool: '!spot', ray.io/accelerator-type: 'in(H100, H200)'}}",
+            "execution.resources.encode_latents={cpus: 3, gpus: 0.5, memory_gb: 2, labels: {pool: '!spot', "
+            "ray.io/accelerator-type: 'in(H100, H200)'}}",
             "execution.training.train_editor={workers: 2, cpus: 4, gpus: 1, memory_gb: 8, labels: {pool: gpu}}",
         ]
     )

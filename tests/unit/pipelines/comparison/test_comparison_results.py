@@ -34,12 +34,25 @@ def reported(overall, psnr=30.0):
     """Metrics as a run's report has them, of a small run."""
     return {
         "curation": {"kept": 200},
-        "tokenizer": {"psnr": psnr, "ssim": 0.9, "retrieval": 0.25, "retrieval_pool": 32, "frechet_trained_encoder": 2.5, "space": "x"},
-        "text_to_image": {"overall": overall, "single_object": 1.0, "counting": 2 * overall - 1.0, "frechet_trained_encoder": 3.0,
-                          "frechet_trained_encoder_of_reconstructions": 1.0, "checkpoints": {"48": 0.1, "96": overall}},
+        "tokenizer": {
+            "psnr": psnr,
+            "ssim": 0.9,
+            "retrieval": 0.25,
+            "retrieval_pool": 32,
+            "frechet_trained_encoder": 2.5,
+            "space": "x",
+        },
+        "text_to_image": {
+            "overall": overall,
+            "single_object": 1.0,
+            "counting": 2 * overall - 1.0,
+            "frechet_trained_encoder": 3.0,
+            "frechet_trained_encoder_of_reconstructions": 1.0,
+            "checkpoints": {"48": 0.1, "96": overall},
+        },
         "editing": {"success": 0.5, "recolour": 0.5, "preservation_psnr": 28.0},
         "absent": {"tokenizer.rfid": "no weights"},
-    }  # fmt: skip
+    }
 
 
 def recorded(row, seed):

@@ -62,7 +62,9 @@ def test_no_default_is_written_in_two_places(source):
 
 
 def test_presets_resolve_as_before_the_base_became_the_published_method():
-    """The fixture was made at a287622 by `pixsem config --json`. What differs: a new key, and Muon's rate where AdamW is the optimizer."""
+    """The fixture was made at a287622 by `pixsem config --json`. What differs: a new key, and Muon's rate where AdamW
+    is the optimizer.
+    """
     kept = json.loads((Path(__file__).parent / "resolved_presets.json").read_text())
     for name in ("demo", "demo_small", "tiny", "plain", "scenes_gpu", "paper", "single_gpu"):
         data = ["source=folder", "source.path=/data/x"] if name in ("paper", "single_gpu") else []

@@ -22,7 +22,9 @@ SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "i
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Path:
-    """An encoder of 32 pixels in patches of 8, a BERT, a decoder without its text tokenizer, an autoencoder of stride 16; and broken ones."""
+    """An encoder of 32 pixels in patches of 8, a BERT, a decoder without its text tokenizer, an autoencoder of stride
+    16; and broken ones.
+    """
     folder = tmp_path_factory.mktemp("models")
     transformers.Dinov2Model(transformers.Dinov2Config(**SMALL, patch_size=8, image_size=32)).save_pretrained(
         folder / "dino"
@@ -30,8 +32,12 @@ def models(tmp_path_factory) -> Path:
     transformers.BertModel(transformers.BertConfig(**SMALL, vocab_size=16)).save_pretrained(folder / "bert")
     qwen = transformers.Qwen2Config(**SMALL, num_key_value_heads=2, vocab_size=16)
     transformers.Qwen2Model(qwen).save_pretrained(folder / "qwen")
-    AutoencoderKL(block_out_channels=(8,) * 5, down_block_types=("DownEncoderBlock2D",) * 5, up_block_types=("UpDecoderBlock2D",) * 5,
-                  norm_num_groups=4).save_pretrained(folder / "kl")  # fmt: skip
+    AutoencoderKL(
+        block_out_channels=(8,) * 5,
+        down_block_types=("DownEncoderBlock2D",) * 5,
+        up_block_types=("UpDecoderBlock2D",) * 5,
+        norm_num_groups=4,
+    ).save_pretrained(folder / "kl")
     for name in ("pickled", "bare"):
         (folder / name).mkdir()
         (folder / name / "config.json").write_text((folder / "dino" / "config.json").read_text())
@@ -56,41 +62,107 @@ def models(tmp_path_factory) -> Path:
 
 BROKEN = {
     "no folder": (["encoder.path=./nowhere"], ["encoder.path=./nowhere: there is no such folder"]),
-    "another type": (["encoder.path={}/bert"], ["encoder.path={}/bert: models of type 'bert' are not supported. Supported: dinov2"]),
-    "pickles": (["encoder.path={}/pickled"], ["its weights (pytorch_model.bin) are no safetensors, and pickles are not read. Convert them"]),
+    "another type": (
+        ["encoder.path={}/bert"],
+        ["encoder.path={}/bert: models of type 'bert' are not supported. Supported: dinov2"],
+    ),
+    "pickles": (
+        ["encoder.path={}/pickled"],
+        ["its weights (pytorch_model.bin) are no safetensors, and pickles are not read. Convert them"],
+    ),
     "no weights": (["encoder.path={}/bare"], ["the folder has no *.safetensors"]),
     "cut weights": (["encoder.path={}/cut"], ["encoder.path={}/cut: model.safetensors has", "where its header says"]),
     "a pointer": (["encoder.path={}/pointer"], ["is a pointer of Git LFS, not weights. Fetch them with: git lfs pull"]),
     "sliding": (["generator.backbone={}/sliding"], ["it attends in sliding windows"]),
-    "halving": (["tokenizer.model.space=kl_vae", "image_size=36", "encoder.small.patch=12"], ["the ratio must be a power of two"]),
+    "halving": (
+        ["tokenizer.model.space=kl_vae", "image_size=36", "encoder.small.patch=12"],
+        ["the ratio must be a power of two"],
+    ),
     "no TorchScript": (["evaluate_tokenizer.inception={}/list.csv"], ["it is no TorchScript file"]),
-    "address": (["source=folder", "source.path=s3://b/x", "register.generator=[]"], ["s3://b/x is an address", "Mount it or copy it"]),
+    "address": (
+        ["source=folder", "source.path=s3://b/x", "register.generator=[]"],
+        ["s3://b/x is an address", "Mount it or copy it"],
+    ),
     "empty shards": (["source=webdataset", "source.shards={}/shards", "register.generator=[]"], ["a.tar is empty"]),
-    "negative share": (["register.generator=[{{metric: editing.success, limit: -0.1}}]"], ["it is a share, 0 to 1, and limit is -0.1"]),
-    "other model's figure": (["register.tokenizer=[{{metric: editing.success, limit: 0.1}}]"], ["Put it under register.generator"]),
-    "no unseen": (["register.generator=[{{metric: text_to_image.unseen.overall, limit: 0.1}}]", "source.scene.held_out=[]"], ["source.scene.held_out"]),
+    "negative share": (
+        ["register.generator=[{{metric: editing.success, limit: -0.1}}]"],
+        ["it is a share, 0 to 1, and limit is -0.1"],
+    ),
+    "other model's figure": (
+        ["register.tokenizer=[{{metric: editing.success, limit: 0.1}}]"],
+        ["Put it under register.generator"],
+    ),
+    "no unseen": (
+        ["register.generator=[{{metric: text_to_image.unseen.overall, limit: 0.1}}]", "source.scene.held_out=[]"],
+        ["source.scene.held_out"],
+    ),
     "edit of no kind": (["register.generator=[{{metric: editing.move, limit: 0.1}}]"], ["does not name move"]),
-    "too few objects": (["register.generator=[{{metric: text_to_image.counting, limit: 0.1}}]", "source.scene.max_objects=1"], ["have 1 to 1 objects"]),
-    "size": (["encoder.path={}/dino", "encoder.size=30"], ["encoder.size is 30: the encoder's patches have 8 pixels", "nearest is encoder.size=32"]),
-    "known size": (["encoder.path=facebook/dinov2-base", "encoder.size=225"], ["patches have 14 pixels", "encoder.size=224"]),
-    "grid": (["encoder.path={}/dino", "image_size=34"], ["image_size is 34", "gives a grid of 4, which must divide it"]),
-    "patch": (["encoder.path={}/dino", "generator.model.patch=3"], ["generator.model.patch is 3: it must divide the latent's grid of 4"]),
-    "backbone": (["generator.backbone={}/bert"], ["generator.backbone={}/bert: models of type 'bert' are not supported. Supported: qwen2, qwen3"]),
+    "too few objects": (
+        ["register.generator=[{{metric: text_to_image.counting, limit: 0.1}}]", "source.scene.max_objects=1"],
+        ["have 1 to 1 objects"],
+    ),
+    "size": (
+        ["encoder.path={}/dino", "encoder.size=30"],
+        ["encoder.size is 30: the encoder's patches have 8 pixels", "nearest is encoder.size=32"],
+    ),
+    "known size": (
+        ["encoder.path=facebook/dinov2-base", "encoder.size=225"],
+        ["patches have 14 pixels", "encoder.size=224"],
+    ),
+    "grid": (
+        ["encoder.path={}/dino", "image_size=34"],
+        ["image_size is 34", "gives a grid of 4, which must divide it"],
+    ),
+    "patch": (
+        ["encoder.path={}/dino", "generator.model.patch=3"],
+        ["generator.model.patch is 3: it must divide the latent's grid of 4"],
+    ),
+    "backbone": (
+        ["generator.backbone={}/bert"],
+        ["generator.backbone={}/bert: models of type 'bert' are not supported. Supported: qwen2, qwen3"],
+    ),
     "no text tokenizer": (["generator.backbone={}/qwen"], ["has no text tokenizer"]),
-    "autoencoder": (["tokenizer.model.space=pretrained", "tokenizer.model.pretrained={}/dino"], ["pretrained={}/dino: models of type None"]),
-    "stride": (["tokenizer.model.space=pretrained", "tokenizer.model.pretrained={}/kl", "image_size=40", "register.tokenizer=[]"],
-               ["image_size is 40", "so 16 must divide it"]),
+    "autoencoder": (
+        ["tokenizer.model.space=pretrained", "tokenizer.model.pretrained={}/dino"],
+        ["pretrained={}/dino: models of type None"],
+    ),
+    "stride": (
+        [
+            "tokenizer.model.space=pretrained",
+            "tokenizer.model.pretrained={}/kl",
+            "image_size=40",
+            "register.tokenizer=[]",
+        ],
+        ["image_size is 40", "so 16 must divide it"],
+    ),
     "signal's model": (["measure.image_text={}/dino"], ["measure.image_text={}/dino: there is no image_text.json"]),
     "column of a list": (["source=urls", "source.path={}/list.csv", "register.generator=[]"], ["source: ", "caption"]),
     "column of captions": (["source=folder", "source.path={}/photos", "register.generator=[]"], ["source: ", "'text'"]),
-    "no source": (["source=webdataset", "source.shards={}/none/*.tar", "register.generator=[]"], ["source: no file matches"]),
-    "gates of scenes": (["source=folder", "source.path={}/photos", "source.files.caption_column=caption"],
-                        ["the gate on text_to_image.overall cannot be passed", "the gate on editing.success", "the source is folder"]),
-    "share": (["register.generator=[{{metric: editing.success, limit: 1.5}}]"], ["it is a share, 0 to 1, and limit is 1.5"]),
-    "unknown figure": (["register.tokenizer=[{{metric: tokenizer.pnsr, limit: 20}}]"], ["did you mean 'tokenizer.psnr'?"]),
-    "unmeasured": (["register.tokenizer=[{{metric: tokenizer.rfid, limit: 9, higher_is_better: false}}]"], ["evaluate_tokenizer.inception names no weights"]),
-    "space": (["tokenizer.model.space=p_vae", "register.tokenizer=[{{metric: tokenizer.retrieval, limit: 0.1}}]"], ["the space p_vae holds no features"]),
-}  # fmt: skip
+    "no source": (
+        ["source=webdataset", "source.shards={}/none/*.tar", "register.generator=[]"],
+        ["source: no file matches"],
+    ),
+    "gates of scenes": (
+        ["source=folder", "source.path={}/photos", "source.files.caption_column=caption"],
+        ["the gate on text_to_image.overall cannot be passed", "the gate on editing.success", "the source is folder"],
+    ),
+    "share": (
+        ["register.generator=[{{metric: editing.success, limit: 1.5}}]"],
+        ["it is a share, 0 to 1, and limit is 1.5"],
+    ),
+    "unknown figure": (
+        ["register.tokenizer=[{{metric: tokenizer.pnsr, limit: 20}}]"],
+        ["did you mean 'tokenizer.psnr'?"],
+    ),
+    "unmeasured": (
+        ["register.tokenizer=[{{metric: tokenizer.rfid, limit: 9, higher_is_better: false}}]"],
+        ["evaluate_tokenizer.inception names no weights"],
+    ),
+    "space": (
+        ["tokenizer.model.space=p_vae", "register.tokenizer=[{{metric: tokenizer.retrieval, limit: 0.1}}]"],
+        ["the space p_vae holds no features"],
+    ),
+}
 
 
 def filled(texts: list[str], folder: Path) -> list[str]:

@@ -73,8 +73,9 @@ def count(model) -> int:
 
 
 def test_the_papers_generator_has_the_papers_parameters(paper):
-    """The paper: a 500 M decoder with its head, 653 M. Ours are 656.8 M, 0.6 % more: how the head is conditioned (a layer of 1.8 M from
-    the decoder's width to its own) and the time embedded (1.0 M) is not in the paper, nor how the SwiGLU's width is rounded.
+    """The paper: a 500 M decoder with its head, 653 M. Ours are 656.8 M, 0.6 % more: how the head is conditioned (a
+    layer of 1.8 M from the decoder's width to its own) and the time embedded (1.0 M) is not in the paper, nor how the
+    SwiGLU's width is rounded.
     """
     models, generator = paper
     assert models.latent_shape == (96, 16, 16)

@@ -1,4 +1,6 @@
-"""What a submitted job takes along: runnable code and presets, pinned packages, variables that nothing logs; never the store."""
+"""What a submitted job takes along: runnable code and presets, pinned packages, variables that nothing logs; never the
+store.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,10 @@ def test_the_package_holds_the_code_and_the_presets_and_runs_by_itself(mine, pac
         ".commit",
     }
     assert not [name for name in sent if name.endswith(".pyc")]
-    code = "import pipelines, sys; sys.argv[0] = pipelines.__file__; from pipelines.versions import git_commit; print(pipelines.__file__, git_commit())"
+    code = (
+        "import pipelines, sys; sys.argv[0] = pipelines.__file__; from pipelines.versions import git_commit; "
+        "print(pipelines.__file__, git_commit())"
+    )
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     where = subprocess.run(
         [sys.executable, "-c", code], cwd=package, env=environment, capture_output=True, text=True, timeout=60

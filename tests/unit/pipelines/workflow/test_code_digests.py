@@ -82,9 +82,22 @@ def store(tmp_path) -> Store:
         inputs = {i: {"fingerprint": f, "digest": digest} for i, f in identity.inputs.items()}
         code = {"measure": {**identity.code, "components/data": "0" * 16, "components/gone": "1"}, "curate": {}}
         manifest = Manifest(
-            name, identity.stage.version, identity.fingerprint, digest, inputs, identity.external, identity.config, [], {},
-            {}, {}, "r", "2026", 1.0, code=code.get(name, identity.code),
-        )  # fmt: skip
+            name,
+            identity.stage.version,
+            identity.fingerprint,
+            digest,
+            inputs,
+            identity.external,
+            identity.config,
+            [],
+            {},
+            {},
+            {},
+            "r",
+            "2026",
+            1.0,
+            code=code.get(name, identity.code),
+        )
         Work(made, name, identity.fingerprint, {}).commit(manifest)
     return made
 

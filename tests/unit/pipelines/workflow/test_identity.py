@@ -1,4 +1,6 @@
-"""The plan of the real workflow: which stages a changed key, a deleted artifact, --from, --force and --until ask for."""
+"""The plan of the real workflow: which stages a changed key, a deleted artifact, --from, --force and --until ask
+for.
+"""
 
 from __future__ import annotations
 
@@ -84,9 +86,21 @@ def store(tmp_path_factory) -> Store:
         digest = content_digest([])
         inputs = {i: {"fingerprint": f, "digest": digest} for i, f in identity.inputs.items()}
         manifest = Manifest(
-            name, identity.stage.version, identity.fingerprint, digest, inputs, identity.external, identity.config, [], {},
-            {}, {}, "r", "2026", 1.0,
-        )  # fmt: skip
+            name,
+            identity.stage.version,
+            identity.fingerprint,
+            digest,
+            inputs,
+            identity.external,
+            identity.config,
+            [],
+            {},
+            {},
+            {},
+            "r",
+            "2026",
+            1.0,
+        )
         Work(made, name, identity.fingerprint, {}).commit(manifest)
     return made
 

@@ -89,8 +89,15 @@ def test_snapshots_are_spread_over_the_looks_and_end_with_the_last():
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_interrupted_training_of_the_generator_ends_bit_for_bit_as_uninterrupted(samples, tmp_path, share):
     options = TrainingOptions(
-        steps=12, batch=10, optimizer=OptimizerOptions(kind="muon"), ema=0.9, precision="fp32", log_every=4, sample_every=6, checkpoint_every=4
-    )  # fmt: skip
+        steps=12,
+        batch=10,
+        optimizer=OptimizerOptions(kind="muon"),
+        ema=0.9,
+        precision="fp32",
+        log_every=4,
+        sample_every=6,
+        checkpoint_every=4,
+    )
     ends, curves = [], []
     for name, stop_after in (("whole", None), ("stopped", 7)):
         curve: dict[int, dict[str, float]] = {}

@@ -14,11 +14,23 @@ from pipelines.stages.generator.scene_metrics import SceneJudge, others, shares
 
 pytestmark = pytest.mark.unit
 CONFIG = compose_config(
-    ["preset=tiny", "image_size=64", "encoder.small.patch=16", "evaluate_generator.prompts=6", "evaluate_generator.edits=5", "source.scene.max_objects=2",
-     "source.scene.fills=[solid]", "source.scene.sizes=[large]", "source.scene.placement=grid", "source.scene.graded=0",
-     "source.scene.shapes=[circle,square,triangle]", "source.scene.colours=[red,green,blue]", "source.scene.backgrounds=[white,grey]",
-     "synthesize_edits.scene_kinds=[recolour,remove,add,background]"]
-)  # fmt: skip
+    [
+        "preset=tiny",
+        "image_size=64",
+        "encoder.small.patch=16",
+        "evaluate_generator.prompts=6",
+        "evaluate_generator.edits=5",
+        "source.scene.max_objects=2",
+        "source.scene.fills=[solid]",
+        "source.scene.sizes=[large]",
+        "source.scene.placement=grid",
+        "source.scene.graded=0",
+        "source.scene.shapes=[circle,square,triangle]",
+        "source.scene.colours=[red,green,blue]",
+        "source.scene.backgrounds=[white,grey]",
+        "synthesize_edits.scene_kinds=[recolour,remove,add,background]",
+    ]
+)
 
 
 class Known:

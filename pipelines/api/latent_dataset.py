@@ -19,10 +19,11 @@ STAGE = "encode_latents"
 class LatentDataset(Dataset[dict[str, Any]]):
     """Standardized latents from Arrow shards, memory-mapped; it can be pickled for a `DataLoader`'s workers.
 
-    `source` is a folder of `*.arrow` (looked through to any depth), or `encode_latents` (the newest artifact in `store`) or
-    `encode_latents/FINGERPRINT`. An item is `{"key", "text", "latent", "flipped"}`, of an edit also `"source"`: latents are float32 `[C, H, W]`.
-    `kind` keeps captions or edits alone. `mean` and `std` `[C]` are those of the raw latents; `shape` is (C, H, W). Raises `ValueError`, in words, where
-    there are no latents, or a shard is damaged or of another tokenizer than the first.
+    `source` is a folder of `*.arrow` (looked through to any depth), or `encode_latents` (the newest artifact in
+    `store`) or `encode_latents/FINGERPRINT`. An item is `{"key", "text", "latent", "flipped"}`, of an edit also
+    `"source"`: latents are float32 `[C, H, W]`. `kind` keeps captions or edits alone. `mean` and `std` `[C]` are those
+    of the raw latents; `shape` is (C, H, W). Raises `ValueError`, in words, where there are no latents, or a shard is
+    damaged or of another tokenizer than the first.
     """
 
     def __init__(
@@ -31,7 +32,8 @@ class LatentDataset(Dataset[dict[str, Any]]):
         paths = _shards(source, store, kind)
         if not paths:
             raise UserError(
-                f"{source} holds no latent shards{f' of {kind}' if kind else ''}; make them with: pixsem run --until {STAGE}"
+                f"{source} holds no latent shards{f' of {kind}' if kind else ''}; make them with: pixsem run "
+                f"--until {STAGE}"
             )
         self._reader = Reader(paths, None)
         spec = self._reader.spec

@@ -28,7 +28,8 @@ def run(
 ) -> RunResult:
     """Run the pipeline with `key=value` overrides, as `pixsem run`; cached stages are taken from the store.
 
-    Raises `ValueError`, in words, for a configuration that cannot run. A stage that fails ends in `state` "failed", with its error in `stages`.
+    Raises `ValueError`, in words, for a configuration that cannot run. A stage that fails ends in `state` "failed",
+    with its error in `stages`.
     """
     from pipelines.config.compose import compose_config
     from pipelines.preflight import refuse_problems

@@ -1,4 +1,6 @@
-"""Pretrained models that a configuration names: type, format of the weights, input size, and how their grids fit together."""
+"""Pretrained models that a configuration names: type, format of the weights, input size, and how their grids fit
+together.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ from pipelines.config.schema import Config
 from pipelines.preflight.weights import broken_weights
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
-CONVERT = "Convert them where you trust them: load the model with use_safetensors=False, then save_pretrained(folder, safe_serialization=True)"
+CONVERT = (
+    "Convert them where you trust them: load the model with use_safetensors=False, then save_pretrained(folder, "
+    "safe_serialization=True)"
+)
 
 
 def _is_path(name: str) -> bool:
@@ -25,7 +30,9 @@ def _is_path(name: str) -> bool:
 
 
 def _folder(key: str, name: str, weights: bool = True) -> tuple[dict[str, Any] | None, list[str]]:
-    """Return a model folder's config.json (None where it has none that can be read), and what is wrong with the folder."""
+    """Return a model folder's config.json (None where it has none that can be read), and what is wrong with the
+    folder.
+    """
     folder = Path(name)
     if not folder.is_dir():
         return None, [
@@ -78,7 +85,10 @@ def check_encoder(config: Config) -> Iterator[str]:
     size = settings.size or values.get("image_size", PICTURE_SIDE)
     if size % patch:
         near = max(patch, round(size / patch) * patch)
-        yield f"encoder.size is {size}: the encoder's patches have {patch} pixels, which must divide it. The nearest is encoder.size={near}."
+        yield (
+            f"encoder.size is {size}: the encoder's patches have {patch} pixels, which must divide it. The nearest is "
+            f"encoder.size={near}."
+        )
         return
     yield from _grid(config, size // patch, f"encoder.size={size} in patches of {patch}")
 
@@ -89,16 +99,19 @@ def _grid(config: Config, grid: int, where: str) -> Iterator[str]:
     side, patch = config.image_size, config.generator.model.patch
     if space.of_encoder and side % grid:
         near = max(grid, round(side / grid) * grid)
-        yield f"image_size is {side}: {where} gives a grid of {grid}, which must divide it. The nearest is image_size={near}."
+        yield (
+            f"image_size is {side}: {where} gives a grid of {grid}, which must divide it. The nearest is "
+            f"image_size={near}."
+        )
     elif space.of_encoder and config.tokenizer.pixel_decoder.kind == "conv" and (side // grid) & (side // grid - 1):
         yield (
-            f"image_size is {side} over a grid of {grid} ({where}): tokenizer.pixel_decoder.kind=conv doubles its side step by step, so the ratio must "
-            f"be a power of two. Change image_size, or use kind=patch."
+            f"image_size is {side} over a grid of {grid} ({where}): tokenizer.pixel_decoder.kind=conv doubles its "
+            "side step by step, so the ratio must be a power of two. Change image_size, or use kind=patch."
         )
     elif space.halves and (side % grid or (side // grid) & (side // grid - 1)):
         yield (
-            f"image_size is {side} over a grid of {grid} ({where}): this space's convolutions halve the picture, so the ratio must be a power of two. "
-            "Change image_size or the encoder's size."
+            f"image_size is {side} over a grid of {grid} ({where}): this space's convolutions halve the picture, "
+            "so the ratio must be a power of two. Change image_size or the encoder's size."
         )
     if (space.of_encoder or space.halves) and grid % patch:
         yield f"generator.model.patch is {patch}: it must divide the latent's grid of {grid} ({where})."
@@ -112,7 +125,10 @@ def check_autoencoder(config: Config) -> Iterator[str]:
     key, folder = "tokenizer.model.pretrained", Path(settings.pretrained)
     if folder.is_dir() and not (folder / "config.json").exists():
         if not (any(folder.glob("*_encoder.pth")) and any(folder.glob("*_decoder.pth"))):
-            yield f"{key}={folder}: the folder has neither a config.json of diffusers nor TAESD's *_encoder.pth and *_decoder.pth."
+            yield (
+                f"{key}={folder}: the folder has neither a config.json of diffusers nor TAESD's *_encoder.pth and "
+                "*_decoder.pth."
+            )
         return
     values, found = _folder(key, settings.pretrained)
     yield from found
@@ -125,9 +141,15 @@ def check_autoencoder(config: Config) -> Iterator[str]:
     if isinstance(levels, list):
         stride, side, patch = 2 ** (len(levels) - 1), config.image_size, config.generator.model.patch
         if side % stride:
-            yield f"image_size is {side}: the autoencoder {settings.pretrained} halves it {len(levels) - 1} times, so {stride} must divide it."
+            yield (
+                f"image_size is {side}: the autoencoder {settings.pretrained} halves it {len(levels) - 1} times, so "
+                f"{stride} must divide it."
+            )
         elif side // stride % patch:
-            yield f"generator.model.patch is {patch}: it must divide the latent's grid of {side // stride} ({key}={settings.pretrained})."
+            yield (
+                f"generator.model.patch is {patch}: it must divide the latent's grid of {side // stride} "
+                f"({key}={settings.pretrained})."
+            )
 
 
 def check_backbone(config: Config) -> Iterator[str]:
@@ -142,13 +164,18 @@ def check_backbone(config: Config) -> Iterator[str]:
     if values.get("model_type") not in BACKBONES:
         yield _unsupported("generator.backbone", name, values.get("model_type"), BACKBONES)
     elif slides(values):
-        yield f"generator.backbone={name}: it attends in sliding windows, and an image must see its whole text. Name a decoder that does not."
+        yield (
+            f"generator.backbone={name}: it attends in sliding windows, and an image must see its whole text. Name a "
+            "decoder that does not."
+        )
     if not any((Path(name) / file).exists() for file in ("tokenizer.json", "vocab.json", "tokenizer.model")):
         yield f"generator.backbone={name}: the folder has no text tokenizer (tokenizer.json). Save it beside the model."
 
 
 def slides(values: dict[str, Any]) -> bool:
-    """True where a Qwen's config.json gives any layer a sliding window, by its layers' types or, without those, as transformers reads it."""
+    """True where a Qwen's config.json gives any layer a sliding window, by its layers' types or, without those, as
+    transformers reads it.
+    """
     if values.get("layer_types"):
         return "sliding_attention" in values["layer_types"]
     windowed = values.get("use_sliding_window") and values.get("sliding_window") is not None
@@ -174,4 +201,7 @@ def check_weights(config: Config) -> Iterator[str]:
     if judged.inception and not Path(judged.inception).is_file():
         yield f"evaluate_tokenizer.inception={judged.inception}: there is no such file."
     elif judged.inception and not zipfile.is_zipfile(judged.inception):
-        yield f"evaluate_tokenizer.inception={judged.inception}: it is no TorchScript file. Give Inception's 2015 weights as TorchScript."
+        yield (
+            f"evaluate_tokenizer.inception={judged.inception}: it is no TorchScript file. Give Inception's 2015 "
+            "weights as TorchScript."
+        )

@@ -13,7 +13,9 @@ def checkpoint_activations(module: nn.Module, blocks: tuple[type[nn.Module], ...
 
 
 def compile_blocks(module: nn.Module, blocks: tuple[type[nn.Module], ...]) -> None:
-    """Make the blocks of these classes run compiled, all of a class by one compilation; names and weights stay as they are."""
+    """Make the blocks of these classes run compiled, all of a class by one compilation; names and weights stay as they
+    are.
+    """
     for part in module.modules():
         if isinstance(part, blocks):
             part.compile()
