@@ -1,4 +1,4 @@
-"""Commands that look before anything runs: what a configuration would take, and whether all it needs is there."""
+"""Commands before a run: what a configuration would take, and whether everything it needs works."""
 
 from __future__ import annotations
 
@@ -18,30 +18,39 @@ def add_commands(app: typer.Typer) -> None:
 def plan(
     overrides: Overrides = None,
     samples: Annotated[
-        int | None, typer.Option(min=1, help="Samples of the source, where it is not here to be counted.")
+        int | None, typer.Option(min=1, help="Number of samples, where the source cannot be counted here.")
     ] = None,
     keep: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share that comes through download and curation.")
+        float, typer.Option(min=0.0, max=1.0, help="Share of samples that pass download and curation.")
     ] = 1.0,
     text_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Tokens of a text in training; as long as they may be if left out.")
+        int | None, typer.Option(min=1, help="Tokens per text in training; default: the configured maximum.")
     ] = None,
     utilisation: Annotated[
-        float | None, typer.Option(min=0.001, max=1.0, help="Share of the peak: 0.4 on GPUs, 0.2 on CPUs.")
+        float | None,
+        typer.Option(
+            min=0.001,
+            max=1.0,
+            help="Share of the peak FLOP/s that training reaches; default: 0.4 on GPUs, 0.2 on CPUs.",
+        ),
     ] = None,
     peak_tflops: Annotated[
-        float | None, typer.Option(min=0.001, help="Of a GPU: 312 in bf16, 19.5 in fp32 (an A100).")
+        float | None, typer.Option(min=0.001, help="Peak of one GPU; default: 312 in bf16, 19.5 in fp32 (A100).")
     ] = None,
-    cpu_tflops: Annotated[float | None, typer.Option(min=0.001, help="Of a CPU worker: measured here.")] = None,
-    memory_gb: Annotated[float | None, typer.Option(min=0.001, help="Of a GPU: 80.")] = None,
+    cpu_tflops: Annotated[
+        float | None, typer.Option(min=0.001, help="Peak of one CPU worker; default: measured here.")
+    ] = None,
+    memory_gb: Annotated[float | None, typer.Option(min=0.001, help="Memory of one GPU; default: 80.")] = None,
     worker_memory_gb: Annotated[
-        float | None, typer.Option(min=0.001, help="Of a worker beside its GPU: this machine's.")
+        float | None, typer.Option(min=0.001, help="Host memory of one worker; default: this machine's.")
     ] = None,
-    store_gb: Annotated[float | None, typer.Option(min=0.001, help="Free in the store: its disk's.")] = None,
+    store_gb: Annotated[
+        float | None, typer.Option(min=0.001, help="Free space in the store; default: that of its disk.")
+    ] = None,
     config_dir: ConfigDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what each stage would take: samples, bytes, parameters, memory, FLOPs, hours; and what will not fit."""
+    """Estimate each stage: samples, bytes, parameters, memory, FLOPs, hours; name what will not fit."""
     from pipelines.config.compose import NOT_GIVEN, compose_config
     from pipelines.preflight import refuse_problems
     from pipelines.sizing.assumptions import Assumptions
@@ -58,9 +67,7 @@ def plan(
 
 
 def doctor(overrides: Overrides = None, config_dir: ConfigDir = None, as_json: AsJson = False) -> None:
-    """Try what a run needs: Ray and its nodes, GPUs, DeepSpeed, store, MLflow, memory, disk. Each line: ok, or what to
-    do.
-    """
+    """Check what a run needs: configuration, Ray and its nodes, GPUs, DeepSpeed, store, MLflow, memory, disk."""
     import json
     from dataclasses import asdict
 

@@ -41,9 +41,7 @@ def compare(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare latent spaces and controls: the same stages and samples for each, one page of results. A second call goes
-    on.
-    """
+    """Compare latent spaces and controls on the same data and steps. The same command again resumes."""
     from pipelines.comparison.driving import drive, listing, listing_text
     from pipelines.comparison.page import about
     from pipelines.comparison.paper_claims import claims_page
@@ -75,11 +73,11 @@ def toy(
         int, typer.Option("--seeds", min=1, help="Repetitions, each with networks and points of its own.")
     ] = 10,
     store: Annotated[
-        str, typer.Option("--store", help="The store, whose toy/ folder the results go to.", envvar="PIXSEM_STORE")
+        str, typer.Option("--store", help="The store; results go into its toy/ folder.", envvar="PIXSEM_STORE")
     ] = "./store",
     as_json: AsJson = False,
 ) -> None:
-    """Train identical flow models on letters in 2-D and turned into 8-D, and measure how far their samples stray."""
+    """Train the same flow model on letters in 2-D and in 8-D, and measure how far its samples leave the data."""
     import tempfile
 
     from pipelines.comparison.off_manifold import run_toy

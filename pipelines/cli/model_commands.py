@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 ModelOption = Annotated[
     str, typer.Option("--model", help="models:/NAME@ALIAS, models:/NAME/VERSION, or a pipeline's folder.")
 ]
-OutOption = Annotated[Path | None, typer.Option("--out", help="The PNG to write; made from the text if left out.")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of the noise: the same seed makes the same picture.")]
-StepsOption = Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps; the model's own if left out.")]
-GuidanceOption = Annotated[float | None, typer.Option("--guidance-scale", help="By the text; 1: none.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="PNG file to write; default: named after the text.")]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, help="Seed of the noise: the same seed makes the same picture.")
+]
+StepsOption = Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps; default: the model's own.")]
+GuidanceOption = Annotated[float | None, typer.Option("--guidance-scale", help="Guidance by the text; 1: none.")]
 DEFAULT = "models:/pixsem-generator@champion"
 
 
@@ -40,7 +42,7 @@ def registrar(url: str) -> Registrar:
 
 
 def models(store: StoreOption = DEFAULT_STORE, as_json: AsJson = False) -> None:
-    """List registered versions: aliases, figures, what was refused and why."""
+    """List registered versions: aliases, figures, refusals and their reasons."""
     from datetime import UTC, datetime
 
     registry = registrar(store).registry
@@ -85,11 +87,11 @@ def lineage(
 
 def promote(
     model: Annotated[str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@candidate.")],
-    alias: Annotated[str, typer.Option("--alias", help="The alias it gets.")] = "champion",
-    force: Annotated[bool, typer.Option("--force", help="Even where its gates refused it.")] = False,
+    alias: Annotated[str, typer.Option("--alias", help="Alias to give.")] = "champion",
+    force: Annotated[bool, typer.Option("--force", help="Promote it even if its gates refused it.")] = False,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Give a version an alias by hand."""
+    """Give a version an alias, e.g. champion."""
     from pipelines.errors import UserError
 
     registry = registrar(store).registry
@@ -104,10 +106,10 @@ def promote(
 
 
 def rollback(
-    name: Annotated[str, typer.Argument(help="A registered model, as pixsem-generator.")],
+    name: Annotated[str, typer.Argument(help="Registered model, e.g. pixsem-generator.")],
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Make the champion before the current one the champion again."""
+    """Make the previous champion the champion again."""
     version = registrar(store).registry.rollback(name.removeprefix("models:/").split("@")[0])
     print(f"{version.name}/{version.version} is champion again")
 
@@ -135,7 +137,7 @@ def export(
 
 
 def generate(
-    prompt: Annotated[str, typer.Argument(help="What the picture is to show.")],
+    prompt: Annotated[str, typer.Argument(help="What the picture shows.")],
     model: ModelOption = DEFAULT,
     seed: SeedOption = 0,
     out: OutOption = None,
@@ -150,7 +152,7 @@ def generate(
 
 def edit(
     image: Annotated[Path, typer.Argument(help="The picture to edit: PNG, JPEG or WebP.")],
-    instruction: Annotated[str, typer.Argument(help="What is to be done to it.")],
+    instruction: Annotated[str, typer.Argument(help="What to change.")],
     model: ModelOption = DEFAULT,
     seed: SeedOption = 0,
     out: OutOption = None,

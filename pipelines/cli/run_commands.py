@@ -24,13 +24,11 @@ def run(
     overrides: Overrides = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and why; run nothing.")] = False,
     until: Annotated[str | None, typer.Option("--until", help="Stop after this stage, or several: A,B.")] = None,
-    force: Annotated[
-        list[str] | None, typer.Option("--force", help="Make this stage again even if it is cached.")
-    ] = None,
+    force: Annotated[list[str] | None, typer.Option("--force", help="Run this stage even if it is cached.")] = None,
     config_dir: ConfigDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run the pipeline; stages whose artifact stands are taken from the store."""
+    """Run the pipeline. Cached stages are taken from the store."""
     from pipelines.config.compose import compose_config
     from pipelines.preflight import refuse_problems
     from pipelines.store.files import Store
@@ -48,12 +46,12 @@ def run(
 
 def resume(
     run_id: RunArgument = None,
-    from_stage: Annotated[str | None, typer.Option("--from", help="Make this stage and all after it again.")] = None,
+    from_stage: Annotated[str | None, typer.Option("--from", help="Run this stage and all after it again.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and why; run nothing.")] = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a run as it was configured; finished shards and stages are not made again."""
+    """Resume a run with its own configuration. Finished shards and stages are kept."""
     from pipelines.preflight import refuse_problems
     from pipelines.workflow.launch import load_run, resume_listing, resume_run, stages_of
 
@@ -102,7 +100,7 @@ def config(
 
 
 def stages(as_json: AsJson = False) -> None:
-    """Draw the stages and what each takes from which."""
+    """Draw the stages and their inputs."""
     from pipelines.workflow.graph import build_workflow, draw_workflow
 
     found = build_workflow()
@@ -119,7 +117,7 @@ def status(
     store: StoreOption = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Show a run's stages as they stand now."""
+    """Show the state of a run's stages."""
     from dataclasses import asdict
 
     from pipelines.store.runs import find_run, list_run_ids, read_progress, read_run
@@ -164,7 +162,7 @@ def status(
 
 
 def report(run_id: RunArgument = None, store: StoreOption = DEFAULT_STORE, as_json: AsJson = False) -> None:
-    """Report a run: stages, counts, metrics, and where to look."""
+    """Report a run: stages, counts, metrics, pictures."""
     from pipelines.store.runs import find_run
     from pipelines.workflow.report import report as build
     from pipelines.workflow.report import report_text

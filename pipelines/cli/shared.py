@@ -21,7 +21,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 StoreOption = Annotated[
     str, typer.Option("--store", help="The store: a folder, s3://... or gs://...", envvar="PIXSEM_STORE")
 ]
-RunArgument = Annotated[str | None, typer.Argument(help="A run's id; the latest if left out.", show_default=False)]
+RunArgument = Annotated[str | None, typer.Argument(help="Id of a run; default: the latest.", show_default=False)]
 DEFAULT_STORE = "./store"
 
 

@@ -20,7 +20,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def verify(run_id: RunArgument = None, store: StoreOption = DEFAULT_STORE, as_json: AsJson = False) -> None:
-    """Re-hash every artifact and name each damaged file; the next run makes again what was hurt."""
+    """Re-hash every artifact and name damaged files. The next run makes them again."""
     from pipelines.store.maintenance import verify as check
     from pipelines.store.runs import find_run
 
@@ -43,12 +43,12 @@ def verify(run_id: RunArgument = None, store: StoreOption = DEFAULT_STORE, as_js
 def gc(
     delete: Annotated[bool, typer.Option("--delete", help="Remove what is listed.")] = False,
     keep_runs: Annotated[
-        int | None, typer.Option("--keep-runs", min=0, help="Forget all runs but the latest so many.")
+        int | None, typer.Option("--keep-runs", min=0, help="Forget all but the latest N runs.")
     ] = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
-    """List what no run needs; with --delete, remove it."""
+    """List files that no run needs; --delete removes them."""
     from dataclasses import asdict
 
     from pipelines.store.maintenance import find_garbage, remove_garbage

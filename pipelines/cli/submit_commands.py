@@ -28,9 +28,7 @@ def submit(
         list[str] | None, typer.Argument(help="Configuration: key=value, preset=NAME, source=NAME.", show_default=False)
     ] = None,
     until: Annotated[str | None, typer.Option("--until", help="Stop after this stage.")] = None,
-    force: Annotated[
-        list[str] | None, typer.Option("--force", help="Make this stage again even if it is cached.")
-    ] = None,
+    force: Annotated[list[str] | None, typer.Option("--force", help="Run this stage even if it is cached.")] = None,
     config_dir: Annotated[
         str | None, typer.Option("--config-dir", help="Your own folder of presets and sources; it is sent along.")
     ] = None,
@@ -39,11 +37,11 @@ def submit(
         typer.Option("--env", help="Name of an environment variable that the job gets; its value is never logged."),
     ] = None,
     no_install: Annotated[
-        bool, typer.Option("--no-install", help="Install nothing: the cluster's image has pixsem's packages.")
+        bool, typer.Option("--no-install", help="Install nothing: the cluster's image has all packages.")
     ] = False,
     constraints: Annotated[
         Path | None,
-        typer.Option("--constraints", help="Which versions are installed; pixsem's own constraints.txt if left out."),
+        typer.Option("--constraints", help="Versions to install; default: pixsem's constraints.txt."),
     ] = None,
     shared_store: Annotated[
         bool, typer.Option("--shared-store", help="Every node has the store's folder under the same path.")
@@ -52,7 +50,7 @@ def submit(
     follow: Annotated[str | None, typer.Option("--follow", metavar="JOB", help="Follow this job.")] = None,
     stop: Annotated[str | None, typer.Option("--stop", metavar="JOB", help="Stop this job.")] = None,
 ) -> None:
-    """Run a configuration on a Ray cluster; it goes on when this command or machine does not."""
+    """Run a configuration on a Ray cluster. The job does not depend on this command."""
     from pipelines.errors import UserError
     from pipelines.submit.jobs import JobServer
 
