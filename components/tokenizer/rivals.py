@@ -6,6 +6,7 @@ statistics.
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from torch import Tensor
 
 from components.tokenizer.blocks import norm_groups
 from components.tokenizer.latent_space import LatentSpace, Parts
+from components.tokenizer.spaces import find_space
 from components.tokenizer.standardised import Scaling, StandardisedLatents
 from components.tokenizer.supported_models import AUTOENCODERS, POSTERIOR, UNIT_RANGE
 from components.tokenizer.taesd import AutoencoderTaesd, load_taesd
-from components.tokenizer.vae import EXACT, SHARP, PixelSemanticVAE
+from components.tokenizer.vae import EXACT, SHARP
 
 
 class AutoencoderSpace(StandardisedLatents, ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -215,13 +217,17 @@ def without_path(model: Any) -> Any:
 
 
 def load_tokenizer(folder: str | Path) -> Any:
-    """Open a tokenizer's folder: a `PixelSemanticVAE`, or an `AutoencoderSpace`. ValueError where it holds neither."""
+    """Open a tokenizer's folder: a `LatentSpace`, of the class that its config names in the module of its space.
+
+    ValueError where it holds none.
+    """
     folder = Path(folder)
     if not (folder / "config.json").exists():
         raise ValueError(f"{folder} holds no tokenizer: there is no config.json.")
     try:
-        kind = json.loads((folder / "config.json").read_text("utf-8")).get("_class_name")
-        found: Any = AutoencoderSpace if kind == "AutoencoderSpace" else PixelSemanticVAE
-        return without_path(found.from_pretrained(folder, use_safetensors=True, low_cpu_mem_usage=False).eval())
-    except (OSError, KeyError, TypeError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        module = importlib.import_module(find_space(config.get("space", "ps_vae")).build.partition(":")[0])
+        found: Any = getattr(module, config["_class_name"])
+        return without_path(found.from_pretrained(folder, use_safetensors=True).eval())
+    except (AttributeError, OSError, KeyError, TypeError, RuntimeError, SafetensorError, ValueError) as error:
         raise ValueError(f"the tokenizer in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
