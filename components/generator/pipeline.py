@@ -57,7 +57,8 @@ class PixelSemanticPipeline(DiffusionPipeline):
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
         """Load a folder, as any pipeline of diffusers; into whole memory unless told otherwise."""
-        return super().from_pretrained(*args, **{"low_cpu_mem_usage": False, **kwargs})
+        kwargs.pop("use_safetensors", None)  # never anything else
+        return super().from_pretrained(*args, use_safetensors=True, **{"low_cpu_mem_usage": False, **kwargs})
 
     @torch.no_grad()
     def __call__(

@@ -65,7 +65,9 @@ class AutoencoderSpace(StandardisedLatents, ModelMixin, ConfigMixin):  # type: i
         """Load a folder, as any model of diffusers; always into whole memory, as some buffers are made and not
         loaded.
         """
-        return super().from_pretrained(*args, **{**kwargs, "low_cpu_mem_usage": False})
+        kwargs |= {"low_cpu_mem_usage": False}
+        kwargs.pop("use_safetensors", None)  # never anything else
+        return super().from_pretrained(*args, use_safetensors=True, **kwargs)
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

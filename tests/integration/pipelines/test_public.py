@@ -138,11 +138,12 @@ def test_the_wheel_has_the_public_names_and_says_what_it_installs(environment, s
     done = python(environment, "-c", SNIPPET, store.url, str(folder))
     assert without_bars(done.stderr) == ""
     assert len(done.stdout.split()) == 12
+    alone = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     version = subprocess.run(
-        [str(environment / "bin" / "pixsem"), "--version"], capture_output=True, text=True, check=True
+        [str(environment / "bin" / "pixsem"), "--version"], env=alone, capture_output=True, text=True, check=True
     )
     assert version.stdout == "pixsem 0.1.0\n"
-    asked = {**os.environ, "_PIXSEM_COMPLETE": "complete_bash", "COMP_WORDS": "pixsem gen", "COMP_CWORD": "1"}
+    asked = {**alone, "_PIXSEM_COMPLETE": "complete_bash", "COMP_WORDS": "pixsem gen", "COMP_CWORD": "1"}
     completed = subprocess.run(
         [str(environment / "bin" / "pixsem")], env=asked, capture_output=True, text=True, check=True
     )

@@ -112,8 +112,8 @@ def test_what_breaks_while_it_is_tried_is_a_line_and_the_rest_is_tried_all_the_s
 
 def test_a_store_address_that_is_none_ends_the_examination_in_words():
     lines = list(doctor.examine(compose_config(["preset=tiny", "store=nonsense://x"])))
-    assert [line.part for line in lines] == ["python", "store"]
-    assert not lines[1].ok and "s3://bucket/path" in lines[1].text
+    assert [line.part for line in lines] == ["python", "config", "store"]
+    assert not lines[2].ok and "s3://bucket/path" in lines[2].text
 
 
 def test_a_store_that_is_lost_while_it_is_tried_is_a_line(tmp_path):

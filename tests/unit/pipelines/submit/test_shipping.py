@@ -26,7 +26,7 @@ def mine(tmp_path) -> Path:
     """A user's folder of presets, with what must not be sent beside them."""
     folder = tmp_path / "mine"
     (folder / "preset").mkdir(parents=True)
-    (folder / "preset" / "mine.yaml").write_text("# @package _global_\nseed: 77\n")
+    (folder / "preset" / "mine.yaml").write_text("# @package _global_\ndefaults: [demo]\nseed: 77\n")
     for inside in (
         ".git/config",
         "store/artifacts/big",
