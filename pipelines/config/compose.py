@@ -112,7 +112,7 @@ def _explain(error: ValidationError, origins: Origins) -> list[str]:
     for problem in error.errors():
         parts = [str(part) for part in problem["loc"]]
         # pydantic names the member of the union it chose; no user wrote that.
-        if len(parts) > 1 and parts[0] == "source" and parts[1] in ("scenes", "urls", "webdataset", "folder"):
+        if len(parts) > 1 and parts[0] == "source" and parts[1] in source_kinds():
             del parts[1]
         key = ".".join(parts)
         message = problem["msg"].removeprefix("Value error, ")
@@ -120,6 +120,12 @@ def _explain(error: ValidationError, origins: Origins) -> list[str]:
         given = "" if isinstance(problem["input"], dict) else f", got {shown}"
         lines.append(f"{key + ': ' if key else ''}{message}{given}" + (f" ({origins.of(key)})" if key else ""))
     return lines
+
+
+def source_kinds() -> list[str]:
+    """Return the kinds of sources that the schema has."""
+    sections = _members(Config.model_fields["source"])
+    return [str(typing.get_args(section.model_fields["kind"].annotation)[0]) for section in sections]
 
 
 def to_yaml(config: Config) -> str:
