@@ -1,4 +1,4 @@
-"""The stage contract: what a stage declares, and what its function is given. Scheduling stands in `workflow/`.
+"""The stage contract: what a stage declares, and what its function is given. Scheduling is in `workflow/`.
 
 A stage is a plain function `run(context: StageContext) -> None` with declared configuration keys and inputs. It writes
 only into its work folder, shard by shard through `context.map_shards`, or whole files through `context.output`.

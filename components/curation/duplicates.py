@@ -1,4 +1,4 @@
-"""Exact and near duplicates across a whole data set, by hashes alone. Which of a group to keep is decided here too."""
+"""Exact and near duplicates across a whole data set, by hashes alone. It also decides which one of a group is kept."""
 
 from __future__ import annotations
 

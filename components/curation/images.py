@@ -1,4 +1,4 @@
-"""Decoding images nobody should trust into plain RGB, and encoding them again. No signals, no decisions."""
+"""Decoding of untrusted images into RGB, and encoding. No signals, no decisions."""
 
 from __future__ import annotations
 

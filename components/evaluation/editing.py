@@ -1,4 +1,4 @@
-"""What an edit did to a picture: kept outside its mask, and left inside it. Which edit it was is the caller's."""
+"""Effect of an edit: what is preserved outside its mask, and what remains inside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be read off frozen features: a linear probe on their mean and an attentive probe on their tokens.
+"""What frozen features hold: a linear probe on their mean and an attentive probe on their tokens.
 
 Features are given, nothing is extracted here; the probes are trained and thrown away.
 """

@@ -1,4 +1,4 @@
-"""How a decoder bears noise in its latents, which is what a generator's errors look like to it."""
+"""Decoding of noisy latents: noise stands for the errors of a generator."""
 
 from __future__ import annotations
 

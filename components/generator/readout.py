@@ -1,4 +1,4 @@
-"""What a prediction means: from the last layer's numbers to the velocity of the noisy latent, one class per kind of
+"""Read-outs: from the last layer's output to the velocity of the noisy latent, one class per kind of
 prediction.
 """
 

@@ -1,4 +1,4 @@
-"""What can go wrong with MLflow, put in one sentence each with what to do. Nothing here imports MLflow."""
+"""Errors of MLflow in one sentence each, with what to do. Nothing here imports MLflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenes: what is in a picture, as data. Sampling, equality and JSON; drawing stands in `render.py`."""
+"""Scenes: what is in a picture, as data. Sampling, equality and JSON; drawing is in `render.py`."""
 
 from __future__ import annotations
 

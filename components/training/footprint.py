@@ -1,4 +1,4 @@
-"""What a training keeps in memory and writes into a checkpoint, by arithmetic: weights, gradients, optimizer and
+"""Memory and checkpoint size of a training, by arithmetic: weights, gradients, optimizer and
 average under ZeRO.
 
 The rules are DeepSpeed's as `engine.py` sets it up (fp32 weights; under bf16 the products alone are cast), and are held

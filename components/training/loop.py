@@ -71,7 +71,7 @@ class Place:
 
 @dataclass
 class Hooks:
-    """What hears of a run."""
+    """Callbacks of a training run."""
 
     log: Callable[[int, dict[str, float]], None] = lambda step, figures: None
     samples_folder: Callable[[int], Path | None] = lambda step: None  # that the task's evaluation may write into

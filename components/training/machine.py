@@ -1,4 +1,4 @@
-"""What the machine does well: precision, and its measured matrix rate."""
+"""The machine's best precision, and its measured matrix rate."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Meter:
             self._started += time.perf_counter() - started
 
     def add(self, samples: int) -> None:
-        """Hear that a step is done; the first one, with its set-up, sets no rate."""
+        """Count a finished step. The first one includes set-up and is left out of the rates."""
         if self._started is None:
             self._started = time.perf_counter()
             self._waited = 0.0

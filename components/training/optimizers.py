@@ -1,4 +1,4 @@
-"""AdamW, and Muon with AdamW beside it, as one optimizer where the engine wants one."""
+"""AdamW, and Muon with AdamW for the rest, as one optimizer for the engine."""
 
 from __future__ import annotations
 

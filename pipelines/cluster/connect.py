@@ -1,4 +1,4 @@
-"""The Ray that a run works on: starting or reaching it, and refusing at once what its nodes could never do."""
+"""Starting or reaching Ray, and refusing at once what its nodes can never provide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The paper's own results, beside ours and never mixed with them."""
+"""The paper's own results, shown beside ours."""
 
 SOURCE = (
     "Source: PS-VAE, arXiv 2512.17909 v1, as reported there for its 0.5 B generator at 256 px: ImageNet "

@@ -1,4 +1,4 @@
-"""The typed schema of the whole configuration. Its composition stands in `compose.py`.
+"""The typed schema of the whole configuration. Its composition is in `compose.py`.
 
 A room's own options are dataclasses of that room, so that each idea's settings are described once. A default stands in
 one place: with the option's class, or in `conf/`.

@@ -24,7 +24,7 @@ CAPTION_WORDS, TEXT_WORDS = (
 
 @dataclass
 class Parts:
-    """What is trained, and what stands beside it."""
+    """The trained module, and the models that are in memory with it."""
 
     module: Any
     critic: Any = None

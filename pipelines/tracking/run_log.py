@@ -38,7 +38,7 @@ def open_tracker(config: Config, store: Store, environ: dict[str, str]) -> Track
 
 
 class RunLog:
-    """Hears of a run and writes it to MLflow. Stage runs are nested in the run's own and tagged with fingerprints."""
+    """Writes a run to MLflow as it happens. Stage runs are nested in the run's own and tagged with fingerprints."""
 
     def __init__(self, tracker: Tracker, store: Store, config: Config, run: Run, past: bool = False) -> None:
         self.tracker = tracker

@@ -1,6 +1,6 @@
 """The driver of a run: takes leases, starts ready stages as Ray tasks at the same time, commits what they made.
 
-The plan is `identity.py`'s, what runs inside Ray is `stage_task.py`'s, and what the user sees is `live.py`'s.
+`identity.py` plans, `stage_task.py` runs inside Ray, and `live.py` shows the run to the user.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ STAGE_RETRIES = 2  # a stage whose own worker dies goes on from its finished sha
 
 
 class Listener(Protocol):
-    """What hears of a run as it goes on: the live view, and the MLflow log."""
+    """An observer of a run: the live view, and the MLflow log."""
 
     def stage_changed(self, run: Run, name: str, artifact: Artifact | None) -> None:
-        """Hear that a stage has a new state; `artifact` is given where it is done."""
+        """Called when a stage changes its state; `artifact` is given once it is done."""
 
     def tick(self, run: Run) -> None:
-        """Hear that time passed."""
+        """Called a few times a second."""
 
 
 class Driver:

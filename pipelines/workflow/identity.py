@@ -1,4 +1,4 @@
-"""The plan: for each stage its fingerprint, whether its artifact stands, and if not, why it must run. Reads only."""
+"""The plan: each stage's fingerprint, whether it is cached, and if not, why it must run. Reads only."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class StagePlan:
 
     @property
     def note(self) -> str:
-        """Which code made what is cached, where that is not the code at hand."""
+        """`made by older code of ...` for a cached stage; empty where the code is the same."""
         return older_code(self.identity, self.artifact) if self.artifact is not None else ""
 
     @property
@@ -77,7 +77,7 @@ def identify(stages: list[Stage], config: Config, store: Store) -> dict[str, Ide
 
 
 def state_of(store: Store, identity: Identity, inputs: dict[str, Artifact]) -> tuple[Artifact | None, list[str]]:
-    """Return (artifact, []) where the stage's artifact stands for these inputs, else (None, reasons).
+    """Return (artifact, []) where the stage is cached for these inputs, else (None, reasons).
 
     The content of an input that is not given is not looked at.
     """

@@ -55,7 +55,7 @@ class StageTable:
         self.since: dict[str, float] = {}
 
     def render(self, run: Run) -> Table:
-        """Return the table of a run as it stands."""
+        """Return the table of a run's present state."""
         table = Table(
             title=f"run {run.id}  preset {run.preset}", title_justify="left", box=None, pad_edge=False, expand=False
         )
@@ -91,7 +91,7 @@ class StageTable:
 
 
 class LiveView:
-    """Hears of a run and shows it on a console: a table redrawn in place in a terminal, else a line for each change."""
+    """Shows a run on a console: a table redrawn in place in a terminal, else one line per change."""
 
     def __init__(self, store: Store, console: Console) -> None:
         self.console = console
