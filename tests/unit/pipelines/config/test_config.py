@@ -11,8 +11,6 @@ from omegaconf import OmegaConf
 
 from pipelines.config.compose import (
     CONF,
-    _fields,
-    _members,
     changed_keys,
     compose_config,
     flatten,
@@ -20,6 +18,7 @@ from pipelines.config.compose import (
     to_dict,
     to_yaml,
 )
+from pipelines.config.keys import fields_of_value, members
 from pipelines.config.schema import Config
 from pipelines.errors import UserError
 
@@ -28,9 +27,9 @@ pytestmark = pytest.mark.unit
 
 def option_defaults(kind, values, prefix=""):
     """Yield (dotted key, default) of every field of the options classes below a section's type."""
-    for name, inner in (_fields(kind, values) or {}).items():
+    for name, inner in (fields_of_value(kind, values) or {}).items():
         key, value = f"{prefix}.{name}" if prefix else name, values[name]
-        options = _members(inner)
+        options = members(inner)
         if dataclasses.is_dataclass(kind := options[0] if options else None):
             plain = json.loads(json.dumps(dataclasses.asdict(kind())))
             yield from ((f"{key}.{k}", v) for k, v in flatten(plain).items())

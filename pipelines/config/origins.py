@@ -1,0 +1,80 @@
+"""Which file, or the command line, gave a key its value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipelines.config.keys import flatten
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+GROUPS = ("source", "encoder", "tokenizer", "generator", "optimizer", "preset")
+COMMAND_LINE = "the command line"
+OPTIONS_CLASS = "from its options class"  # a default that no file says
+
+
+def name_of(override: str) -> str:
+    """Return the key, or the group, of `key=value`."""
+    return override.split("=", 1)[0].strip()
+
+
+def is_choice(override: str) -> bool:
+    """True for a choice of a group."""
+    return name_of(override).partition("@")[0] in GROUPS or override == "~preset"
+
+
+class Origins:
+    """Knows which file, or the command line, gave a key its value."""
+
+    def __init__(
+        self, overrides: list[str], folders: list[Path], choices: dict[str, str], default: str = "conf/"
+    ) -> None:
+        self._command_line = [name_of(o) for o in overrides if not is_choice(o)]
+        self._folders = folders
+        self._choices = choices
+        self._default = default
+
+    def of(self, key: str) -> str:
+        """Return the place a dotted key came from: the last of base, groups, preset and command line that has it."""
+        if any(
+            key == given or key.startswith(given + ".") or given.startswith(key + ".") for given in self._command_line
+        ):
+            return f"from {COMMAND_LINE}"
+        for choice in reversed(self._choices):  # as Hydra merges them: the preset last
+            group, _, package = choice.partition("@")
+            package = package or ("" if group == "preset" else group)
+            if package and key != package and not key.startswith(package + "."):
+                continue
+            inner = key[len(package) :].lstrip(".")
+            for path in self._files(group, self._choices[choice]):
+                if inner and _has_key(path, inner):
+                    return f"from {_shown(path)}"
+        base = CONF / "config.yaml"
+        if not self._folders:
+            return f"from {self._default}"
+        return f"from {_shown(base)}" if _has_key(base, key) else OPTIONS_CLASS
+
+    def _files(self, group: str, choice: str) -> list[Path]:
+        """Return the file of a choice, and below it those of its own group that it starts from."""
+        from omegaconf import OmegaConf
+
+        for root in reversed(self._folders):
+            path = root / group / f"{choice}.yaml"
+            if path.is_file():
+                parts = OmegaConf.to_container(OmegaConf.load(path))
+                assert isinstance(parts, dict)
+                start = [name for name in parts.get("defaults", []) if isinstance(name, str) and name != "_self_"]
+                return [path, *(file for name in reversed(start) for file in self._files(group, name))]
+        return []
+
+
+def _shown(path: Path) -> str:
+    """Return a path as a user knows it: those of pixsem itself from `conf/` on."""
+    return str(path.relative_to(CONF.parent)) if path.is_relative_to(CONF) else str(path)
+
+
+def _has_key(path: Path, key: str) -> bool:
+    from omegaconf import OmegaConf
+
+    return OmegaConf.select(OmegaConf.load(path), key, throw_on_missing=False) is not None or any(
+        k == key or k.startswith(key + ".") for k in flatten(OmegaConf.to_container(OmegaConf.load(path)))
+    )
