@@ -6,6 +6,7 @@ it cached: the chain itself is run from nothing by the other tests here.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -70,8 +71,13 @@ def clone(tmp_path_factory, store) -> Path:  # noqa: F811
     environment = folder / ".venv"
     environment.mkdir()
     for path in Path(sys.prefix).iterdir():
-        if path.name not in ("demo",):
+        if path.name != "demo" and not path.name.startswith("installed-"):
             (environment / path.name).symlink_to(path)
+    # Its own stamp, of its own content: with a stale one, make would install the clone into the real environment.
+    pins = (folder / "pyproject.toml").read_bytes() + (folder / "constraints.txt").read_bytes()
+    (environment / f"installed-{hashlib.sha256(pins).hexdigest()[:16]}").touch()
+    would_run = subprocess.run(["make", "-n", "demo"], cwd=folder, capture_output=True, text=True, check=True).stdout
+    assert "pixsem run" in would_run and "pip install" not in would_run
     (environment / "demo").write_text(SMALL.replace("'", "").removeprefix("preset="))
     shutil.copytree(store.local(""), folder / "store")
     data = folder / "data"
