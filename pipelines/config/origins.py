@@ -7,7 +7,7 @@ from pathlib import Path
 from pipelines.config.keys import flatten
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-GROUPS = ("source", "encoder", "tokenizer", "generator", "optimizer", "preset")
+GROUPS = ("source", "encoder", "tokenizer", "generator", "optimizer", "preset")  # in the order of their merge
 COMMAND_LINE = "the command line"
 OPTIONS_CLASS = "from its options class"  # a default that no file says
 
@@ -39,7 +39,8 @@ class Origins:
             key == given or key.startswith(given + ".") or given.startswith(key + ".") for given in self._command_line
         ):
             return f"from {COMMAND_LINE}"
-        for choice in reversed(self._choices):  # as Hydra merges them: the preset last
+        # Hydra lists choices in an order of its own; what is merged last is asked first.
+        for choice in sorted(self._choices, key=lambda c: -GROUPS.index(c.partition("@")[0])):
             group, _, package = choice.partition("@")
             package = package or ("" if group == "preset" else group)
             if package and key != package and not key.startswith(package + "."):

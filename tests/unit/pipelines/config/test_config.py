@@ -89,6 +89,33 @@ def test_what_a_preset_changes_is_told_with_the_file_that_says_it():
     assert {key.split(".")[0] for key, _, _ in only} == {"source", "execution"}
 
 
+def agrees(written, value):
+    """Whether a value is the written one, but for defaults of its parts."""
+    if isinstance(written, dict):
+        return all(agrees(part, value[name]) for name, part in written.items())
+    if isinstance(written, list):
+        return len(written) == len(value) and all(map(agrees, written, value))
+    return written == value
+
+
+@pytest.mark.parametrize("preset", ["demo", "demo_small", "tiny", "plain", "scenes_gpu", "paper", "single_gpu"])
+def test_the_file_that_a_changed_key_is_traced_to_says_its_value(preset):
+    data = ["source=folder", "source.path=/data/x"] if preset in ("paper", "single_gpu") else []
+    traced = 0
+    for key, value, place in changed_keys([f"preset={preset}", *data]):
+        path = CONF.parent / place.removeprefix("from ")
+        if path.suffix != ".yaml":
+            continue
+        group = path.parent.name
+        top = {"preset": "", "conf": "", "optimizer": f"{key.rpartition('.')[0]}."}.get(group, f"{group}.")
+        written = OmegaConf.to_container(OmegaConf.load(path))
+        for part in key.removeprefix(top).split("."):
+            written = written[part]
+        assert agrees(written, value), f"{key} is {value}, and {place} says {written}"
+        traced += 1
+    assert traced > 20
+
+
 def test_an_optimizer_is_chosen_for_all_trainings_or_for_one():
     every = compose_config(["optimizer=adamw"])
     assert {every.encoder.training.optimizer.kind, every.generator.editing.optimizer.kind} == {"adamw"}
