@@ -13,6 +13,10 @@ WITH_MODELS = (
     "tests/chaos/",
     *(f"tests/integration/pipelines/test_{name}.py" for name in ("comparison", "generator_stages", "tokenizer_stages")),
 )
+# These have stores of their own, so each file goes where there is room.
+ALONE = tuple(
+    f"tests/integration/pipelines/test_{name}.py" for name in ("front_page", "old_store", "public", "recipes")
+)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -27,7 +31,8 @@ def pytest_xdist_make_scheduler(config, log):
             path = nodeid.split("::")[0]
             if path.startswith(WITH_MODELS):
                 return "stores with models"
-            return "stores" if path.startswith("tests/integration/pipelines/") else path
+            shared = path.startswith("tests/integration/pipelines/") and path not in ALONE
+            return "stores" if shared else path
 
     config.option.loadscopereorder = False
     return ByStore(config, log)
