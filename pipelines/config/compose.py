@@ -49,9 +49,10 @@ def changed_keys(overrides: list[str], config_dir: str | None = None) -> list[tu
     given = flatten(to_dict(validate(_filled(values, "???given"), origins)))
     base, base_origins = _composed(["~preset"], None)
     standing = flatten(to_dict(validate(_filled(base, "???given"), base_origins)))
-    found = [(key, value, origins.of(key)) for key, value in given.items() if key != "preset"]
+    differing = [key for key in given if key != "preset" and (key not in standing or given[key] != standing[key])]
+    found = [(key, given[key], origins.of(key)) for key in differing]
     # What another kind of source has, and the base's has not, differs where a file says it.
-    return [row for row in found if (row[1] != standing[row[0]] if row[0] in standing else row[2] != OPTIONS_CLASS)]
+    return [row for row in found if row[0] in standing or row[2] != OPTIONS_CLASS]
 
 
 def _composed(overrides: list[str], config_dir: str | None) -> tuple[dict[str, Any], Origins]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pipelines.config.keys import flatten
 
@@ -32,6 +33,7 @@ class Origins:
         self._folders = folders
         self._choices = choices
         self._default = default
+        self._read: dict[Path, Any] = {}  # a file is asked for many keys
 
     def of(self, key: str) -> str:
         """Return the place a dotted key came from: the last of base, groups, preset and command line that has it."""
@@ -47,35 +49,39 @@ class Origins:
                 continue
             inner = key[len(package) :].lstrip(".")
             for path in self._files(group, self._choices[choice]):
-                if inner and _has_key(path, inner):
+                if inner and self._has_key(path, inner):
                     return f"from {_shown(path)}"
         base = CONF / "config.yaml"
         if not self._folders:
             return f"from {self._default}"
-        return f"from {_shown(base)}" if _has_key(base, key) else OPTIONS_CLASS
+        return f"from {_shown(base)}" if self._has_key(base, key) else OPTIONS_CLASS
 
     def _files(self, group: str, choice: str) -> list[Path]:
         """Return the file of a choice, and below it those of its own group that it starts from."""
-        from omegaconf import OmegaConf
-
         for root in reversed(self._folders):
             path = root / group / f"{choice}.yaml"
             if path.is_file():
-                parts = OmegaConf.to_container(OmegaConf.load(path))
-                assert isinstance(parts, dict)
-                start = [name for name in parts.get("defaults", []) if isinstance(name, str) and name != "_self_"]
+                listed = self._load(path).get("defaults", [])
+                start = [name for name in listed if isinstance(name, str) and name != "_self_"]
                 return [path, *(file for name in reversed(start) for file in self._files(group, name))]
         return []
+
+    def _load(self, path: Path) -> Any:
+        from omegaconf import OmegaConf
+
+        if path not in self._read:
+            self._read[path] = OmegaConf.load(path)
+        return self._read[path]
+
+    def _has_key(self, path: Path, key: str) -> bool:
+        from omegaconf import OmegaConf
+
+        file = self._load(path)
+        return OmegaConf.select(file, key, throw_on_missing=False) is not None or any(
+            k == key or k.startswith(key + ".") for k in flatten(OmegaConf.to_container(file))
+        )
 
 
 def _shown(path: Path) -> str:
     """Return a path as a user knows it: those of pixsem itself from `conf/` on."""
     return str(path.relative_to(CONF.parent)) if path.is_relative_to(CONF) else str(path)
-
-
-def _has_key(path: Path, key: str) -> bool:
-    from omegaconf import OmegaConf
-
-    return OmegaConf.select(OmegaConf.load(path), key, throw_on_missing=False) is not None or any(
-        k == key or k.startswith(key + ".") for k in flatten(OmegaConf.to_container(OmegaConf.load(path)))
-    )
