@@ -60,15 +60,6 @@ class AutoencoderSpace(StandardisedLatents, ModelMixin, ConfigMixin):  # type: i
         made.model.load_state_dict(model.state_dict())
         return made
 
-    @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """Load a folder, as any model of diffusers; always into whole memory, as some buffers are made and not
-        loaded.
-        """
-        kwargs |= {"low_cpu_mem_usage": False}
-        kwargs.pop("use_safetensors", None)  # never anything else
-        return super().from_pretrained(*args, use_safetensors=True, **kwargs)
-
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """Channels, height, width of a latent."""

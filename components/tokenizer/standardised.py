@@ -4,6 +4,8 @@ taken as such.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
@@ -16,6 +18,15 @@ class StandardisedLatents:
 
     latent_mean: Tensor
     latent_std: Tensor
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Load a folder, as any model of diffusers; always into whole memory, as some buffers are made and not
+        loaded.
+        """
+        kwargs |= {"low_cpu_mem_usage": False}
+        kwargs.pop("use_safetensors", None)  # never anything else
+        return super().from_pretrained(*args, use_safetensors=True, **kwargs)  # type: ignore[misc]
 
     def register_statistics(self, channels: int, scaling: Scaling | None) -> None:
         """Make the buffers, from `scaling` or as no change at all; they are saved in the model's configuration."""

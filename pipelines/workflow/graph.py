@@ -26,10 +26,10 @@ SAMPLES = (
 INPUTS_OF_EVALUATION = ("index", "train_encoder", "train_tokenizer", "train_generator", "train_editor")
 
 
-def build_workflow(space: str = "ps_vae") -> list[Stage]:
-    """Return the stages that a latent space asks for, each after its inputs."""
+def build_workflow(space: str | None = None) -> list[Stage]:
+    """Return the stages that a latent space asks for (None: all there are), each after its inputs."""
     found = _stages()
-    if find_space(space).semantic is not Semantic.NOTHING:
+    if space is None or find_space(space).semantic is not Semantic.NOTHING:
         return found
     return [
         dataclasses.replace(stage, inputs=tuple(i for i in stage.inputs if i != "train_semantic"))

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from pipelines.config.compose import compose_config
-from pipelines.store.artifacts import Manifest, Work, content_digest
 from pipelines.store.files import Store
 from pipelines.workflow.code_digests import _parts, _referred, changed_rooms, code_of
 from pipelines.workflow.graph import build_workflow
 from pipelines.workflow.identity import identify
 from pipelines.workflow.launch import dry_run_listing
+from tests.unit.pipelines.workflow.cached_chain import commit_all
 
 pytestmark = pytest.mark.unit
 CODE = '''"""A module."""
@@ -75,30 +75,10 @@ def test_a_stage_is_concerned_by_the_rooms_it_uses_and_by_no_other():
 @pytest.fixture
 def store(tmp_path) -> Store:
     """The tiny chain's stages, all cached; measure by other code of two rooms, curate by code that was not recorded."""
-    made = Store(str(tmp_path))
-    config = compose_config(["preset=tiny"])
-    for name, identity in identify(build_workflow(), config, made).items():
-        digest = content_digest([])
-        inputs = {i: {"fingerprint": f, "digest": digest} for i, f in identity.inputs.items()}
-        code = {"measure": {**identity.code, "components/data": "0" * 16, "components/gone": "1"}, "curate": {}}
-        manifest = Manifest(
-            name,
-            identity.stage.version,
-            identity.fingerprint,
-            digest,
-            inputs,
-            identity.external,
-            identity.config,
-            [],
-            {},
-            {},
-            {},
-            "r",
-            "2026",
-            1.0,
-            code=code.get(name, identity.code),
-        )
-        Work(made, name, identity.fingerprint, {}).commit(manifest)
+    made, config = Store(str(tmp_path)), compose_config(["preset=tiny"])
+    own = identify(build_workflow(), config, made)["measure"].code
+    code = {"measure": {**own, "components/data": "0" * 16, "components/gone": "1"}, "curate": {}}
+    commit_all(made, config, code)
     return made
 
 

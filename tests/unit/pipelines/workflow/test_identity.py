@@ -10,12 +10,11 @@ import pytest
 
 from pipelines.config.compose import compose_config
 from pipelines.config.schema import Config
-from pipelines.store.artifacts import Manifest, Work, content_digest
 from pipelines.store.files import Store
 from pipelines.store.runs import Run
 from pipelines.workflow.graph import build_workflow
-from pipelines.workflow.identity import identify
 from pipelines.workflow.launch import dry_run_listing, resume_listing
+from tests.unit.pipelines.workflow.cached_chain import commit_all
 
 pytestmark = pytest.mark.unit
 TINY = ["preset=tiny"]
@@ -80,28 +79,7 @@ def reached(stages: list[str]) -> set[str]:
 def store(tmp_path_factory) -> Store:
     """A store in which every stage of the tiny chain has an artifact, an empty one."""
     made = Store(str(tmp_path_factory.mktemp("store")))
-    config = configured()
-    stages = build_workflow(config.tokenizer.model.space)
-    for name, identity in identify(stages, config, made).items():
-        digest = content_digest([])
-        inputs = {i: {"fingerprint": f, "digest": digest} for i, f in identity.inputs.items()}
-        manifest = Manifest(
-            name,
-            identity.stage.version,
-            identity.fingerprint,
-            digest,
-            inputs,
-            identity.external,
-            identity.config,
-            [],
-            {},
-            {},
-            {},
-            "r",
-            "2026",
-            1.0,
-        )
-        Work(made, name, identity.fingerprint, {}).commit(manifest)
+    commit_all(made, configured(), {})
     return made
 
 
