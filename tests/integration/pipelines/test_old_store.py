@@ -17,6 +17,8 @@ import pytest
 import torch
 
 from pipelines.config.compose import compose_config
+from pipelines.config.keys import flatten
+from pipelines.preflight.gates import _generator_figures, _tokenizer_figures
 from pipelines.store.files import Store
 from pipelines.store.maintenance import verify
 from pipelines.workflow.launch import dry_run_listing, load_run, resume_listing
@@ -78,6 +80,18 @@ def test_its_run_is_reported(store):
     assert value["state"] == "completed" and value["metrics"]["tokenizer"]["psnr"] > 0
     assert [model["aliases"] for model in value["models"]] == [["champion"], ["champion"]]
     assert "6 steps" in report_text(store, run)
+
+
+def test_gates_may_ask_for_every_figure_that_a_run_has(store):
+    run, config = load_run(store, None)
+    metrics = report(store, run)["metrics"]
+    groups = {"tokenizer": ["tokenizer"], "generator": ["text_to_image", "editing"]}
+    known = {"tokenizer": _tokenizer_figures(config), "generator": _generator_figures(config)}
+    for model, names in groups.items():
+        measured = flatten({name: metrics[name] for name in names})
+        figures = {key for key, value in measured.items() if isinstance(value, int | float)}
+        assert len(figures) > 10
+        assert {key for key in figures if known[model].get(key, "absent")} == set()
 
 
 def numbers(values: torch.Tensor) -> list[float]:
