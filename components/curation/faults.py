@@ -16,6 +16,7 @@ from components.curation.options import FaultOptions
 
 FAULTS = tuple(f.name for f in fields(FaultOptions))
 DUPLICATES = ("duplicate_image", "near_duplicate_image")
+CAPTION_FAULTS = tuple(name for name in FAULTS if name.endswith("_caption"))
 # The reasons by which a fault is meant to be found. A wrong caption has none: it takes a model to see it.
 REASONS: dict[str, tuple[str, ...]] = {
     "wrong_caption": ("low_similarity",),

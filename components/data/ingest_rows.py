@@ -66,7 +66,9 @@ class ShardList:
 
 @dataclass(frozen=True)
 class IngestRow:
-    """What became of one input sample: status "success", or "failed" with a reason. Columns as in INGEST_SCHEMA."""
+    """What became of one input sample: status "success", or "dropped" or "failed" with a reason. Columns as in
+    INGEST_SCHEMA.
+    """
 
     key: str
     origin: str
@@ -88,6 +90,11 @@ def failed_row(row: SourceRow, reason: str, detail: str, attempts: int = 0) -> I
     )
 
 
+def dropped_row(row: SourceRow, reason: str, detail: str) -> IngestRow:
+    """The row for a sample that is left out on purpose, with why."""
+    return IngestRow(row.key, row.origin, row.url, row.caption, "dropped", reason, detail[:500], 0, None, None, None)
+
+
 def write_ingest_table(path: str | Path, rows: Sequence[IngestRow]) -> int:
     """Write rows to parquet with INGEST_SCHEMA. In place: give a temporary name and rename it."""
     columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(IngestRow)}
@@ -95,8 +102,14 @@ def write_ingest_table(path: str | Path, rows: Sequence[IngestRow]) -> int:
 
 
 def count_reasons(rows: Iterable[IngestRow]) -> dict[str, int]:
-    """Number of failed rows by reason, sorted by reason."""
-    return dict(sorted(Counter(row.reason for row in rows if row.status == "failed").items()))
+    """Number of failed and dropped rows by reason, sorted by reason."""
+    return dict(sorted(Counter(row.reason for row in rows if row.status != "success").items()))
+
+
+def row_key(position: int, rows_per_shard: int) -> str:
+    """The key that `split_rows` gives to the row at a position, from 0."""
+    digits = max(4, len(str(rows_per_shard - 1)))
+    return f"{position // rows_per_shard:05d}{position % rows_per_shard:0{digits}d}"
 
 
 def split_rows(rows: Iterable[SourceRow], rows_per_shard: int, out_dir: str | Path) -> list[ShardList]:
@@ -110,13 +123,13 @@ def split_rows(rows: Iterable[SourceRow], rows_per_shard: int, out_dir: str | Pa
         raise ValueError(f"rows_per_shard is {rows_per_shard}; it must be 1 to 1000000")
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
-    digits = max(4, len(str(rows_per_shard - 1)))
     source = iter(rows)
     lists: list[ShardList] = []
     while (first := next(source, None)) is not None:
         name = f"{len(lists):05d}"
         path = out / f"{name}.parquet"
-        count = _write_list(path, _chain(first, islice(source, rows_per_shard - 1)), name, digits)
+        rows_of_it = _chain(first, islice(source, rows_per_shard - 1))
+        count = _write_list(path, rows_of_it, len(lists) * rows_per_shard, rows_per_shard)
         lists.append(ShardList(name, str(path), count))
     return lists
 
@@ -126,11 +139,11 @@ def _chain(first: SourceRow, rest: Iterable[SourceRow]) -> Iterator[SourceRow]:
     yield from rest
 
 
-def _write_list(path: Path, rows: Iterator[SourceRow], name: str, digits: int) -> int:
+def _write_list(path: Path, rows: Iterator[SourceRow], start: int, rows_per_shard: int) -> int:
     columns: dict[str, list[Any]] = {column: [] for column in _LIST_SCHEMA}
     count = 0
     for count, row in enumerate(rows, start=1):
-        columns["key"].append(f"{name}{count - 1:0{digits}d}")
+        columns["key"].append(row_key(start + count - 1, rows_per_shard))
         columns["origin"].append(row.origin)
         columns["url"].append(row.url)
         columns["caption"].append(row.caption)

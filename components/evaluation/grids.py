@@ -63,9 +63,9 @@ def reconstruction_grid(rows: Sequence[tuple[str, Tensor]], captions: Sequence[s
     return grid
 
 
-def captioned_grid(cells: Sequence[tuple[str, Sequence[np.ndarray], bool]], columns: int) -> Image.Image:
+def captioned_grid(cells: Sequence[tuple[str, Sequence[np.ndarray], bool | None]], columns: int) -> Image.Image:
     """Return an RGB grid of (text, pictures side by side, right), each with its text below; what is not right has a red
-    frame.
+    frame. None: not judged, and no frame.
 
     Pictures are uint8 [S, S, 3], as many in each cell. Small ones are enlarged by a whole factor. Raises ValueError.
     """
@@ -82,7 +82,7 @@ def captioned_grid(cells: Sequence[tuple[str, Sequence[np.ndarray], bool]], colu
     draw = ImageDraw.Draw(grid)
     for number, ((_, pictures, right), text) in enumerate(zip(cells, lines, strict=True)):
         left, top = number % columns * (width + GAP), number // columns * (height + GAP)
-        if not right:
+        if right is not None and not right:
             draw.rectangle(
                 (left, top, left + width - 1, top + side * factor + 2 * GAP - 1), outline=(200, 0, 0), width=2
             )

@@ -15,7 +15,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-WORD = r"[\w']+|[^\w\s]"
+WORD = r"[\w']+(?:-[\w']+)*|[^\w\s]"  # `medium-light` is one word, and neither `medium` nor `light`
 PADDING, UNKNOWN = "<pad>", "<unknown>"
 
 

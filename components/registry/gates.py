@@ -31,15 +31,25 @@ class Verdict:
     metric: str
     passed: bool
     words: str
+    skipped: bool = False  # it was not held, and lets every version pass
 
 
 def check_gates(
-    gates: Sequence[Gate], figures: Mapping[str, float], champion: Mapping[str, float] | None
+    gates: Sequence[Gate],
+    figures: Mapping[str, float],
+    champion: Mapping[str, float] | None,
+    skipped: Mapping[str, str] | None = None,
 ) -> list[Verdict]:
     """Hold figures to every gate. `champion` are the champion's figures of the same evaluation; None: there is nothing
-    to compare with.
+    to compare with. `skipped` are the figures that the data cannot have, each with why.
     """
-    return [_check(gate, figures.get(gate.metric), champion) for gate in gates]
+    skips = skipped or {}
+    return [
+        Verdict(gate.metric, True, f"the gate on {gate.metric} was skipped: {skips[gate.metric]}", skipped=True)
+        if gate.metric in skips
+        else _check(gate, figures.get(gate.metric), champion)
+        for gate in gates
+    ]
 
 
 def _check(gate: Gate, value: float | None, champion: Mapping[str, float] | None) -> Verdict:

@@ -102,9 +102,10 @@ class Registry:
         if failed:
             self._tag(version, REFUSED, "; ".join(failed))
             return "; ".join(failed)
-        if REFUSED in version.tags:  # by an earlier judgement
-            self._tracker.attempt(lambda: self._client.delete_model_version_tag(version.name, version.version, REFUSED))
         self.give(version, alias)
+        # By an earlier judgement. It goes last: a process that is killed before leaves a version to be judged again.
+        if REFUSED in version.tags:
+            self._tracker.attempt(lambda: self._client.delete_model_version_tag(version.name, version.version, REFUSED))
         return None
 
     def retag(self, version: Version, tags: Mapping[str, str]) -> None:

@@ -14,10 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from components.pictures.options import EDIT_KINDS as PICTURE_EDITS
+from components.pictures.options import FACTORS
 from components.scenes.options import CATEGORIES
+from components.scenes.options import EDIT_KINDS as SCENE_EDITS
 from pipelines.comparison.record import Record, Recorded
 from pipelines.config.compose import flatten, load_config
 from pipelines.config.schema import Config
+from pipelines.stages.generator.judged_world import find_world
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import Store
 from pipelines.store.runs import list_run_ids, read_run
@@ -42,7 +46,9 @@ TABLES = (
         (
             "text_to_image.overall",
             *(f"text_to_image.{name}" for name in CATEGORIES),
+            *(f"text_to_image.{name}" for name in ("exact", "concept", *FACTORS)),
             "text_to_image.unseen.overall",
+            "text_to_image.seen.overall",
             "text_to_image.frechet_*",
             "text_to_image.retrieval",
         ),
@@ -51,14 +57,8 @@ TABLES = (
         "Editing",
         (
             "editing.success",
-            "editing.recolour",
-            "editing.remove",
-            "editing.add",
-            "editing.replace_shape",
-            "editing.background",
-            "editing.move",
-            "editing.resize",
-            "editing.tone",
+            "editing.by_factor",
+            *dict.fromkeys(f"editing.{kind}" for kind in (*SCENE_EDITS, *PICTURE_EDITS)),
         ),
     ),
     (
@@ -74,6 +74,7 @@ NAMES = {
     "convergence.samples": "samples",
     "editing.preservation_psnr_of_reconstructions": "by the tokenizer alone",
     "text_to_image.unseen.overall": "unseen combinations",
+    "text_to_image.seen.overall": "taught pictures",
 }
 LOWER = (
     "frechet",
@@ -160,7 +161,7 @@ def result_of(
     if curve:
         result.metrics["convergence.samples"] = curve[-1].samples
         result.metrics["convergence.mean"] = mean_of_curve([(p.samples, p.score) for p in curve])
-        count = config.evaluate_generator.checkpoint_prompts * len(_categories(metrics))
+        count = config.evaluate_generator.checkpoint_prompts * len(_judged(metrics, config)[0])
         # The same few prompts at every snapshot, so no more independent than one of them.
         result.errors["convergence.mean"] = _binomial(result.metrics["convergence.mean"], count)
         if curve[-1].seconds is not None:
@@ -173,8 +174,11 @@ def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {k: float(v) for k, v in flatten(metrics).items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
 
-def _categories(metrics: Mapping[str, float]) -> list[str]:
-    return [name for name in CATEGORIES if f"text_to_image.{name}" in metrics]
+def _judged(metrics: Mapping[str, float], config: Config) -> tuple[list[str], list[str]]:
+    """The categories of prompts and the kinds of edits that have figures."""
+    sizes = find_world(config).sizes(config)
+    categories = [name for name in sizes.categories if f"text_to_image.{name}" in metrics]
+    return categories, [name for name in sizes.edit_kinds if f"editing.{name}" in metrics]
 
 
 def _binomial(share: float, count: int) -> float:
@@ -188,10 +192,10 @@ def _binomial(share: float, count: int) -> float:
 def standard_errors(metrics: Mapping[str, float], config: Config) -> dict[str, float]:
     """Return the standard errors of the shares that come of counting judged pictures, by figure."""
     settings = config.evaluate_generator
-    kinds = [kind for kind in config.synthesize_edits.scene_kinds if f"editing.{kind}" in metrics]
+    categories, kinds = _judged(metrics, config)
     found: dict[str, float] = {}
     for group, names, count, whole in (
-        ("text_to_image", _categories(metrics), settings.prompts, "overall"),
+        ("text_to_image", categories, settings.prompts, "overall"),
         ("editing", kinds, settings.edits, "success"),
     ):
         errors = {f"{group}.{name}": _binomial(metrics[f"{group}.{name}"], count) for name in names}

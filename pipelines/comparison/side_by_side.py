@@ -5,7 +5,6 @@ prompt alone.
 from __future__ import annotations
 
 import io
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,16 +13,14 @@ from typing import Any
 import numpy as np
 
 from components.evaluation.grids import reconstruction_grid
-from components.scenes.render import render
-from components.scenes.scene import Scene
 from pipelines.comparison.record import Record
 from pipelines.comparison.results import Result
 from pipelines.config.compose import load_config
 from pipelines.config.schema import Config
-from pipelines.stage import derive_seed, fetched
+from pipelines.stage import ShardContext, ShardTask, derive_seed
 from pipelines.stages.evaluation import spread
+from pipelines.stages.generator.judged_world import EditCase, find_world
 from pipelines.stages.generator.sample_sets import Maker
-from pipelines.stages.tokenizer.picture_batches import Pictures
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import Store, canonical_json, sha256_text
 from pipelines.store.runs import read_run
@@ -34,7 +31,7 @@ CAPTION = "the same prompts and seeds for every row"
 
 
 def draw_grids(store: Store, record: Record, results: Sequence[Result]) -> dict[str, bytes]:
-    """Return `generated.png`, and `edits.png` where edits were judged, of the rows of the lowest seed that has results.
+    """Return `generated.png`, and `edits.png` where there are edits, of the rows of the lowest seed that has results.
 
     Every row's pictures are kept under the comparison, by its weights and the prompts, and not made again.
     """
@@ -43,41 +40,32 @@ def draw_grids(store: Store, record: Record, results: Sequence[Result]) -> dict[
     seed = min(r.seed for r in results)
     chosen = [r for r in results if r.seed == seed]
     prompts, edits = cases_of(store, chosen[0])
+    instructions = [case.instruction for case in edits]
     generated: list[tuple[str, Any]] = []
     edited: list[tuple[str, Any]] = []
     if edits:
-        size = _opened(store, chosen[0])[0].image_size
-        sources = np.stack([render(Scene.from_dict(e["source"]), size) for e in edits])
+        sources = np.stack([case.source for case in edits])
         edited.append(("source", _tensor(sources)))
     for result in chosen:
         generated.append((result.row, _tensor(_pictures(store, record, result, prompts, None))))
         if edits:
-            edited.append(
-                (result.row, _tensor(_pictures(store, record, result, [e["prompt"] for e in edits], sources)))
-            )
+            edited.append((result.row, _tensor(_pictures(store, record, result, instructions, sources))))
     found = {"generated.png": _png(generated, prompts)}
     if edits:
-        truth = np.stack([render(Scene.from_dict(e["truth"]), size) for e in edits])
-        found["edits.png"] = _png([*edited, ("truth", _tensor(truth))], [e["prompt"] for e in edits])
+        edited.append(("truth", _tensor(np.stack([case.target for case in edits]))))
+        found["edits.png"] = _png(edited, instructions)
     return found
 
 
-def cases_of(store: Store, result: Result) -> tuple[list[str], list[dict[str, Any]]]:
-    """Return prompts, and edits as the judge wrote them down, evenly spread over their categories; held-out captions
-    where none was judged.
-    """
+def cases_of(store: Store, result: Result) -> tuple[list[str], list[EditCase]]:
+    """Return the prompts and edits that `evaluate_generator` was given, evenly spread over their categories."""
     config, artifacts = _opened(store, result)
-    artifact = artifacts["evaluate_generator"]
-    with fetched(store, f"{artifact.path}/judgements.jsonl") as path:
-        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    prompts = [row["prompt"] for row in rows if row["split"] == "held out prompts"]
-    if not prompts:
-        with tempfile.TemporaryDirectory(dir=store.scratch()) as folder:
-            held_out = Pictures(
-                store, artifacts["index"], Path(folder), ("picture",), True, config.image_size, config.measure.limits
-            )
-            prompts = [caption for caption in held_out.rows["caption"] if caption]
-    edits = [row for row in rows if row["split"] == "edits"]
+    settings, seed = config.evaluate_generator, derive_seed(config.seed, "evaluate_generator")
+    with tempfile.TemporaryDirectory(dir=store.scratch()) as folder:
+        context = ShardContext(ShardTask("evaluation"), None, Path(folder), store, Path(folder))
+        world = find_world(config)(context, config, artifacts, derive_seed(seed, context.task.name))
+        prompts = [asked.text for name in world.categories for asked in world.prompts(name, settings.prompts)]
+        edits = [case for kind in world.edit_kinds for case in world.edits(kind, settings.edits)]
     return spread(prompts, COLUMNS), spread(edits, COLUMNS)
 
 

@@ -28,8 +28,12 @@ def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
 
 def source_kinds() -> list[str]:
     """Return the kinds of sources that the schema has."""
+    return list(_sources())
+
+
+def _sources() -> dict[str, Any]:
     sections = members(Config.model_fields["source"])
-    return [str(typing.get_args(section.model_fields["kind"].annotation)[0]) for section in sections]
+    return {str(typing.get_args(section.model_fields["kind"].annotation)[0]): section for section in sections}
 
 
 def unknown_keys(values: Any, kind: Any, prefix: str = "") -> list[tuple[str, list[str]]]:
@@ -49,10 +53,13 @@ def unknown_keys(values: Any, kind: Any, prefix: str = "") -> list[tuple[str, li
 
 def nearest_key(key: str, beside: list[str]) -> str:
     """Return `; did you mean 'x'?`: the same name elsewhere in its section, else a key beside it that is spelt alike,
-    else one of the tree.
+    else one of the tree. Of a key that other kinds of source have, return which.
     """
     whole = all_keys(Config)
     *path, last = key.split(".")
+    others = [kind for kind, section in _sources().items() if path == ["source"] and last in section.model_fields]
+    if others:
+        return f"; it belongs to source={' or source='.join(others)}"
     names = [k.rpartition(".")[2] for k in whole]
     alike = last if last in names else next(iter(difflib.get_close_matches(last, names, 1, cutoff=0.8)), "")
     same_name = [k for k, name in zip(whole, names, strict=True) if name == alike]

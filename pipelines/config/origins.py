@@ -8,7 +8,8 @@ from typing import Any
 from pipelines.config.keys import flatten
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-GROUPS = ("source", "encoder", "tokenizer", "generator", "optimizer", "preset")  # in the order of their merge
+GROUPS = ("source", "encoder", "tokenizer", "generator", "optimizer", "gates", "preset")  # in the order of their merge
+SECTIONS = {"gates": "register", "preset": ""}  # that a group's values belong to, where it is not called like the group
 COMMAND_LINE = "the command line"
 OPTIONS_CLASS = "from its options class"  # a default that no file says
 
@@ -44,7 +45,7 @@ class Origins:
         # Hydra lists choices in an order of its own; what is merged last is asked first.
         for choice in sorted(self._choices, key=lambda c: -GROUPS.index(c.partition("@")[0])):
             group, _, package = choice.partition("@")
-            package = package or ("" if group == "preset" else group)
+            package = package or SECTIONS.get(group, group)
             if package and key != package and not key.startswith(package + "."):
                 continue
             inner = key[len(package) :].lstrip(".")
@@ -77,9 +78,10 @@ class Origins:
         from omegaconf import OmegaConf
 
         file = self._load(path)
-        return OmegaConf.select(file, key, throw_on_missing=False) is not None or any(
-            k == key or k.startswith(key + ".") for k in flatten(OmegaConf.to_container(file))
-        )
+        # A file alone cannot resolve what refers to another one, e.g. ${image_size}.
+        found = OmegaConf.select(file, key, throw_on_missing=False, throw_on_resolution_failure=False)
+        keys = flatten(OmegaConf.to_container(file))
+        return found is not None or any(k == key or k.startswith(key + ".") for k in keys)
 
 
 def _shown(path: Path) -> str:

@@ -9,19 +9,18 @@ from __future__ import annotations
 import warnings
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from components.curation.editing.options import EditOptions
-from components.curation.options import CurationRules, FaultOptions, ImageLimits
-from components.data.options import DownloadOptions, FolderOptions, ShardLimits, UrlListOptions
+from components.curation.options import CurationRules, ImageLimits
 from components.generator.options import FlowOptions, FusionOptions, SmallBackboneOptions
 from components.registry.gates import Gate
 from components.registry.mlflow_errors import without_credentials
-from components.scenes.options import SceneOptions
 from components.tokenizer.options import LossOptions, PixelDecoderOptions, SmallEncoderOptions, TokenizerOptions
 from components.tokenizer.spaces import find_space
 from components.training.options import TrainingOptions
 from pipelines.config.node_selectors import check_selector
+from pipelines.config.sources import ScenesSource, Section, Source
 
 # Stages' names are keys; `register` is also a method of every class's metaclass, which pydantic warns of and instances
 # never see.
@@ -39,54 +38,6 @@ def _without_password(value: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_without_password)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are refused, values are not changed after validation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ScenesSource(Section):
-    """Pictures of the procedural scenes world, with known faults planted."""
-
-    kind: Literal["scenes"]
-    count: Annotated[int, Field(ge=1)]  # pictures
-    samples_per_shard: Annotated[int, Field(ge=1, le=10_000)]
-    scene: SceneOptions = SceneOptions()
-    faults: FaultOptions = FaultOptions()
-
-
-class UrlsSource(Section):
-    """A list of URLs with captions, downloaded by img2dataset."""
-
-    kind: Literal["urls"]
-    path: str  # csv, tsv, parquet, json, jsonl or txt; a folder, a glob or braces for several
-    columns: UrlListOptions = UrlListOptions()
-    samples_per_shard: Annotated[int, Field(ge=1, le=10_000)]
-    download: DownloadOptions = DownloadOptions()
-
-
-class WebDatasetSource(Section):
-    """Existing WebDataset shards, as img2dataset writes them."""
-
-    kind: Literal["webdataset"]
-    shards: str  # a folder, a glob, or a brace pattern
-    caption_field: str | None  # take captions from this field of each sample's json; null: from its txt
-    require_caption: bool  # samples without a caption fail as no_caption; false leaves them to curation
-    limits: ShardLimits = ShardLimits()
-
-
-class FolderSource(Section):
-    """A folder of images with a captions file, or with one text file beside each image."""
-
-    kind: Literal["folder"]
-    path: str
-    files: FolderOptions = FolderOptions()
-    samples_per_shard: Annotated[int, Field(ge=1, le=10_000)]
-
-
-Source = Annotated[ScenesSource | UrlsSource | WebDatasetSource | FolderSource, Field(discriminator="kind")]
 
 
 class MeasureSection(Section):

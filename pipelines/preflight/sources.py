@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines.config.compose import NOT_GIVEN
-from pipelines.config.schema import Config, FolderSource, UrlsSource
+from pipelines.config.schema import Config
+from pipelines.config.sources import FolderSource, UrlsSource
 from pipelines.stages.data.ingest import SOURCES
 
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from components.data.options import DownloadOptions
 from pipelines.config.compose import NOT_GIVEN
-from pipelines.config.schema import Config, FolderSource, ScenesSource, UrlsSource
+from pipelines.config.schema import Config
+from pipelines.config.sources import FolderSource, UrlsSource, WebDatasetSource
 from pipelines.errors import UserError
 from pipelines.sizing.assumptions import (
     ASPECT,
@@ -18,11 +19,10 @@ from pipelines.sizing.assumptions import (
     TABLE_ROW_BYTES,
     Assumptions,
 )
+from pipelines.sizing.drawn_samples import WORLDS, Drawn
 
 if TYPE_CHECKING:
     from components.data.survey import Survey
-
-DRAWN = 64  # scenes that are made to see how large they are
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,14 @@ class Flow:
     how: str  # they were counted
     kept: int  # curated samples
     pairs: int  # edit pairs
+    captioned_pairs: float  # share of the pairs whose result is trained on as a captioned picture, too
     sample_bytes: float  # of a sample in a tar
     pair_bytes: float  # of an edit pair in a tar
     caption_bytes: float
     held_out: float  # share
     per_shard: int
     words: tuple[str, ...] | None  # texts whose words stand for all there are; None: nobody knows them yet
+    beside_bytes: float = 0.0  # that ingest keeps beside the shards, for a sample
 
     @property
     def pictures(self) -> int:
@@ -58,23 +60,25 @@ class Flow:
 
 def find_flow(config: Config, assumptions: Assumptions) -> Flow:
     """Follow the samples of the configured source. `UserError` where nobody can say how many there are."""
-    source = config.source
-    found = _survey(config, assumptions)
+    try:
+        drawn = WORLDS[config.source.kind](config) if config.source.kind in WORLDS else None
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    found = _survey(config, assumptions, drawn)
     kept = round(found.samples * assumptions.keep)
-    scenes = isinstance(source, ScenesSource)
-    edits = config.synthesize_edits
-    drawn = _draw(config) if isinstance(source, ScenesSource) else None
     return Flow(
         source=found.samples,
         how=found.how,
         kept=kept,
-        pairs=kept * (edits.pairs_per_scene if scenes else edits.photos.pairs_per_image),
+        pairs=round(kept * (drawn.pairs if drawn else config.synthesize_edits.photos.pairs_per_image)),
+        captioned_pairs=drawn.captioned_pairs if drawn else 0.0,
         sample_bytes=drawn.sample_bytes if drawn else _sample_bytes(config, found),
         pair_bytes=drawn.pair_bytes if drawn else _photo_pair_bytes(found.pixels or PHOTO_PIXELS, config),
         caption_bytes=drawn.caption_bytes if drawn else _caption_bytes(),
-        held_out=config.held_out,
+        held_out=drawn.held_out if drawn else config.held_out,
         per_shard=_per_shard(config, found.samples),
         words=drawn.texts if drawn else None,
+        beside_bytes=drawn.beside_bytes if drawn else 0.0,
     )
 
 
@@ -87,7 +91,7 @@ def stage_bytes(flow: Flow) -> dict[str, int]:
     pairs = tar_bytes(flow.pairs, flow.pair_bytes, flow.per_shard)
     rows = TABLE_ROW_BYTES
     return {
-        "ingest": ingested + flow.source * rows["ingest"],
+        "ingest": ingested + flow.source * rows["ingest"] + round(flow.source * flow.beside_bytes),
         "measure": flow.source * rows["measure"],
         "curate": kept + flow.source * rows["curate"],
         "synthesize_edits": pairs + flow.pairs * rows["synthesize_edits"],
@@ -110,16 +114,18 @@ def latent_bytes(flow: Flow, shape: tuple[int, int, int], flip: bool) -> int:
     )
 
 
-def _survey(config: Config, assumptions: Assumptions) -> Survey:
+def _survey(config: Config, assumptions: Assumptions, drawn: Drawn | None) -> Survey:
     from components.data.survey import Survey, survey_folder, survey_shards, survey_url_lists
 
     source = config.source
-    if isinstance(source, ScenesSource):
-        return Survey(assumptions.samples or source.count, "scenes that are drawn")
-    where = source.shards if source.kind == "webdataset" else source.path
+    if drawn is not None:
+        return Survey(assumptions.samples or drawn.samples, drawn.how)
+    assert isinstance(source, UrlsSource | FolderSource | WebDatasetSource)
+    key = "shards" if isinstance(source, WebDatasetSource) else "path"
+    where = getattr(source, key)
     try:
         if where == NOT_GIVEN:
-            raise ValueError(f"source.{'shards' if source.kind == 'webdataset' else 'path'} is not given")
+            raise ValueError(f"source.{key} is not given")
         if isinstance(source, UrlsSource):
             found = survey_url_lists(where, source.columns)
         elif isinstance(source, FolderSource):
@@ -137,51 +143,11 @@ def _survey(config: Config, assumptions: Assumptions) -> Survey:
 
 def _per_shard(config: Config, samples: int) -> int:
     source = config.source
-    if source.kind != "webdataset":
+    if not isinstance(source, WebDatasetSource):
         return source.samples_per_shard
     from components.data.webdataset_source import find_shards
 
     return max(1, samples // len(find_shards(source.shards))) if source.shards != NOT_GIVEN else 1000
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    sample_bytes: float
-    pair_bytes: float
-    caption_bytes: float
-    texts: tuple[str, ...]
-
-
-def _draw(config: Config) -> _Drawn:
-    """Make a few scenes and their edits, and look how large they are and what words they use."""
-    import json
-
-    from components.data.samples import Record
-    from components.data.sizes import tar_sample_bytes
-    from pipelines.stages.data.ingest_scenes import World, scene_records
-    from pipelines.stages.data.synthesize_edits import scene_pairs
-
-    source = config.source.model_dump(mode="json")
-    world = World(source, config.seed)
-    args = {"first": 0, "end": min(DRAWN, source["count"]), "source": source, "seed": config.seed}
-    records: list[Record] = list(scene_records(args, []))
-    settings = config.synthesize_edits.model_dump(mode="json")
-    pairs: list[dict[str, bytes]] = []
-    for number in range(len(records)):
-        scene = world.scene(number).to_dict()
-        made = scene_pairs(scene, world.picture(number), settings, source["scene"], number)
-        for _, parts, extra in made:
-            if parts:
-                about = {"caption": world.caption(number), **extra}
-                pairs.append({**parts, "json": json.dumps(about).encode()})
-    texts = [world.caption(number) for number in range(8 * len(records))]
-    texts += [parts["txt"].decode() for parts in pairs]
-
-    def mean(samples: list[dict[str, bytes]]) -> float:
-        return sum(tar_sample_bytes(map(len, parts.values())) for parts in samples) / max(1, len(samples))
-
-    captions = [len(record.parts["txt"]) for record in records]
-    return _Drawn(mean([r.parts for r in records]), mean(pairs), sum(captions) / len(captions), tuple(texts))
 
 
 def _caption_bytes() -> float:

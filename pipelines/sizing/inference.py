@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pipelines.config.schema import Config, ScenesSource
+from pipelines.config.schema import Config
 from pipelines.sizing.data_volume import Flow, latent_bytes
 from pipelines.sizing.hardware import Hardware
 from pipelines.sizing.models import Models
@@ -91,17 +91,16 @@ def size_generator_evaluation(row: StageSize, config: Config, flow: Flow, models
 
 def pictures_made(config: Config, flow: Flow, models: Models) -> tuple[int, int]:
     """Return how many pictures evaluate_generator makes of texts, and how many edits, at most."""
-    from components.scenes.options import CATEGORIES
+    from pipelines.stages.generator.judged_world import find_world
 
-    settings, source = config.evaluate_generator, config.source
+    settings, sizes = config.evaluate_generator, find_world(config).sizes(config)
     made = min(settings.frechet_pictures, flow.pictures - flow.train)
-    if not isinstance(source, ScenesSource):
-        return made, 0
-    scales = len(set(settings.guidance_scales) - {config.generator.guidance_scale})
     snapshots = sum(kept_snapshots(training, config) for training in models.trainings())
-    prompts = settings.prompts + scales * settings.guidance_prompts + snapshots * settings.checkpoint_prompts
-    prompts += settings.unseen_prompts if source.scene.held_out else 0
-    return made + len(CATEGORIES) * prompts, settings.edits * len(config.synthesize_edits.scene_kinds)
+    prompts = settings.prompts + snapshots * settings.checkpoint_prompts + sizes.further
+    if sizes.judged:
+        scales = len(set(settings.guidance_scales) - {config.generator.guidance_scale})
+        prompts += scales * settings.guidance_prompts
+    return made + len(sizes.categories) * prompts, len(sizes.edit_kinds) * settings.edits
 
 
 def size_registration(row: StageSize, config: Config, flow: Flow, models: Models, hardware: Hardware) -> None:

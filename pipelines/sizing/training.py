@@ -15,8 +15,7 @@ CRITICS = ("weights", "gradients", "optimizer", "master")  # parts of the memory
 def size_trainings(rows: dict[str, StageSize], config: Config, flow: Flow, models: Models, hardware: Hardware) -> None:
     """Fill the rows of the training stages; a model that cannot be built, or is not known, is a problem of its row."""
     captions, edits = (round(n * (1 - flow.held_out)) for n in (flow.kept, flow.pairs))
-    # What edits make of scenes has captions, what they make of photos has none.
-    captioned = captions + (edits if config.source.kind == "scenes" else 0)
+    captioned = captions + round(edits * flow.captioned_pairs)
     samples = {"train_generator": captioned, "train_editor": captioned + edits}
     for training in models.trainings():
         row = rows[training.stage]

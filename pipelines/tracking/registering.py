@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +17,7 @@ from pipelines.errors import UserError
 from pipelines.stage import fetched
 from pipelines.store.artifacts import Artifact, Manifest, find_artifact
 from pipelines.store.files import Store, canonical_json, sha256_text
+from pipelines.tracking.figures import skipped_gates
 from pipelines.versions import git_commit
 
 if TYPE_CHECKING:
@@ -117,7 +118,14 @@ class Registrar:
         }
         models.append(
             self._version(
-                GENERATOR, logged, mlflow_run, tags, judged, config.register.generator, config.register.alias
+                GENERATOR,
+                logged,
+                mlflow_run,
+                tags,
+                judged,
+                config.register.generator,
+                config.register.alias,
+                skipped_gates(config),
             )[1]
         )
         self.store.write_json(
@@ -135,6 +143,7 @@ class Registrar:
         judged: Manifest,
         gates: tuple[Gate, ...],
         alias: str,
+        skipped: Mapping[str, str] | None = None,
     ) -> tuple[Version, dict[str, Any]]:
         from components.registry.gates import check_gates
 
@@ -142,16 +151,19 @@ class Registrar:
         wanted = {gate.metric for gate in gates} | set(HEADLINES)
         kept = {key: figures[key] for key in sorted(wanted & set(figures))}
         evaluation = evaluation_digest(judged)
+        held = sha256_text(canonical_json([asdict(gate) for gate in gates if gate.metric not in (skipped or {})]))[:32]
         champion = self.registry.champion(name)
         version = self.registry.register(name, logged, mlflow_run, tags)
         compared = champion is not None and champion.tags.get("pixsem.evaluation") == evaluation
-        verdicts = check_gates(gates, figures, champion.figures if champion is not None and compared else None)
-        if version.tags.get("pixsem.evaluation") != evaluation:
+        theirs = champion.figures if champion is not None and compared else None
+        verdicts = check_gates(gates, figures, theirs, skipped)
+        other_gates = "pixsem.refused" in version.tags and version.tags.get("pixsem.gates") != held
+        if version.tags.get("pixsem.evaluation") != evaluation or other_gates:
             # Of a version judged anew, the later judgement holds. What it was judged by is said last: where this
             # process is killed in between, the next one judges again.
             self.registry.retag(version, {"pixsem.figures": json.dumps(kept)})
             self.registry.settle(version, verdicts, alias)
-            self.registry.retag(version, {"pixsem.evaluation": evaluation})
+            self.registry.retag(version, {"pixsem.gates": held, "pixsem.evaluation": evaluation})
         version = self.registry.version(name, version.version)
         note = (
             ""
@@ -182,6 +194,8 @@ class Registrar:
             "pixsem.config": sha256_text(canonical_json({n: a.manifest.config for n, a in ancestors.items()})),
             "pixsem.store": self.store.absolute_url,
         }
+        credit = ancestors["ingest"].manifest.metrics.get("ingest", {}).get("attribution")
+        tags |= {"pixsem.attribution": credit} if credit else {}
         commit = git_commit()
         return tags | ({"pixsem.git_commit": commit} if commit != "absent" else {})
 

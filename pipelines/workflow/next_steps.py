@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from typing import Any
 
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import Store
@@ -36,10 +37,8 @@ def _steps(store: Store, run: Run) -> list[tuple[str, str]]:
     if any("champion" in model["aliases"] for model in models if "generator" in model["name"]):
         prompt = _prompt(store, artifacts) or "PROMPT"
         found.append((f"pixsem generate {shlex.quote(prompt)} --out picture.png{at}", "a picture by the champion"))
-    refused = [model for model in models if model["refused"]]
-    if refused:
-        found.append((f"pixsem models{at}", f"why {refused[0]['name']} version {refused[0]['version']} is no champion"))
-    elif models:
+    found += [_promotion(model, at) for model in models if "champion" not in model["aliases"]]
+    if models:
         found.append((f"pixsem models{at}", "registered versions"))
     if run.until and run.until != "register":
         found.append((f"pixsem report {run.id}{at}", "these figures again; --json for programs"))
@@ -49,6 +48,15 @@ def _steps(store: Store, run: Run) -> list[tuple[str, str]]:
     if run.preset == "demo_small":
         found.append(("pixsem run preset=demo", "trained two to three times as long"))
     return found
+
+
+def _promotion(model: dict[str, Any], at: str) -> tuple[str, str]:
+    """Return what makes a version the champion that is none, and what else there is to do where gates refused it."""
+    command, gates = f"pixsem promote models:/{model['name']}/{model['version']}", model["name"].removeprefix("pixsem-")
+    if not model["refused"]:
+        return f"{command}{at}", "makes this version the champion"
+    why = f"makes the refused version the champion; or train longer, or change the gates in register.{gates}"
+    return f"{command} --force{at}", why
 
 
 def _pages(artifacts: dict[str, Artifact]) -> list[str]:
@@ -61,5 +69,6 @@ def _prompt(store: Store, artifacts: dict[str, Artifact]) -> str:
     """
     judged = artifacts["evaluate_generator"].files("judgements.jsonl") if "evaluate_generator" in artifacts else []
     rows = [json.loads(line) for path in judged for line in store.read_bytes(path).decode().splitlines()]
-    prompts = sorted((row for row in rows if row.get("prompt")), key=lambda row: not row["right"])
+    asked = [row for row in rows if row["prompt"] and "source" not in row]  # an edit's row names its source
+    prompts = sorted(asked, key=lambda row: not row["right"])
     return str(prompts[0]["prompt"]) if prompts else ""

@@ -91,6 +91,10 @@ def report_text(store: Store, run: Run) -> str:
             "",
             f"  models:/{model['name']}/{model['version']}  {' '.join(model['aliases']) or 'no alias'}{refused}",
         ]
+        skipped = [verdict for verdict in model["gates"] if verdict.get("skipped")]  # older runs' know no skipping
+        lines += [f"    {verdict['words']}" for verdict in skipped]
+        if len(skipped) == len(model["gates"]):
+            lines.append("    no gate was held: any version would have passed")
     pictures = [
         store.path(p) for a in artifacts.values() for p in a.files("*.png") + a.files("*.html") if "/shards/" not in p
     ]

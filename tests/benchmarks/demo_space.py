@@ -1,4 +1,4 @@
-"""The demo's PS-VAE with random weights, for benchmarks of what surrounds it."""
+"""A preset's PS-VAE with random weights, for benchmarks of what surrounds it."""
 
 from __future__ import annotations
 

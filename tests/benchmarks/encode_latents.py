@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.encode_latents
 
-Both encode the same scenes (random weights) in this process, in turns: with the demo's PS-VAE, whose encoder is so
-small that reading and decoding a picture takes half as long as encoding it, and with one of DINOv2-S shapes at 224
-pixels.
+Both encode the same scenes (random weights) in this process, in turns: with the PS-VAE of `preset=scenes`, whose
+encoder is so small that reading and decoding a picture takes half as long as encoding it, and with one of DINOv2-S
+shapes at 224 pixels.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ DINOV2_S = [
 
 def main() -> None:
     """Run both sizes."""
-    compare("demo's PS-VAE, 64 px", [], 1000, 5)
+    compare("the PS-VAE of preset=scenes, 64 px", [], 1000, 5)
     compare("DINOv2-S shapes, 224 px", DINOV2_S, 64, 3)
 
 
 def compare(name: str, overrides: list[str], samples: int, rounds: int) -> None:
     """Run both in turns."""
-    config = compose_config(overrides)
+    config = compose_config(["preset=scenes", *overrides])
     model = demo_space(config)[1].eval()
     pictures = [
         render(sample_scene(SceneOptions(size=config.image_size), np.random.default_rng(i)), config.image_size)

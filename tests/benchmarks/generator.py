@@ -3,7 +3,8 @@ with and without the cache.
 
     python -m tests.benchmarks.generator
 
-The demo's model and mixture on random latents in Arrow shards, in this process; ratios are medians of turns.
+The model and mixture of `preset=scenes` on random latents in Arrow shards, in this process; ratios are medians of
+turns.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ CPU = torch.device("cpu")
 
 
 class Job:
-    """The demo's editor, fresh."""
+    """The editor of `preset=scenes`, fresh."""
 
     critic = None
     critic_from = 1.0
@@ -54,7 +55,7 @@ class Job:
 
 
 def shards(folder: Path) -> Samples:
-    """Write random latents with captions of the demo's lengths."""
+    """Write random latents with captions as long as the scenes'."""
     generator = np.random.default_rng(0)
     words = [f"word{n}" for n in range(60)]
     texts = [" ".join(generator.choice(words, generator.integers(6, 20))) for _ in range(ROWS)]
@@ -65,7 +66,8 @@ def shards(folder: Path) -> Samples:
             keys = [f"{kind}{n}" for n in range(ROWS)]
             writer.add(keys, texts, values[0], values[1] if kind == "edits" else None, [False] * ROWS)
     dataset = LatentDataset([folder / "captions.arrow", folder / "edits.arrow"], "t")
-    return Samples(Rows(dataset, list(range(ROWS)), texts), Rows(dataset, list(range(ROWS, 2 * ROWS)), texts))
+    each = [(text,) for text in texts]
+    return Samples(Rows(dataset, list(range(ROWS)), each), Rows(dataset, list(range(ROWS, 2 * ROWS)), each))
 
 
 def bare(config, words: int, source: LatentSource, options) -> float:
@@ -122,13 +124,13 @@ def sampler(config, tokenizer) -> None:
 
 def main() -> None:
     """Measure everything."""
-    config = compose_config([])
+    config = compose_config(["preset=scenes"])
     options = dataclasses.replace(
         config.generator.editing, steps=STEPS, log_every=1, checkpoint_every=STEPS, sample_every=0
     )
     with tempfile.TemporaryDirectory() as folder:
         samples = shards(Path(folder))
-        tokenizer = train_text_tokenizer(samples.captions.texts)
+        tokenizer = train_text_tokenizer([text for texts in samples.captions.texts for text in texts])
         source = LatentSource(samples, tokenizer, 48, options.batch, config.generator.edit_share, 0, 0)
         ours(config, len(tokenizer), source, options)  # whatever is set up once
         ratios = []

@@ -3,7 +3,7 @@ features.
 
 python -m tests.benchmarks.outer_layers [--seeds 3] [--semantic 30] [--steps 60]
 
-It makes the data and the encoder of `preset=demo_small`, then trains both stages under both rules, each seed with the
+It makes the data and the encoder of `preset=scenes_small`, then trains both stages under both rules, each seed with the
 same batches.
 """
 
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--semantic", type=int, default=30)
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--preset", default="demo_small")
+    parser.add_argument("--preset", default="scenes_small")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         config = compose_config([f"preset={given.preset}", f"store={place}/store"])

@@ -45,7 +45,7 @@ def taef2(assets: Path, count: int) -> None:
 
 
 def train(assets: Path) -> None:
-    """Train the demo's PS-VAE on the COCO photos of the assets: configuration alone differs."""
+    """Train the PS-VAE of `preset=scenes` on the COCO photos of the assets: configuration alone differs."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "photos"
         folder.mkdir()
@@ -55,6 +55,7 @@ def train(assets: Path) -> None:
             (folder / image.name).symlink_to(image)
             (folder / image.with_suffix(".txt").name).write_text(row["captions"][0])
         settings = [
+            "preset=scenes",
             "source=folder",
             f"source.path={folder}",
             "held_out=0.2",

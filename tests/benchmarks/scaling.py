@@ -24,7 +24,7 @@ def main() -> None:
     """Measure the same shards twice, forced."""
     count = sys.argv[1] if len(sys.argv) > 1 else "16000"
     with tempfile.TemporaryDirectory() as folder:
-        source = [f"source.count={count}", "source.samples_per_shard=500"]
+        source = ["preset=scenes", f"source.count={count}", "source.samples_per_shard=500"]
         pixsem(folder, "run", *source, "--until", "ingest")
         seconds = {}
         for workers in (1, 2):

@@ -3,8 +3,8 @@ objective.
 
     python -m tests.benchmarks.training_loop
 
-Both train the demo's PS-VAE objective on the same batches in this process, in turns; the ratio of their medians is
-printed.
+Both train the PS-VAE objective of `preset=scenes` on the same batches in this process, in turns; the ratio of their
+medians is printed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Memory:
 
 
 class Job:
-    """The demo's stage 2, fresh."""
+    """The tokenizer's stage 2, fresh."""
 
     critic = None
     critic_from = 1.0
@@ -94,7 +94,7 @@ def ours(config, source: Memory, options) -> float:
 
 def main() -> None:
     """Run both in turns."""
-    config = compose_config([])
+    config = compose_config(["preset=scenes"])
     options = dataclasses.replace(
         config.tokenizer.training, steps=STEPS, log_every=1, checkpoint_every=STEPS, sample_every=0
     )

@@ -1,7 +1,8 @@
 """index: where each picture lies and which samples are held out. Training, encoding and evaluation agree on it.
 
 Artifact: `index/NAME.parquet`, one row per picture of a curated shard (role `picture`) and of its edit pairs (roles
-`source` and `target`). A sample is held out by its key alone, with all pictures made from it.
+`source` and `target`). A sample is held out by its key alone, with all pictures made from it; or as its source says,
+in `pixsem.held_out` of its json.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ INDEX_SCHEMA = {
     "offset": "int64",
     "size": "int64",
     "held_out": "bool",
+    "texts": "list<string>",  # of a picture its captions, of a target its instructions; null: the one text alone
 }
 
 
@@ -56,6 +58,16 @@ def run(context: StageContext) -> None:
         )
 
 
+def _said(metadata: str) -> dict[str, Any]:
+    """Return what a source says of a sample's side and captions; {} where it says nothing."""
+    try:
+        found = json.loads(metadata) if metadata else {}
+    except ValueError:
+        return {}  # of somebody's own metadata, which nothing here needs
+    said = found.get("pixsem") if isinstance(found, dict) else None
+    return said if isinstance(said, dict) else {}
+
+
 def index_one(context: ShardContext) -> ShardResult:
     """Index one curated shard and its edit pairs."""
     from components.data.samples import IMAGE_EXTENSIONS
@@ -76,24 +88,28 @@ def index_one(context: ShardContext) -> ShardResult:
 
         for sample in samples:
             image = next(sample.parts[e] for e in IMAGE_EXTENSIONS if e in sample.parts)
-            held = is_held_out(sample.key, args["held_out"])
+            said = _said(text(sample.parts.get("json")))
+            held = said.get("held_out", is_held_out(sample.key, args["held_out"]))
+            shown = said.get("split") != "reconstruction"  # which is for pictures alone: its words were never taught
+            texts = said.get("captions") if shown else []
             rows.append(
                 {"shard": args["shard"], "key": sample.key, "group": sample.key, "role": "picture",
-                 "caption": text(sample.parts.get("txt")), "instruction": "", "offset": image[0], "size": image[1],
-                 "held_out": held}
+                 "caption": text(sample.parts.get("txt")) if shown else "", "instruction": "", "offset": image[0],
+                 "size": image[1], "held_out": held, "texts": texts}
             )  # fmt: skip
     path = context.fetch(args["edits"])
     with path.open("rb") as handle:
         for sample in index_shard(path):
             about = json.loads(text(sample.parts["json"]))
-            group = about["source_key"]
-            held = is_held_out(group, args["held_out"])
+            group, said = about["source_key"], about.get("pixsem", {})
+            held = said.get("held_out", is_held_out(group, args["held_out"]))
             for role in ("source", "target"):
                 image = sample.parts[f"{role}.png"]
                 caption = about.get("target_caption") if role == "target" else about.get("caption")
                 rows.append(
                     {"shard": args["edits"], "key": sample.key, "group": group, "role": role, "caption": caption or "",
-                     "instruction": text(sample.parts["txt"]), "offset": image[0], "size": image[1], "held_out": held}
+                     "instruction": text(sample.parts["txt"]), "offset": image[0], "size": image[1], "held_out": held,
+                     "texts": said.get("instructions") if role == "target" else None}
                 )  # fmt: skip
     write_rows(context.file(f"index/{context.task.name}.parquet"), rows, INDEX_SCHEMA)
     held_out = sum(row["held_out"] for row in rows)

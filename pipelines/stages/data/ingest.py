@@ -7,22 +7,22 @@ folders, `lists/NAME.parquet` with the rows each shard was made from.
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter
 
-from pipelines.config.schema import Config, FolderSource, ScenesSource, UrlsSource, WebDatasetSource
+from components.pictures.options import PACKAGES
+from pipelines.config.schema import Config
+from pipelines.config.sources import FolderSource, PicturesSource, ScenesSource, UrlsSource, WebDatasetSource
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
+from pipelines.stages.data.ingest_lists import list_tasks, write_rows
 from pipelines.store.files import Store
 from pipelines.workflow.source_digests import files_digest
-
-if TYPE_CHECKING:
-    from components.data.ingest_rows import IngestRow, ShardList
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class SourceKind:
     tasks: Callable[[StageContext, Any], list[ShardTask]]
     make: str  # `module:function` of a shard
     files: Callable[[Any], Sequence[str | Path]]
+    packages: tuple[str, ...] = ()  # installed packages whose versions its samples follow from
+    attribution: Callable[[Any], str] = lambda source: ""  # whose pictures they are, where their licence asks to say so
 
 
 def run(context: StageContext) -> None:
@@ -48,12 +50,18 @@ def run(context: StageContext) -> None:
     for record in records:
         reasons.update(record.metrics.get("failed", {}))
     context.metrics["ingest"] = {**context.counts, "failed_by_reason": dict(sorted(reasons.items()))}
+    if credit := kind.attribution(source):
+        context.metrics["ingest"]["attribution"] = credit
 
 
 def source_digests(config: Config, store: Store) -> dict[str, str]:
-    """Return the content digest of what the source reads from outside the store; {} where that is nothing."""
-    paths = SOURCES[config.source.kind].files(config.source)
-    return {"source files": files_digest(paths, store)} if paths else {}
+    """Return the content digest of what the source reads from outside the store, and the versions of the packages that
+    its samples follow from; {} where that is nothing.
+    """
+    kind = SOURCES[config.source.kind]
+    paths = kind.files(config.source)
+    found = {"source files": files_digest(paths, store)} if paths else {}
+    return found | {name: version(name) for name in kind.packages}
 
 
 def _scene_tasks(context: StageContext, source: ScenesSource) -> list[ShardTask]:
@@ -81,7 +89,7 @@ def _url_tasks(context: StageContext, source: UrlsSource) -> list[ShardTask]:
     from components.data.url_lists import find_url_lists, split_url_lists
 
     paths = find_url_lists(source.path)
-    return _list_tasks(
+    return list_tasks(
         context,
         source.model_dump(mode="json"),
         lambda out: split_url_lists(paths, source.columns, source.samples_per_shard, out),
@@ -92,9 +100,27 @@ def _folder_tasks(context: StageContext, source: FolderSource) -> list[ShardTask
     from components.data.folder import split_folder
 
     settings = {**source.model_dump(mode="json"), "path": str(Path(source.path).resolve())}
-    return _list_tasks(
+    return list_tasks(
         context, settings, lambda out: split_folder(source.path, source.files, source.samples_per_shard, out)
     )
+
+
+def _picture_tasks(context: StageContext, source: PicturesSource) -> list[ShardTask]:
+    from pipelines.stages.data.ingest_pictures import picture_tasks
+
+    return picture_tasks(context, source)
+
+
+def _picture_files(source: PicturesSource) -> Sequence[str | Path]:
+    from components.pictures.sets import set_files
+
+    return set_files(source.path)
+
+
+def _picture_credit(source: PicturesSource) -> str:
+    from components.pictures.sets import attribution
+
+    return attribution(source.path)
 
 
 def _url_files(source: UrlsSource) -> Sequence[str | Path]:
@@ -122,22 +148,23 @@ SOURCES: dict[str, SourceKind] = {
     "scenes": SourceKind(_scene_tasks, "pipelines.stages.data.ingest_scenes:make_shard", lambda source: ()),
     "webdataset": SourceKind(_tar_tasks, "pipelines.stages.data.ingest:copy_shard", _tar_files),
     "urls": SourceKind(_url_tasks, "pipelines.stages.data.ingest:download", _url_files),
+    "pictures": SourceKind(
+        _picture_tasks,
+        "pipelines.stages.data.ingest_pictures:make_shard",
+        _picture_files,
+        PACKAGES,
+        _picture_credit,
+    ),
     "folder": SourceKind(_folder_tasks, "pipelines.stages.data.ingest:copy_images", _folder_files),
 }
 
 
-def _list_tasks(
-    context: StageContext, settings: dict[str, Any], split: Callable[[str], list[ShardList]]
-) -> list[ShardTask]:
-    """Cut a list into one small list per shard, kept in the artifact, so that a task reads its own rows only."""
-    tasks = []
-    with tempfile.TemporaryDirectory(dir=context.work.store.scratch()) as folder:
-        for shard in split(folder):
-            path = f"lists/{shard.name}.parquet"
-            with context.output(path) as local:
-                Path(shard.path).rename(local)
-            tasks.append(ShardTask(shard.name, {"list": f"{context.work.path}/{path}", "source": settings}))
-    return tasks
+def plant(context: ShardContext, faults: dict[str, Any] | None) -> None:
+    """Plant the faults that the source asks for into the shard that was made."""
+    if faults:
+        from pipelines.stages.data.plant import plant_faults
+
+        plant_faults(context, faults)
 
 
 def download(context: ShardContext) -> ShardResult:
@@ -151,6 +178,7 @@ def download(context: ShardContext) -> ShardResult:
     done = download_shard(read_shard_list(context.fetch(args["list"])), name, context.out, options)
     Path(done.tar_path).rename(context.file(f"shards/{name}.tar"))
     Path(done.table_path).rename(context.file(f"rows/{name}.parquet"))
+    plant(context, args["source"].get("faults"))
     counts = {"input": done.total, "kept": done.succeeded, "dropped": 0, "failed": done.failed}
     return ShardResult(counts, {"failed": dict(sorted(done.reasons.items()))})
 
@@ -166,6 +194,7 @@ def copy_shard(context: ShardContext) -> ShardResult:
     rows = normalise_shard(
         context.task.args["path"], target, limits, source["caption_field"], source["require_caption"]
     )
+    plant(context, source.get("faults"))
     return write_rows(context, rows)
 
 
@@ -179,14 +208,5 @@ def copy_images(context: ShardContext) -> ShardResult:
     options = TypeAdapter(FolderOptions).validate_python(args["source"]["files"])
     listed = read_shard_list(context.fetch(args["list"]))
     rows = pack_folder_shard(args["source"]["path"], listed, context.file(f"shards/{context.task.name}.tar"), options)
+    plant(context, args["source"].get("faults"))
     return write_rows(context, rows)
-
-
-def write_rows(context: ShardContext, rows: list[IngestRow]) -> ShardResult:
-    """Write one row per input sample, and count them."""
-    from components.data.ingest_rows import count_reasons, write_ingest_table
-
-    write_ingest_table(context.file(f"rows/{context.task.name}.parquet"), rows)
-    failed = sum(row.status == "failed" for row in rows)
-    counts = {"input": len(rows), "kept": len(rows) - failed, "dropped": 0, "failed": failed}
-    return ShardResult(counts, {"failed": count_reasons(rows)})

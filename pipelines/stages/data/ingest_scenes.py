@@ -18,7 +18,7 @@ from components.scenes.options import SceneOptions
 from components.scenes.render import render
 from components.scenes.scene import Scene, sample_scene
 from pipelines.stage import ShardContext, ShardResult, derive_seed
-from pipelines.stages.data.ingest import write_rows
+from pipelines.stages.data.ingest_lists import write_rows
 
 
 def make_shard(context: ShardContext) -> ShardResult:

@@ -1,5 +1,5 @@
-"""synthesize_edits: (source, instruction, target, mask) from curated samples: exact from scenes, by procedures from
-photos.
+"""synthesize_edits: (source, instruction, target, mask) from curated samples: exact from scenes and drawings, by
+procedures from photos.
 
 Artifact: `shards/NAME.tar` (`KEY.source.png, KEY.target.png, KEY.mask.png, KEY.txt, KEY.json`), `attempts/NAME.parquet`
 with one row per attempt, and `sheet.png`.
@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext, derive_seed
+from pipelines.stages.data.pair_parts import Made, pair_images
 
 ATTEMPT_SCHEMA = {
     "key": "string", "source_key": "string", "family": "string", "kind": "string",
@@ -29,10 +30,9 @@ def run(context: StageContext) -> None:
     """Make the edit pairs of every curated shard."""
     settings = context.config.synthesize_edits.model_dump(mode="json")
     limits = dataclasses.asdict(context.config.measure.limits)
-    shards = context.inputs["curate"].files("shards/*.tar")
-    tasks = [
-        ShardTask(PurePosixPath(path).stem, {"shard": path, "settings": settings, "limits": limits}) for path in shards
-    ]
+    curated = context.inputs["curate"]
+    common = {"settings": settings, "limits": limits, "curated": curated.manifest.fingerprint}
+    tasks = [ShardTask(PurePosixPath(path).stem, {"shard": path, **common}) for path in curated.files("shards/*.tar")]
     records = context.map_shards("pipelines.stages.data.synthesize_edits:make_pairs", tasks)
     kinds: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
@@ -94,6 +94,10 @@ def _pairs(context: ShardContext, attempts: list[dict[str, Any]]) -> Iterator[An
         seed = derive_seed(context.seed, record.key)
         if "scene" in metadata:
             made = scene_pairs(metadata["scene"], rgb, args["settings"], metadata.get("scene_options", {}), seed)
+        elif "pixsem" in metadata:
+            from pipelines.stages.data.picture_pairs import curated_catalogue, picture_pairs
+
+            made = picture_pairs(metadata["pixsem"], curated_catalogue(context, args["curated"]), seed)
         else:
             donors = _donors(path, limits) if donors is None else donors
             made = _photo_pairs(rgb, record.key, caption, donors, args["settings"]["photos"], seed)
@@ -105,9 +109,6 @@ def _pairs(context: ShardContext, attempts: list[dict[str, Any]]) -> Iterator[An
                 about |= {"kind": attempt["kind"], "family": attempt["family"], **extra}
                 parts["json"] = json.dumps(about, ensure_ascii=False, sort_keys=True).encode()
                 yield Record(key, parts)
-
-
-Made = tuple[dict[str, str], dict[str, bytes], dict[str, Any]]
 
 
 def scene_pairs(
@@ -138,7 +139,7 @@ def scene_pairs(
             continue
         before, after = render(source, size), render(edit.target, size)
         mask = picture_change(before, after)
-        parts = _images(before, after, mask)
+        parts = pair_images(before, after, mask)
         parts["txt"] = edit.instruction.encode()
         extra = {
             "quality": {"mask_share": float(mask.mean())},
@@ -174,22 +175,13 @@ def _photo_pairs(
             }
             made.append((attempt, {}, {}))
             continue
-        parts = _images(result.source, result.target, result.mask)
+        parts = pair_images(result.source, result.target, result.mask)
         parts["txt"] = result.instruction.encode()
         extra = {"quality": result.quality, "parameters": result.parameters, "target_caption": None}
         made.append(
             ({"family": result.family, "kind": result.kind, "state": "kept", "reason": "", "detail": ""}, parts, extra)
         )
     return made
-
-
-def _images(source: Any, target: Any, mask: Any) -> dict[str, bytes]:
-    import numpy as np
-
-    from components.curation.images import encode_png
-
-    changed = np.repeat((mask.astype(np.uint8) * 255)[..., None], 3, axis=2)
-    return {"source.png": encode_png(source), "target.png": encode_png(target), "mask.png": encode_png(changed)}
 
 
 def _donors(path: Any, limits: Any) -> list[Any]:

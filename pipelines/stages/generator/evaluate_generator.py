@@ -1,8 +1,9 @@
 """evaluate_generator: does the picture hold exactly what was asked, and the edit exactly what was told.
 
-On scenes the inspector reads every picture back. On any source: Frechet distances in named features, and seconds per
-picture. Artifact: `metrics.json`, `judgements.jsonl` (a row for each picture that was judged), `generated.png`,
-`edits.png`, `convergence.png`.
+Prompts, edits and what reads pictures back are the source's world (`judged_world.py`). Without a reader the pictures
+are made and not judged. On any source: Frechet distances in named features, and seconds per picture. Artifact:
+`metrics.json`, `judgements.jsonl` (a row for each picture), `generated.png`, `edits.png`, `convergence.png`, and where
+pictures are judged `convergence_pictures.png`.
 """
 
 from __future__ import annotations
@@ -42,9 +43,10 @@ def evaluate(context: ShardContext) -> ShardResult:
     """Compute every figure and write the pictures."""
     import torch
 
-    from components.scenes.options import CATEGORIES
+    from pipelines.stages.generator.judge import Judge
+    from pipelines.stages.generator.judge_edits import EditJudge
+    from pipelines.stages.generator.judged_world import find_world
     from pipelines.stages.generator.sample_sets import Maker, generated_distances
-    from pipelines.stages.generator.scene_metrics import SceneJudge
 
     args = context.task.args
     config = args["config"].open()
@@ -53,25 +55,19 @@ def evaluate(context: ShardContext) -> ShardResult:
     maker = Maker(context.store, config, inputs, context.scratch, context.seed)
     absent: dict[str, str] = {}
     metrics: dict[str, Any] = {"text_to_image": generated_distances(maker, config, inputs, context, absent)}
-    rows: list[dict[str, Any]] = []
-    if config.source.kind == "scenes":
-        judge = SceneJudge(maker, config, context.seed, absent)
-        metrics["text_to_image"] |= judge.text_to_image()
-        metrics["editing"] = judge.editing()
-        trainings = [
-            (inputs[stage], inputs[stage].manifest.config[key])
-            for stage, key in (("train_generator", "generator.training"), ("train_editor", "generator.editing"))
-        ]
-        metrics["text_to_image"] |= judge.convergence(trainings, context.file("convergence.png"))
-        judge.grids(context.file("generated.png"), context.file("edits.png"))
-        rows = judge.rows
-    else:
-        reason = "only pictures of the scenes world can be read back by the inspector"
-        absent |= dict.fromkeys(
-            (*(f"text_to_image.{name}" for name in ("overall", *CATEGORIES, "checkpoints")), "editing.success"), reason
-        )
-        metrics["editing"] = {}
-    _write(context.file("judgements.jsonl"), "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
+    world = find_world(config)(context, config, inputs, context.seed)
+    judge = Judge(maker, world, config, context.seed, absent)
+    edits = EditJudge(judge)
+    metrics["text_to_image"] |= judge.text_to_image()
+    metrics["editing"] = edits.editing()
+    judge.grid(context.file("generated.png"))
+    edits.grid(context.file("edits.png"))
+    trainings = [
+        (inputs[stage], inputs[stage].manifest.config[key])
+        for stage, key in (("train_generator", "generator.training"), ("train_editor", "generator.editing"))
+    ]
+    metrics["text_to_image"] |= judge.convergence(trainings, context.file)
+    _write(context.file("judgements.jsonl"), "".join(json.dumps(row, sort_keys=True) + "\n" for row in judge.rows))
     _write(context.file("metrics.json"), json.dumps({**metrics, "absent": absent}, indent=1, sort_keys=True))
     context.store.write_json(f"runs/{args['run']}/{TIMING}", maker.timing())
     counts = {"input": maker.made, "kept": maker.made, "dropped": 0, "failed": 0}

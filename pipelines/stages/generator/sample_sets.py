@@ -13,12 +13,13 @@ import numpy as np
 
 from pipelines.config.schema import Config
 from pipelines.stage import ShardContext, derive_seed
-from pipelines.stages.evaluation import encoder_slug, spread
+from pipelines.stages.evaluation import spread
 from pipelines.stages.generator.generator_setup import load_pipeline
 from pipelines.stages.tokenizer.picture_batches import Pictures
 from pipelines.stages.tokenizer.space_setup import load_image_text
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import Store
+from pipelines.tracking.figures import encoder_slug
 
 
 class Maker:

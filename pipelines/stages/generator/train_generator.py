@@ -23,7 +23,7 @@ def build(context: BuildContext) -> Built:
     import torch
 
     train, _ = open_samples(context)
-    texts = train.captions.texts + train.edits.texts
+    texts = [text for own in (*train.captions.texts, *train.edits.texts) for text in own]
     torch.manual_seed(context.seed % 2**63)
     model, text_tokenizer = fresh_generator(context.config, texts, train.captions.dataset.spec.shape)
     return built(context, model, text_tokenizer, context.config.generator.training, edit_share=0.0)

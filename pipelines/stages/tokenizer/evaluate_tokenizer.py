@@ -16,9 +16,10 @@ from typing import Any
 from components.tokenizer.spaces import find_space
 from pipelines.config.declared import sent
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
-from pipelines.stages.evaluation import encoder_slug, spread
+from pipelines.stages.evaluation import spread
 from pipelines.stages.tokenizer.picture_batches import Pictures
 from pipelines.stages.tokenizer.space_setup import load_image_text, load_space
+from pipelines.tracking.figures import encoder_slug
 
 GRID = 8  # pictures on the grid
 PROBE_WORDS = 24  # words whose presence the probe tells

@@ -126,8 +126,16 @@ class CaptionSource:
 
         numbers = [n for pair in self._sampler.at(step) for n in self.pairs[int(pair)]]
         images = torch.from_numpy(self.pictures.decoded(numbers))
-        ids = self._encode([self.pictures.rows["caption"][n] for n in numbers])
+        captions = [captions_of(self.pictures, n) for n in numbers]
+        ids = self._encode([found[(step + n) % len(found)] for n, found in zip(numbers, captions, strict=True)])
         return {"images": images, "ids": ids}, [self.pictures.name(n) for n in numbers]
+
+
+def captions_of(pictures: Pictures, number: int) -> list[str]:
+    """Return a picture's captions, of which training takes one after another; [] where it has none."""
+    caption = pictures.rows["caption"][number]
+    several = pictures.rows["texts"][number] if "texts" in pictures.rows else None
+    return list(several) if several and pictures.rows["role"][number] == "picture" else [caption] if caption else []
 
 
 def caption_pairs(pictures: Pictures) -> list[tuple[int, int]]:

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.stage import StageContext
-from pipelines.stages.tokenizer.picture_batches import CaptionSource
+from pipelines.stages.evaluation import spread
+from pipelines.stages.tokenizer.picture_batches import CaptionSource, captions_of
 from pipelines.stages.tokenizer.space_setup import training_pictures
 from pipelines.training.start_workers import train_in_workers
 from pipelines.training.worker import BuildContext, Built
+
+COUNTED = 20_000  # captions whose words are counted
 
 
 def run(context: StageContext) -> None:
@@ -59,7 +62,8 @@ def build(context: BuildContext) -> Built:
 
     settings = context.config.encoder
     pictures = training_pictures(context, held_out=False)
-    vocabulary = Vocabulary.of(caption for caption in pictures.rows["caption"] if caption)
+    captions = [caption for n in range(len(pictures)) for caption in captions_of(pictures, n)]
+    vocabulary = Vocabulary.of(captions)
     torch.manual_seed(context.seed % 2**63)
     if settings.path:
         encoder = VisionEncoder.load(settings.path, settings.size, settings.revision).requires_grad_(False)
@@ -68,6 +72,7 @@ def build(context: BuildContext) -> Built:
     model = ImageTextModel(encoder, len(vocabulary), settings.small)
     options = settings.training
     length = settings.small.max_words
+    model.expect(vocabulary.encode(spread(captions, COUNTED), length))
     source = CaptionSource(
         pictures, lambda captions: vocabulary.encode(captions, length), options.batch, context.seed,
         context.rank, context.world,

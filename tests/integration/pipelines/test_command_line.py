@@ -124,7 +124,7 @@ def test_a_run_may_end_with_several_stages_and_all_that_they_need(finished):
         (["config", "curate.min_words=many"], "curate.min_words: Input should be a valid integer"),
         (["config", "preset=tinny"], "did you mean 'tiny'?"),
         (["config", "source=folder"], "source.path: must be given"),
-        (["config", "source.scene.size=16"], "every picture would be dropped as too small"),
+        (["config", "preset=scenes", "source.scene.size=16"], "every picture would be dropped as too small"),
         (["config", "curate.min_words"], "is not key=value"),
         (["run", "--until", "measur"], "did you mean 'measure'?"),
         (["status"], "there is no store"),

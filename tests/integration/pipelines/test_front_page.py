@@ -33,8 +33,8 @@ HOW: tuple[tuple[str, str, int, str], ...] = (
     ("make demo", "", 0, "run "),
     ("make test", " --dry-run", 0, "pytest"),  # make's own: what it runs is this suite
     ("source .venv/bin/activate", "", 0, ""),
-    ("pixsem generate", " --steps 2", 0, "circle.png"),
-    ("pixsem edit", " --steps 2", 0, "blue.png"),
+    ("pixsem generate", " --steps 2", 0, "woman.png"),
+    ("pixsem edit", " --steps 2", 0, "man.png"),
     ("pixsem report", "", 0, "tokenizer"),
     ("pixsem models", "", 0, "champion"),
     ("pixsem lineage", "", 0, "ingest"),

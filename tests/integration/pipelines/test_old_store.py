@@ -18,9 +18,9 @@ import torch
 
 from pipelines.config.compose import compose_config
 from pipelines.config.keys import flatten
-from pipelines.preflight.gates import _generator_figures, _tokenizer_figures
 from pipelines.store.files import Store
 from pipelines.store.maintenance import verify
+from pipelines.tracking.figures import generator_figures, tokenizer_figures
 from pipelines.workflow.launch import dry_run_listing, load_run, resume_listing
 from pipelines.workflow.report import report, report_text
 
@@ -86,7 +86,7 @@ def test_gates_may_ask_for_every_figure_that_a_run_has(store):
     run, config = load_run(store, None)
     metrics = report(store, run)["metrics"]
     groups = {"tokenizer": ["tokenizer"], "generator": ["text_to_image", "editing"]}
-    known = {"tokenizer": _tokenizer_figures(config), "generator": _generator_figures(config)}
+    known = {"tokenizer": tokenizer_figures(config), "generator": generator_figures(config)}
     for model, names in groups.items():
         measured = flatten({name: metrics[name] for name in names})
         figures = {key for key, value in measured.items() if isinstance(value, int | float)}

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from components import evaluation
-from components.evaluation.grids import CELL, GAP, PAPER, curve_figure, reconstruction_grid
+from components.evaluation.grids import CELL, GAP, PAPER, captioned_grid, curve_figure, reconstruction_grid
 
 pytestmark = pytest.mark.unit
 
@@ -73,6 +73,14 @@ def test_rows_that_do_not_line_up_are_refused() -> None:
         reconstruction_grid([("a", pictures(3)), ("b", pictures(2))])
     with pytest.raises(ValueError, match=r"row 'b'.*clamp"):
         reconstruction_grid([("a", pictures()), ("b", pictures() * 2)])
+
+
+def test_only_a_picture_that_was_judged_wrong_has_a_frame() -> None:
+    def framed(right: bool | None) -> bool:
+        grid = np.asarray(captioned_grid([("a red circle", [np.zeros((16, 16, 3), np.uint8)], right)], 1))
+        return bool((grid == (200, 0, 0)).all(-1).any())
+
+    assert [framed(right) for right in (False, True, None)] == [True, False, False]
 
 
 def test_a_figure_is_written_and_its_points_are_in_it(tmp_path: Path) -> None:

@@ -28,6 +28,13 @@ def test_a_gate_passes_or_says_by_how_much_it_was_missed(gate, value, champion, 
     assert words in verdict.words
 
 
+def test_a_gate_on_what_the_data_cannot_have_is_skipped_and_says_why():
+    missing, held = check_gates([Gate("x", limit=0.5), Gate("y", limit=0.5)], {"y": 0.4}, None, {"x": "only z have it"})
+    assert (missing.passed, missing.skipped) == (True, True)
+    assert missing.words == "the gate on x was skipped: only z have it"
+    assert (held.passed, held.skipped) == (False, False)
+
+
 def test_a_gate_that_asks_for_nothing_is_refused():
     with pytest.raises(ValueError, match="set its limit or max_drop"):
         Gate("x")

@@ -32,7 +32,7 @@ def test_every_row_of_conf_is_a_configuration_and_differs_from_what_it_is_held_a
 
 
 def test_rows_of_other_channel_counts_start_from_patch_pca_only_where_the_shared_configuration_does(tmp_path):
-    for preset, pixel_channels in (("demo_small", (27, 80)), ("plain", (0, 0))):
+    for preset, pixel_channels in (("scenes_small", (27, 80)), ("plain", (0, 0))):
         arguments = [
             f"preset={preset}",
             f"store={tmp_path}",

@@ -28,6 +28,8 @@ pytestmark = pytest.mark.unit
 def option_defaults(kind, values, prefix=""):
     """Yield (dotted key, default) of every field of the options classes below a section's type."""
     for name, inner in (fields_of_value(kind, values) or {}).items():
+        if name not in values:  # an option that is written only where it is used
+            continue
         key, value = f"{prefix}.{name}" if prefix else name, values[name]
         options = members(inner)
         if dataclasses.is_dataclass(kind := options[0] if options else None):
@@ -37,7 +39,9 @@ def option_defaults(kind, values, prefix=""):
             yield from option_defaults(inner, value, key)
 
 
-@pytest.mark.parametrize("source", ["scenes", "scenes_rich", "urls", "folder", "webdataset"])
+@pytest.mark.parametrize(
+    "source", ["pictures", "pictures_tiny", "scenes", "scenes_rich", "urls", "folder", "webdataset"]
+)
 def test_no_default_is_written_in_two_places(source):
     values = to_dict(compose_config([f"source={source}", "preset=paper"], stand_in="x"))
     defaults = dict(option_defaults(Config, values))
@@ -61,15 +65,15 @@ def test_no_default_is_written_in_two_places(source):
 
 
 def test_presets_resolve_as_before_the_base_became_the_published_method():
-    """The fixture was made at a287622 by `pixsem config --json`. What differs: a new key, and Muon's rate where AdamW
-    is the optimizer.
+    """The fixture was made at a287622 by `pixsem config --json`, when `scenes` was called `demo`. Its gates hold those
+    of any data since. What differs: a new key, and Muon's rate where AdamW is the optimizer.
     """
     kept = json.loads((Path(__file__).parent / "resolved_presets.json").read_text())
-    for name in ("demo", "demo_small", "tiny", "plain", "scenes_gpu", "paper", "single_gpu"):
+    for name in ("scenes", "scenes_small", "tiny", "plain", "scenes_gpu", "paper", "single_gpu"):
         data = ["source=folder", "source.path=/data/x"] if name in ("paper", "single_gpu") else []
         now = flatten(json.loads(json.dumps(to_dict(compose_config([f"preset={name}", *data])))))
-        delta = {"set": {}, "gone": []} if name == "demo" else kept[name]
-        before = {k: v for k, v in (kept["demo"] | delta["set"]).items() if k not in delta["gone"]}
+        delta = {"set": {}, "gone": []} if name == "scenes" else kept[name]
+        before = {k: v for k, v in (kept["scenes"] | delta["set"]).items() if k not in delta["gone"]}
         differing = {k for k in before.keys() | now.keys() if before.get(k, "-") != now.get(k, "-")}
         unused = {f"generator.{stage}.optimizer.muon_lr" for stage in ("training", "editing")}
         assert differing == {"execution.on_code_change"} | (unused if name in ("paper", "single_gpu") else set()), name
@@ -79,12 +83,15 @@ def test_what_a_preset_changes_is_told_with_the_file_that_says_it():
     found = {key: (value, place) for key, value, place in changed_keys(["preset=tiny", "seed=7", "encoder.size=32"])}
     assert found["seed"] == (7, "from the command line") and found["encoder.size"] == (32, "from the command line")
     assert found["latents.batch"] == (32, "from conf/preset/tiny.yaml")
-    assert found["latents.precision"] == ("auto", "from conf/preset/demo.yaml")
+    assert found["latents.precision"] == ("auto", "from conf/preset/scenes.yaml")
     assert found["tokenizer.model.scaling"] == ("whole", "from conf/tokenizer/small.yaml")
     assert found["generator.editing.optimizer.lr"] == (0.006, "from conf/optimizer/muon_fast.yaml")
     assert found["source.count"] == (240, "from conf/source/scenes_tiny.yaml")
     assert found["source.scene.graded"] == (0.0, "from conf/source/scenes.yaml")
+    assert found["register.generator"][1] == "from conf/gates/scenes.yaml"
     assert not {"preset", "store", "curate.min_side", "source.faults.flat_image"} & found.keys()
+    drawn = {key: (value, place) for key, value, place in changed_keys(["preset=demo", "image_size=96"])}
+    assert drawn["source.picture.size"] == (96, "from conf/source/pictures.yaml")  # which says ${image_size}
     only = changed_keys(["preset=paper", "source.path=x"])
     assert {key.split(".")[0] for key, _, _ in only} == {"source", "execution"}
 
@@ -98,19 +105,23 @@ def agrees(written, value):
     return written == value
 
 
-@pytest.mark.parametrize("preset", ["demo", "demo_small", "tiny", "plain", "scenes_gpu", "paper", "single_gpu"])
+@pytest.mark.parametrize("preset", sorted(path.stem for path in (CONF / "preset").glob("*.yaml")))
 def test_the_file_that_a_changed_key_is_traced_to_says_its_value(preset):
     data = ["source=folder", "source.path=/data/x"] if preset in ("paper", "single_gpu") else []
+    resolved = flatten(to_dict(compose_config([f"preset={preset}", *data])))
     traced = 0
     for key, value, place in changed_keys([f"preset={preset}", *data]):
         path = CONF.parent / place.removeprefix("from ")
         if path.suffix != ".yaml":
             continue
         group = path.parent.name
-        top = {"preset": "", "conf": "", "optimizer": f"{key.rpartition('.')[0]}."}.get(group, f"{group}.")
+        sections = {"preset": "", "conf": "", "gates": "register.", "optimizer": f"{key.rpartition('.')[0]}."}
+        top = sections.get(group, f"{group}.")
         written = OmegaConf.to_container(OmegaConf.load(path))
         for part in key.removeprefix(top).split("."):
             written = written[part]
+        if isinstance(written, str) and written.startswith("${"):
+            written = resolved[written.removeprefix("${").removesuffix("}")]
         assert agrees(written, value), f"{key} is {value}, and {place} says {written}"
         traced += 1
     assert traced > 20
@@ -123,6 +134,25 @@ def test_an_optimizer_is_chosen_for_all_trainings_or_for_one():
     assert (one.generator.training.optimizer.kind, one.generator.editing.optimizer.kind) == ("muon", "adamw")
 
 
+def metrics(*overrides):
+    found = compose_config(list(overrides)).register
+    return [gate.metric for gate in found.tokenizer], [gate.metric for gate in found.generator]
+
+
+def test_gates_are_chosen_whole_by_preset_or_by_hand_and_given_one_by_one_for_any_source():
+    psnr, of_any = ["tokenizer.psnr"], ["text_to_image.retrieval"]
+    folder = ("source=folder", "source.path=/data/x")
+    assert metrics("preset=single_gpu", *folder) == metrics("preset=tiny", "gates=any") == (psnr, of_any)
+    assert metrics("preset=tiny", "gates=scenes")[1] == [*of_any, "text_to_image.overall", "editing.success"]
+    assert metrics("preset=tiny", "gates=pictures") == (
+        psnr,
+        [*of_any, "text_to_image.exact", "text_to_image.concept", "editing.by_factor"],
+    )
+    assert metrics("preset=tiny", "register.generator=[]", *folder) == (psnr, [])
+    gate = "{metric: editing.success, limit: 0.5}"
+    assert metrics("preset=tiny", "gates=any", f"register.generator=[{gate}]") == (psnr, ["editing.success"])
+
+
 def test_a_kept_configuration_reads_back_as_it_was():
     config = compose_config(["preset=tiny", "curate.languages=[en,de]", "seed=7"])
     assert load_config(to_yaml(config), "config.yaml") == config
@@ -130,7 +160,7 @@ def test_a_kept_configuration_reads_back_as_it_was():
 
 
 def test_the_preset_says_only_what_differs():
-    base, tiny = flatten(to_dict(compose_config([]))), flatten(to_dict(compose_config(["preset=tiny"])))
+    base, tiny = (flatten(to_dict(compose_config([f"preset={name}"]))) for name in ("scenes", "tiny"))
     changed = {key for key in base if base[key] != tiny.get(key)}
     models = ("encoder.", "tokenizer.", "latents.", "generator.", "evaluate_", "execution.")  # smaller, all of them
     assert {key for key in changed if not key.startswith(models)} == {
@@ -146,9 +176,10 @@ def test_the_preset_says_only_what_differs():
         (["seed=1", "curate.min_words=2", "seed=2"], "seed is given twice, as 'seed=1' and 'seed=2'"),
         (["optimizer@generator.trainin.optimizer=adamw"], "did you mean 'optimizer@generator.training.optimizer'?"),
         (["encoder=dinov3"], "no such encoder; did you mean 'dinov2'?"),
+        (["gates=scene"], "no such gates; did you mean 'scenes'?"),
         (["curate.max_aspec=2"], "did you mean 'curate.max_aspect'? (from the command line)"),
-        (["source.scene.shapes=[circle,squar]"], "did you mean 'square'?"),
-        (["source.scene.max_objects=two"], "source.scene.max_objects"),
+        (["source=scenes", "source.scene.shapes=[circle,squar]"], "did you mean 'square'?"),
+        (["source=scenes", "source.scene.max_objects=two"], "source.scene.max_objects"),
         (["execution.resources.mesure.cpus=2"], "did you mean 'execution.resources.measure'?"),
         (["+curate.new=1"], "none can be added or removed"),
         (["cluster.address=ray://x", "cluster.num_cpus=2"], "cluster.num_cpus is for a local Ray only"),
@@ -175,5 +206,5 @@ def test_what_cannot_be_is_refused_with_its_key_and_origin(overrides, words):
 
 
 def test_a_key_of_another_source_is_refused():
-    with pytest.raises(UserError, match=r"source\.count: unknown key"):
+    with pytest.raises(UserError, match=r"source\.count: unknown key; it belongs to source=scenes \(from the command"):
         compose_config(["source=folder", "source.path=x", "source.count=3"])

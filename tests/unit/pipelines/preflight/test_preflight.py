@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from components.tokenizer.supported_models import FAMILIES, PICTURE_SIDE
 from pipelines.cli.main import app
-from pipelines.config.compose import compose_config
+from pipelines.config.compose import CONF, compose_config
 from pipelines.doctor.checks import examine
 from pipelines.preflight import problems
+from pipelines.tracking.figures import skipped_gates
 
 pytestmark = pytest.mark.unit
 SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -60,6 +61,7 @@ def models(tmp_path_factory) -> Path:
     return folder
 
 
+PHOTOS = ["source=folder", "source.path={}/photos", "source.files.caption_column=caption"]
 BROKEN = {
     "no folder": (["encoder.path=./nowhere"], ["encoder.path=./nowhere: there is no such folder"]),
     "another type": (
@@ -80,10 +82,10 @@ BROKEN = {
     ),
     "no TorchScript": (["evaluate_tokenizer.inception={}/list.csv"], ["it is no TorchScript file"]),
     "address": (
-        ["source=folder", "source.path=s3://b/x", "register.generator=[]"],
+        ["source=folder", "source.path=s3://b/x"],
         ["s3://b/x is an address", "Mount it or copy it"],
     ),
-    "empty shards": (["source=webdataset", "source.shards={}/shards", "register.generator=[]"], ["a.tar is empty"]),
+    "empty shards": (["source=webdataset", "source.shards={}/shards"], ["a.tar is empty"]),
     "negative share": (
         ["register.generator=[{{metric: editing.success, limit: -0.1}}]"],
         ["it is a share, 0 to 1, and limit is -0.1"],
@@ -136,15 +138,23 @@ BROKEN = {
         ["image_size is 40", "so 16 must divide it"],
     ),
     "signal's model": (["measure.image_text={}/dino"], ["measure.image_text={}/dino: there is no image_text.json"]),
-    "column of a list": (["source=urls", "source.path={}/list.csv", "register.generator=[]"], ["source: ", "caption"]),
-    "column of captions": (["source=folder", "source.path={}/photos", "register.generator=[]"], ["source: ", "'text'"]),
+    "column of a list": (["source=urls", "source.path={}/list.csv"], ["source: ", "caption"]),
+    "column of captions": (["source=folder", "source.path={}/photos"], ["source: ", "'text'"]),
     "no source": (
-        ["source=webdataset", "source.shards={}/none/*.tar", "register.generator=[]"],
+        ["source=webdataset", "source.shards={}/none/*.tar"],
         ["source: no file matches"],
     ),
-    "gates of scenes": (
-        ["source=folder", "source.path={}/photos", "source.files.caption_column=caption"],
-        ["the gate on text_to_image.overall cannot be passed", "the gate on editing.success", "the source is folder"],
+    "figure of no data": (
+        [*PHOTOS, "register.generator=[{{metric: text_to_image.overal, limit: 0.1}}]"],
+        ["there is no such figure", "did you mean 'text_to_image.overall'?"],
+    ),
+    "other model's figure of other data": (
+        [*PHOTOS, "register.tokenizer=[{{metric: editing.success, limit: 0.1}}]"],
+        ["Put it under register.generator"],
+    ),
+    "no snapshots": (
+        ["register.generator=[{{metric: text_to_image.checkpoints.96, limit: 0.1}}]", "generator.snapshots=0"],
+        ["generator.snapshots keeps none"],
     ),
     "share": (
         ["register.generator=[{{metric: editing.success, limit: 1.5}}]"],
@@ -176,7 +186,7 @@ def test_what_cannot_work_is_told_in_words(models, name):
     assert all(word in found for word in words), found
 
 
-@pytest.mark.parametrize("name", ["size", "pickles", "gates of scenes", "no source"])
+@pytest.mark.parametrize("name", ["size", "pickles", "unknown figure", "no source"])
 def test_run_dry_run_plan_and_doctor_find_the_same(models, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     overrides = ["preset=tiny", *filled(BROKEN[name][0], models)]
@@ -209,10 +219,36 @@ def test_gates_on_figures_that_are_measured_are_no_problem(model, metric):
     assert problems(compose_config(["preset=tiny", gate])) == []
 
 
+@pytest.mark.parametrize(
+    ("metric", "kinds"),
+    [
+        ("text_to_image.overall", "scenes and pictures"),
+        ("text_to_image.unseen.overall", "scenes"),
+        ("text_to_image.checkpoints.96", "scenes and pictures"),
+        ("text_to_image.seen.concept", "pictures"),
+        ("editing.replace_shape", "scenes"),
+        ("editing.by_factor", "pictures"),
+    ],
+)
+def test_gates_on_figures_that_this_data_cannot_have_are_skipped_and_no_problem(models, metric, kinds):
+    gate = f"register.generator=[{{metric: {metric}, limit: 0.5}}]"
+    config = compose_config(["preset=tiny", *filled(PHOTOS, models), gate])
+    assert problems(config) == []
+    assert skipped_gates(config) == {metric: f"only {kinds} have it, and the source is folder"}
+
+
+@pytest.mark.parametrize("gates", ["any", "scenes", "pictures"])
+def test_any_data_may_be_held_to_any_of_the_gates(models, gates):
+    for source in (["source=scenes"], filled(PHOTOS, models)):
+        config = compose_config(["preset=tiny", *source, f"gates={gates}"])
+        assert problems(config) == []
+        assert "text_to_image.retrieval" not in skipped_gates(config)
+
+
 def test_an_empty_shard_among_others_is_left_to_ingest(tmp_path):
     (tmp_path / "a.tar").touch()
     (tmp_path / "b.tar").write_bytes(b"x")
-    source = ["source=webdataset", f"source.shards={tmp_path}", "register.generator=[]"]
+    source = ["source=webdataset", f"source.shards={tmp_path}"]
     assert problems(compose_config(["preset=tiny", *source])) == []
 
 
@@ -222,7 +258,7 @@ def test_a_run_that_ends_before_a_broken_part_is_not_refused(models):
     assert len(problems(config, ["ingest", "train_encoder"])) == 1
 
 
-@pytest.mark.parametrize("preset", ["demo", "demo_small", "tiny", "plain", "scenes_gpu"])
+@pytest.mark.parametrize("preset", sorted({p.stem for p in (CONF / "preset").glob("*.yaml")} - {"paper", "single_gpu"}))
 def test_presets_have_no_problems(preset):
     assert problems(compose_config([f"preset={preset}"])) == []
 

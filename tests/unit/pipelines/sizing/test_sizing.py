@@ -256,6 +256,7 @@ def write_index(folder: Path, count: int) -> int:
             "size": n,
             "held_out": n % 20 == 0,
             "instruction": "make the table brighter",
+            "texts": None,
         }
         shard = f"work/curate/0123456789abcdef/shards/{n // 1000:05d}.tar"
         made.append({**row, "key": f"{n:09d}", "shard": shard, "role": "picture", "caption": caption.format(n)})

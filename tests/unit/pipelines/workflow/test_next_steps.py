@@ -12,9 +12,12 @@ from pipelines.store.runs import Run, StageState
 from pipelines.tracking.registering import registration_path
 from pipelines.workflow.live import outcome_text
 from pipelines.workflow.next_steps import next_steps
-from pipelines.workflow.report import run_artifacts
+from pipelines.workflow.report import report_text, run_artifacts
 
 pytestmark = pytest.mark.unit
+
+SKIPPED = {"metric": "x", "passed": True, "words": "the gate on x was skipped: only scenes have it", "skipped": True}
+HELD = {"metric": "y", "passed": True, "words": "y is 1"}  # as older runs kept it
 
 
 def commit(store: Store, run: Run, stage: str, files: dict[str, bytes], metrics: dict | None = None) -> None:
@@ -86,7 +89,28 @@ def test_a_refused_model_is_not_offered_for_use(store):
     models = [{"name": "pixsem-generator", "version": "2", "aliases": [], "refused": "text_to_image.overall is 0"}]
     store.write_json(registration_path("f" * 24), {"tracking": "", "models": models})
     text = next_steps(store, run)
-    assert "why pixsem-generator version 2 is no champion" in text and "generate" not in text
+    assert "pixsem promote models:/pixsem-generator/2 --force --store " in text and "pixsem generate" not in text
+    assert "or train longer, or change the gates in register.generator" in text
+
+
+def test_a_candidate_is_offered_for_promotion(store):
+    run = finished()
+    commit(store, run, "register", {})
+    models = [{"name": "pixsem-tokenizer", "version": "1", "aliases": ["candidate"], "refused": ""}]
+    store.write_json(registration_path("f" * 24), {"tracking": "", "models": models})
+    text = next_steps(store, run)
+    assert "pixsem promote models:/pixsem-tokenizer/1 --store " in text and "--force" not in text
+
+
+@pytest.mark.parametrize(("passed", "told"), [([], True), ([SKIPPED], True), ([SKIPPED, HELD], False)])
+def test_a_report_says_which_gates_were_skipped_and_where_none_was_held(store, passed, told):
+    run = finished()
+    commit(store, run, "register", {})
+    model = {"name": "pixsem-generator", "version": "1", "aliases": ["champion"], "refused": "", "gates": passed}
+    store.write_json(registration_path("f" * 24), {"tracking": "", "models": [model]})
+    lines = [line.strip() for line in report_text(store, run).splitlines()]
+    assert (SKIPPED["words"] in lines) == (SKIPPED in passed)
+    assert ("no gate was held: any version would have passed" in lines) == told
 
 
 def test_a_failed_run_says_how_it_goes_on(store):

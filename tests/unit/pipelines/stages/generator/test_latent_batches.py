@@ -30,8 +30,8 @@ def samples(tmp_path_factory) -> Samples:
             keys = [f"{kind}{n}" for n in range(len(TEXTS))]
             writer.add(keys, TEXTS, values[0], values[1] if kind == "edits" else None, [False] * len(TEXTS))
     dataset = LatentDataset([folder / "captions.arrow", folder / "edits.arrow"], "t")
-    count = len(TEXTS)
-    return Samples(Rows(dataset, list(range(count)), TEXTS), Rows(dataset, list(range(count, 2 * count)), TEXTS))
+    count, texts = len(TEXTS), [(text,) for text in TEXTS]
+    return Samples(Rows(dataset, list(range(count)), texts), Rows(dataset, list(range(count, 2 * count)), texts))
 
 
 def source(samples: Samples, batch: int = 10, share: float = 0.5, rank: int = 0, world: int = 1) -> LatentSource:
@@ -58,6 +58,21 @@ def test_a_batch_holds_the_texts_and_sources_of_its_own_samples(samples):
         expected = np.zeros_like(stored.latent) if stored.source is None else stored.source
         assert np.array_equal(batch["sources"][row].numpy(), expected)
     assert "sources" not in source(samples, share=0.0).batch(0)[0]
+
+
+def test_a_step_takes_one_of_a_samples_texts_and_always_the_same(samples):
+    rows = Rows(samples.captions.dataset, samples.captions.numbers, [(text, f"one {text}") for text in TEXTS])
+    words = train_text_tokenizer([text for texts in rows.texts for text in texts])
+
+    def texts_of(step: int) -> list[tuple[str, str]]:
+        batch, keys = LatentSource(Samples(rows, Rows(rows.dataset)), words, 16, 10, 0.0, 0, 7, 0, 1).batch(step)
+        said = [words.decode(ids[text]) for ids, text in zip(batch["ids"], batch["text"], strict=True)]
+        return list(zip(keys, said, strict=True))
+
+    taken = [pair for step in range(WINDOW) for pair in texts_of(step)]
+    assert all(text in rows.texts[int(key.removeprefix("captions"))] for key, text in taken)
+    assert 0.25 < sum(text.startswith("one ") for _, text in taken) / len(taken) < 0.75
+    assert texts_of(3) == texts_of(3)
 
 
 def test_ranks_share_each_step_and_any_step_stands_alone(samples):

@@ -1,4 +1,4 @@
-"""The judge, held to makers whose pictures are known: the truth, the source, somebody else's."""
+"""The judge on the scenes world, held to makers whose pictures are known: the truth, the source, somebody else's."""
 
 import json
 
@@ -7,10 +7,12 @@ import pytest
 
 from components.evaluation.editing import inside_residue, object_trace, outside_psnr
 from components.scenes.edits import change_mask
-from components.scenes.render import render
 from components.scenes.scene import Scene
 from pipelines.config.compose import compose_config
-from pipelines.stages.generator.scene_metrics import SceneJudge, others, shares
+from pipelines.stages.generator.judge import Judge, others, shares
+from pipelines.stages.generator.judge_edits import EditJudge
+from pipelines.stages.generator.judged_world import HELD_OUT
+from pipelines.stages.generator.scene_world import SceneWorld
 
 pytestmark = pytest.mark.unit
 CONFIG = compose_config(
@@ -46,31 +48,36 @@ class Known:
         return pictures
 
 
-def judge(maker) -> SceneJudge:
-    return SceneJudge(maker, CONFIG, 0, {})
+def judge(maker) -> Judge:
+    return Judge(maker, SceneWorld(None, CONFIG, {}, 0), CONFIG, 0, {})
+
+
+def true_pictures(judged: Judge) -> np.ndarray:
+    return np.stack([judged.world.picture(asked) for group in judged.prompts(6).values() for asked in group])
 
 
 def test_true_pictures_are_right_in_every_category_and_each_judgement_is_kept():
     maker = Known()
     judged = judge(maker)
-    flat = [p for group in judged.prompts(6).values() for p in group]
-    maker.pictures = np.stack([render(p.scene, 64) for p in flat])
-    values, _ = judged.judge("held out prompts", judged.prompts(6))
-    assert set(values.values()) == {1.0}
-    assert [row["prompt"] for row in judged.rows] == [p.text for p in flat]
+    flat = [asked for group in judged.prompts(6).values() for asked in group]
+    maker.pictures = true_pictures(judged)
+    values = judged.judge(HELD_OUT, judged.prompts(6)).figures()
+    assert set(values) == {"overall", *judged.world.categories} and set(values.values()) == {1.0}
+    assert [row["prompt"] for row in judged.rows] == [asked.text for asked in flat]
+    assert all("aspects" not in row for row in judged.rows)
     assert Scene.from_dict(json.loads(json.dumps(judged.rows[0]))["read"]).objects
 
     maker.pictures = maker.pictures[::-1]
-    assert judged.judge("held out prompts", judged.prompts(6))[0]["overall"] < 0.3
+    assert judged.judge(HELD_OUT, judged.prompts(6)).figures()["overall"] < 0.3
 
 
 def test_a_copied_source_is_no_edit_and_the_truth_is_one():
     maker = Known()
-    judged = judge(maker)
+    judged = EditJudge(judge(maker))
     copied = judged.editing()
     assert copied["success"] == copied["copy_source"] == 0
     assert copied["preservation_psnr"] == 60 and copied["removal_ghosts"] == 1
-    cases = [case for kind in CONFIG.synthesize_edits.scene_kinds for case in judged._cases(kind)]
+    cases = judged.cases()
     assert len(cases) == 20
     maker.pictures = np.stack([case.target for case in cases])
     done = judged.editing()
@@ -80,8 +87,8 @@ def test_a_copied_source_is_no_edit_and_the_truth_is_one():
 
 def test_a_faint_ghost_of_a_removed_object_is_no_success():
     maker = Known()
-    judged = judge(maker)
-    cases = [case for kind in CONFIG.synthesize_edits.scene_kinds for case in judged._cases(kind)]
+    judged = EditJudge(judge(maker))
+    cases = judged.cases()
     blended = [0.85 * case.target + 0.15 * case.source for case in cases]
     maker.pictures = np.stack(blended).round().astype(np.uint8)
     assert judged.editing()["remove"] == 0
@@ -103,8 +110,7 @@ def test_figures_by_guidance_are_of_the_same_prompts_with_the_same_noise_as_the_
 
     maker = Asked()
     judged = judge(maker)
-    flat = [p for group in judged.prompts(6).values() for p in group]
-    maker.pictures = np.stack([render(p.scene, 64) for p in flat])
+    maker.pictures = true_pictures(judged)
     values = judged.text_to_image()
     own = f"{CONFIG.generator.guidance_scale:g}".replace(".", "_")
     assert (
@@ -124,9 +130,9 @@ def test_overall_is_the_mean_over_categories():
 
 
 def test_figures_of_an_edit_are_of_the_right_side_of_its_mask():
-    judged = judge(Known())
-    case = judged._cases("remove")[0]
-    mask = change_mask(case.scene, case.edit.target, 64)
+    case = judge(Known()).world.edits("remove", 1)[0]
+    mask = case.mask
+    assert np.array_equal(mask, change_mask(*case.about, 64))
     inside = case.source.copy()
     inside[mask] = 0
     assert outside_psnr(inside, case.source, mask) == 60
@@ -140,7 +146,7 @@ def test_figures_of_an_edit_are_of_the_right_side_of_its_mask():
 
 
 def test_the_trace_of_a_removed_object_is_its_own_share_and_not_a_colour_that_is_off_everywhere():
-    case = judge(Known())._cases("remove")[0]
+    case = judge(Known()).world.edits("remove", 1)[0]
     source, target, mask = case.source, case.target, case.mask
     trace = [object_trace(made, source, target, mask) for made in (source, target)]
     assert trace == [1, 0]

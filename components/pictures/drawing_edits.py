@@ -1,0 +1,205 @@
+"""Exact edits: an instruction, the picture before it, and the picture after it, to the pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from components.pictures.captions import factor_instruction, on_ground, opened, phrase
+from components.pictures.catalogue import HELD_OUT, RECONSTRUCTION, TRAIN, Catalogue, Entry
+from components.pictures.composition import PAIRS, THREE, Composition
+from components.pictures.options import BACKGROUNDS, COMPOSITION_EDITS, FACTORS, WHITE
+
+SIDES = {
+    ("left", "right"): ("to the left of it", "on the left"),
+    ("right", "left"): ("to the right of it", "on the right"),
+    ("top", "bottom"): ("above it", "on top"),
+    ("bottom", "top"): ("below it", "at the bottom"),
+}
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One edit. `target_text` is a caption of a result that is no sample itself; "" where words for it would be
+    strange.
+    """
+
+    kind: str
+    instructions: tuple[str, ...]
+    source: Composition
+    target: Composition
+    split: str
+    target_text: str = ""
+
+
+def factor_edits(catalogue: Catalogue, entry: Entry, phrasings: int, rng: np.random.Generator, most: int) -> list[Edit]:
+    """Return at most `most` edits by one factor that begin at an entry, of factors as different as may be."""
+    if entry.split == RECONSTRUCTION:
+        return []
+    found = catalogue.neighbours(entry)
+    by_factor = {name: [e for factor, e in found if factor == name] for name in FACTORS}
+    waiting = {
+        name: [entries[i] for i in rng.permutation(len(entries))] for name, entries in by_factor.items() if entries
+    }
+    chosen: list[tuple[str, Entry]] = []
+    while waiting and len(chosen) < most:
+        for name in list(waiting):
+            if len(chosen) < most:
+                chosen.append((name, waiting[name].pop()))
+            if not waiting[name]:
+                del waiting[name]
+    return [factor_edit(catalogue, entry, target, name, phrasings, rng) for name, target in chosen]
+
+
+def factor_edit(
+    catalogue: Catalogue, source: Entry, target: Entry, factor: str, phrasings: int, rng: np.random.Generator
+) -> Edit:
+    """Return the edit from one entry to another that differs in one factor."""
+    said = tuple(dict.fromkeys(factor_instruction(source, target, factor, rng) for _ in range(2 * phrasings)))
+    split = HELD_OUT if HELD_OUT in (source.split, target.split) else TRAIN
+    before, after = (Composition.single(entry.key) for entry in (source, target))
+    return Edit(factor, said[:phrasings], before, after, split)  # the target is a sample, with captions of its own
+
+
+def held_out_edits(catalogue: Catalogue, factor: str, count: int, rng: np.random.Generator) -> list[Edit]:
+    """Return at most `count` edits by a factor whose source is taught and whose target no model was trained on."""
+    pairs = [
+        (source, target)
+        for target in catalogue.by_split[HELD_OUT]
+        for name, source in catalogue.neighbours(target)
+        if name == factor and source.split == TRAIN
+    ]
+    chosen = [pairs[i] for i in rng.permutation(len(pairs))[:count]]
+    return [factor_edit(catalogue, source, target, factor, 1, rng) for source, target in chosen]
+
+
+def composition_edit(
+    catalogue: Catalogue,
+    entry: Entry,
+    phrasings: int,
+    rng: np.random.Generator,
+    kinds: Sequence[str] = COMPOSITION_EDITS,
+) -> Edit | None:
+    """Return an edit of a picture of an entry, of one of the kinds; None where the drawing allows none of them."""
+    if entry.split == RECONSTRUCTION:
+        return None
+    for position in rng.permutation(len(kinds)):
+        made = MAKERS[kinds[position]](catalogue, entry, rng)
+        if made is not None:
+            forms, source, target = made
+            said = [forms[int(i)] for i in rng.permutation(len(forms))[:phrasings]]
+            text = ""
+            if len(target.items) == 1 and not target.treatment:
+                text = phrase(entry, rng, True).text if target.keys == (entry.key,) else ""
+                text = (
+                    opened(on_ground(text, target.background, rng) if target.background != WHITE else text, rng)
+                    if text
+                    else ""
+                )
+            return Edit(kinds[position], tuple(said), source, target, entry.split, text)
+    return None
+
+
+Made = tuple[Sequence[str], Composition, Composition] | None
+
+
+def _other(catalogue: Catalogue, entry: Entry, rng: np.random.Generator) -> Entry | None:
+    """Return a taught drawing of another concept, not drawn alike; None where there is none."""
+    taught = catalogue.by_split[TRAIN]
+    start = int(rng.integers(len(taught)))
+    further = (e for e in taught[start:] + taught[:start] if e.concept != entry.concept and e.alike != entry.alike)
+    return next(further, None)
+
+
+def _background(catalogue: Catalogue, entry: Entry, rng: np.random.Generator) -> Made:
+    before, after = (str(name) for name in rng.choice(list(BACKGROUNDS), 2, replace=False))
+    if rng.random() < 0.5:
+        before = WHITE if after != WHITE else before
+    forms = (f"change the background to {after}", f"make the background {after}", f"put it on a {after} background")
+    return forms, Composition.single(entry.key, background=before), Composition.single(entry.key, background=after)
+
+
+def _add(catalogue: Catalogue, entry: Entry, rng: np.random.Generator) -> Made:
+    other, cells = _other(catalogue, entry, rng), PAIRS[int(rng.integers(len(PAIRS)))]
+    if other is None:
+        return None
+    new = int(rng.integers(2))
+    words = phrase(other, rng, True).text
+    target = Composition(tuple((cell, other.key if i == new else entry.key) for i, cell in enumerate(cells)))
+    beside, side = SIDES[cells[new], cells[1 - new]]
+    forms = (f"add {words} {beside}", f"put {words} {side}", f"draw {words} {beside}")
+    return forms, Composition.single(entry.key, cells[1 - new]), target
+
+
+def _remove(catalogue: Catalogue, entry: Entry, rng: np.random.Generator) -> Made:
+    made = _add(catalogue, entry, rng)
+    if made is None:
+        return None
+    _, target, source = made
+    (cell, key) = next(item for item in source.items if item[1] != entry.key)
+    words = phrase(catalogue[key], rng, True).text
+    where = {"left": "on the left", "right": "on the right", "top": "at the top", "bottom": "at the bottom"}[cell]
+    forms = (f"remove {words}", f"take {words} away", f"erase the drawing {where}")
+    return forms, source, target
+
+
+def _swap(catalogue: Catalogue, entry: Entry, rng: np.random.Generator) -> Made:
+    made = _add(catalogue, entry, rng)
+    if made is None:
+        return None
+    source = made[2]
+    turned = tuple(zip(source.layout, source.keys[::-1], strict=True))
+    return (
+        ("swap the two", "let the two change places", "exchange the two drawings"),
+        source,
+        source.with_(items=turned),
+    )
+
+
+def _multiply(catalogue: Catalogue, entry: Entry, rng: np.random.Generator) -> Made:
+    layout: tuple[str, ...] = (*PAIRS, THREE)[int(rng.integers(len(PAIRS) + 1))]
+    words = "three" if len(layout) == 3 else "two"
+    how = "" if layout == THREE else " side by side" if layout == PAIRS[0] else " one above the other"
+    forms = (f"make it {words} of them{how}", f"show it {words} times{how}", f"draw {words} of it{how}")
+    return forms, Composition.single(entry.key, "centre"), Composition(tuple((cell, entry.key) for cell in layout))
+
+
+def _resize(catalogue: Catalogue, entry: Entry, rng: np.random.Generator) -> Made:
+    small = bool(rng.random() < 0.5)
+    before, after = ("full", "centre") if small else ("centre", "full")
+    forms = (
+        ("make it smaller", "shrink it", "draw it at half the size")
+        if small
+        else ("make it larger", "enlarge it", "draw it at twice the size")
+    )
+    return forms, Composition.single(entry.key, before), Composition.single(entry.key, after)
+
+
+def _treatment(name: str, *forms: str) -> Callable[[Catalogue, Entry, np.random.Generator], Made]:
+    def make(catalogue: Catalogue, entry: Entry, rng: np.random.Generator) -> Made:
+        from components.pictures.composition import render
+
+        source = Composition.single(entry.key)
+        target = source.with_(treatment=name)
+        before, after = render(source, catalogue), render(target, catalogue)
+        change = np.abs(before.astype(int) - after.astype(int)).mean()
+        # A mirrored runner is the one that faces the other way: an edit by a factor, whose target may be held out.
+        return (forms, source, target) if change >= LEAST_CHANGE and not catalogue.shows(after) else None
+
+    return make
+
+
+LEAST_CHANGE = 2.0  # mean difference, 0-255, below which a mirrored or grey picture is the picture itself
+MAKERS: dict[str, Callable[[Catalogue, Entry, np.random.Generator], Made]] = {
+    "background": _background,
+    "add": _add,
+    "remove": _remove,
+    "swap": _swap,
+    "multiply": _multiply,
+    "mirror": _treatment("mirror", "mirror the picture", "flip it from left to right", "turn it around sideways"),
+    "resize": _resize,
+    "greyscale": _treatment("greyscale", "make it black and white", "remove the colours", "turn it into greyscale"),
+    "outline": _treatment("outline", "keep only the outlines", "draw only the lines", "turn it into a line drawing"),
+}

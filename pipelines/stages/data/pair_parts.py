@@ -1,0 +1,18 @@
+"""What one attempt at an edit pair gives, and a pair's pictures as parts of a record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# (row of the attempt, parts of the pair, what its json says beside); no parts: no pair came of it
+Made = tuple[dict[str, str], dict[str, bytes], dict[str, Any]]
+
+
+def pair_images(source: Any, target: Any, mask: Any) -> dict[str, bytes]:
+    """Return a pair's pictures as a record's parts: uint8 [H, W, 3] twice, and the mask, bool [H, W]."""
+    import numpy as np
+
+    from components.curation.images import encode_png
+
+    changed = np.repeat((mask.astype(np.uint8) * 255)[..., None], 3, axis=2)
+    return {"source.png": encode_png(source), "target.png": encode_png(target), "mask.png": encode_png(changed)}

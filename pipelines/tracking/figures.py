@@ -1,0 +1,178 @@
+"""Which figures the evaluations give: what gates may ask for, and which gates are skipped because the data cannot have
+their figure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from components.pictures import options as pictures
+from components.scenes import options as scenes
+from components.tokenizer.spaces import find_space
+from pipelines.config.schema import Config
+from pipelines.config.sources import PicturesSource, ScenesSource
+
+LATENT = ("std_min", "std_max", "std_mean", "dead_channels", "kl_mean")
+OF_EDITS = ("success", "copy_source", "chance", "ceiling", "preservation_psnr", "preservation_psnr_of_reconstructions")
+OF_REMOVALS = (
+    "remove_by_the_inspector_alone",
+    "removal_residue",
+    "removal_residue_of_reconstructions",
+    "removal_residue_of_source",
+    "removal_ghosts",
+    "removal_trace",
+)
+
+
+@dataclass(frozen=True)
+class WorldFigures:
+    """What a world, whose pictures can be judged one by one, gives beside the figures of any data."""
+
+    shares: tuple[str, ...]  # of pictures that are as asked: all of them, and those of each part
+    splits: tuple[str, ...]  # prefixes that each share is given under
+    edits: tuple[str, ...]  # figures of edits
+    lacking: Callable[[Config], dict[str, str]]  # figure -> why this configuration of the source does not give it
+
+    def names(self, config: Config) -> list[str]:
+        """Return its figures' dotted names, whatever the configuration of the source."""
+        scales = {config.generator.guidance_scale, *config.evaluate_generator.guidance_scales}
+        return [
+            *(f"text_to_image.{split}{name}" for split in self.splits for name in self.shares),
+            *(f"text_to_image.by_guidance.{f'{scale:g}'.replace('.', '_')}" for scale in scales),
+            "text_to_image.checkpoints",
+            *(f"editing.{name}" for name in self.edits),
+        ]
+
+
+def encoder_slug(path: str | None) -> str:
+    """Return the encoder's name for metrics such as `frechet_<features>`: the last part of its hub id or folder; None
+    is the trained one.
+    """
+    return re.sub(r"[^a-z0-9]+", "_", (path or "trained encoder").rstrip("/").rsplit("/", 1)[-1].lower()).strip("_")
+
+
+def figure_name(metric: str) -> str:
+    """Return the figure that a gate asks for: at checkpoints they are told apart by samples seen, which no
+    configuration says.
+    """
+    return re.sub(r"^(text_to_image\.checkpoints)\.\d+$", r"\1", metric)
+
+
+def tokenizer_figures(config: Config) -> dict[str, str]:
+    """Return every figure of `evaluate_tokenizer` -> why this configuration does not give it; empty where it does."""
+    judged, space = config.evaluate_tokenizer, config.tokenizer.model.space
+    entry = find_space(space)
+    names = ("psnr", "ssim", "noise_psnr", "retrieval_frozen", "retrieval_pool", "probe", "probe_words", "pictures")
+    frechet = f"frechet_{encoder_slug(config.encoder.path)}"
+    found = dict.fromkeys((*names, frechet, *(f"latent.{name}" for name in LATENT)), "")
+    no_features = (
+        "" if entry.holds_features else f"the space {space} holds no features of the encoder. Leave the gate out."
+    )
+    found |= {"retrieval": no_features, "feature_cosine": no_features}
+    found["retrieval_encoder"] = "" if entry.of_encoder else f"the space {space} keeps no encoder. Leave the gate out."
+    for name, key in (("lpips", "lpips_weights"), ("rfid", "inception")):
+        named = getattr(judged, key)
+        found[name] = "" if named else f"evaluate_tokenizer.{key} names no weights. Name them, or leave the gate out."
+    return {f"tokenizer.{name}": why for name, why in found.items()}
+
+
+def generator_figures(config: Config) -> dict[str, str]:
+    """Return every figure of `evaluate_generator` that this kind of source can have -> why this configuration does not
+    give it; empty where it does.
+    """
+    frechet = f"frechet_{encoder_slug(config.encoder.path)}"
+    of_any = (
+        "retrieval",
+        "retrieval_pool",
+        frechet,
+        f"{frechet}_of_reconstructions",
+        "frechet_pictures",
+        "seconds_per_image",
+        "seconds_per_image_batch",
+    )
+    found = dict.fromkeys((f"text_to_image.{name}" for name in of_any), "")
+    world = BY_WORLD.get(config.source.kind)
+    if world is not None:
+        found |= dict.fromkeys(world.names(config), "")
+        found["text_to_image.checkpoints"] = "" if config.generator.snapshots else "generator.snapshots keeps none."
+        found |= world.lacking(config)
+    return found
+
+
+def other_figures(config: Config) -> dict[str, str]:
+    """Return every figure of `evaluate_generator` that this kind of source cannot have -> which kinds have it."""
+    own, having = generator_figures(config), dict[str, list[str]]()
+    for kind, world in BY_WORLD.items():
+        for name in world.names(config):
+            if name not in own:
+                having.setdefault(name, []).append(kind)
+    return {
+        name: f"only {' and '.join(kinds)} have it, and the source is {config.source.kind}"
+        for name, kinds in having.items()
+    }
+
+
+def skipped_gates(config: Config) -> dict[str, str]:
+    """Return the metrics of the generator's gates that are skipped -> why: this data cannot have such a figure."""
+    others = other_figures(config)
+    metrics = {gate.metric: figure_name(gate.metric) for gate in config.register.generator}
+    return {metric: others[name] for metric, name in metrics.items() if name in others}
+
+
+def _lacking_of_scenes(config: Config) -> dict[str, str]:
+    source, kinds = config.source, config.synthesize_edits.scene_kinds
+    assert isinstance(source, ScenesSource)
+    found = {} if kinds else {f"editing.{name}": "synthesize_edits.scene_kinds is empty." for name in OF_EDITS}
+    for name in (*scenes.EDIT_KINDS, *OF_REMOVALS):
+        kind = name if name in scenes.EDIT_KINDS else "remove"
+        if kind not in kinds:
+            found[f"editing.{name}"] = f"synthesize_edits.scene_kinds does not name {kind}."
+    if not source.scene.held_out:
+        unseen = "source.scene.held_out keeps no combination out of training."
+        found |= {f"text_to_image.unseen.{name}": unseen for name in BY_WORLD["scenes"].shares}
+    low, high = source.scene.min_objects, source.scene.max_objects
+    for name, (fewest, most) in scenes.COUNTS.items():
+        if max(low, fewest) > min(high, most):
+            lacks = f"scenes of source.scene have {low} to {high} objects, and it cannot be said of those."
+            found |= {f"text_to_image.{split}{name}": lacks for split in BY_WORLD["scenes"].splits}
+    return found
+
+
+def _lacking_of_pictures(config: Config) -> dict[str, str]:
+    assert isinstance(config.source, PicturesSource)
+    options, found = config.source.picture, dict[str, str]()
+    if not options.combinations_held_out:
+        why = "source.picture.combinations_held_out is 0, and only held-out drawings are asked for."
+        return dict.fromkeys(BY_WORLD["pictures"].names(config), why)
+    if not options.compositions:
+        splits, why = BY_WORLD["pictures"].splits, "source.picture.compositions is 0."
+        found |= {f"text_to_image.{split}{name}": why for split in splits for name in pictures.COMPOSED}
+    by_factor = ("by_factor", *pictures.FACTORS)
+    by_composition = (*pictures.COMPOSITION_EDITS, *OF_REMOVALS)
+    if not options.factor_edits:
+        found |= {f"editing.{name}": "source.picture.factor_edits is 0." for name in by_factor}
+    if not options.composition_edits:
+        found |= {f"editing.{name}": "source.picture.composition_edits is 0." for name in by_composition}
+    if not options.factor_edits and not options.composition_edits:
+        why = "source.picture.factor_edits and composition_edits are 0."
+        found |= {f"editing.{name}": why for name in OF_EDITS}
+    return found
+
+
+# By kind of source.
+BY_WORLD = {
+    "scenes": WorldFigures(
+        shares=("overall", *scenes.CATEGORIES),
+        splits=("", "chance.", "ceiling.", "unseen."),
+        edits=(*OF_EDITS, *scenes.EDIT_KINDS, *OF_REMOVALS),
+        lacking=_lacking_of_scenes,
+    ),
+    "pictures": WorldFigures(
+        shares=("overall", *pictures.CATEGORIES, "exact", "concept", *pictures.FACTORS),
+        splits=("", "chance.", "ceiling.", "seen."),
+        edits=(*OF_EDITS, "by_factor", *pictures.EDIT_KINDS, *OF_REMOVALS),
+        lacking=_lacking_of_pictures,
+    ),
+}
