@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +60,7 @@ class Catalogue:
     entries: list[Entry]
     cutouts: np.ndarray
     at: dict[str, int] = field(init=False)
+    results: dict[str, np.ndarray] = field(init=False, default_factory=dict)  # treatment -> thumbnails of its results
 
     def __post_init__(self) -> None:
         self.at = {entry.key: number for number, entry in enumerate(self.entries)}
@@ -97,12 +98,12 @@ class Catalogue:
 
     @functools.cached_property
     def _small(self) -> np.ndarray:
-        return _thumbnails(self.cutouts)
+        return thumbnails(self.cutouts, on_white)
 
     def shows(self, picture: np.ndarray) -> bool:
         """True where a picture, uint8 [S, S, 3], is drawn alike a known drawing on white."""
         own = picture.astype(np.float32)
-        near = _nearer(self._small, _shrunk(own[None])[0])
+        near = nearer(self._small, own)
         return any(np.abs(on_white(self.cutouts[n : n + 1])[0] - own).mean() < ALIKE for n in near)
 
     def neighbours(self, entry: Entry) -> list[tuple[str, Entry]]:
@@ -200,33 +201,35 @@ def on_white(cutouts: np.ndarray) -> np.ndarray:
     return np.asarray(cutouts[..., :3] * alpha + 255 * (1 - alpha), np.float32)
 
 
-def _shrunk(pictures: np.ndarray) -> np.ndarray:
+def _parts(pictures: np.ndarray) -> np.ndarray:
     """Return the mean colours of the sixteen parts of each picture, [N, 48]: no further apart than the pictures."""
     side = pictures.shape[1] // 4
     return np.asarray(pictures.reshape(-1, 4, side, 4, side, 3).mean((2, 4)).reshape(-1, 48))
 
 
-def _thumbnails(cutouts: np.ndarray) -> np.ndarray:
-    parts = [_shrunk(on_white(cutouts[n : n + 256])) for n in range(0, len(cutouts), 256)]
+def thumbnails(cutouts: np.ndarray, draw: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return thumbnails, float32 [N, 48], of the pictures, [N, S, S, 3], that are drawn of cut-outs."""
+    parts = [_parts(draw(cutouts[n : n + 256])) for n in range(0, len(cutouts), 256)]
     return np.concatenate(parts) if parts else np.zeros((0, 48), np.float32)
 
 
-def _nearer(small: np.ndarray, own: np.ndarray) -> list[int]:
-    """Return the numbers of the thumbnails that may be of drawings alike."""
+def nearer(small: np.ndarray, picture: np.ndarray) -> list[int]:
+    """Return the numbers of the thumbnails whose pictures may be drawn alike a picture, float32 [S, S, 3]."""
+    own = _parts(picture[None])[0]
     return [int(n) for n in np.flatnonzero(np.abs(small - own).mean(1) < ALIKE + 0.01)]  # 0.01: for rounding
 
 
 def _alike(entries: list[Entry], cutouts: np.ndarray) -> list[Entry]:
     """Name for each entry the first one of its style that is drawn alike. Some are of another concept: the flags of
-    Norway and of Bouvet Island.
+    France and of Clipperton Island.
     """
-    small = _thumbnails(cutouts)
+    small = thumbnails(cutouts, on_white)
     firsts: dict[str, list[int]] = defaultdict(list)
     found = []
     for number, entry in enumerate(entries):
         own = on_white(cutouts[number : number + 1])[0]
         same = firsts[entry.factors.get("style", "")]
-        near = (same[n] for n in _nearer(small[same], small[number]))
+        near = (same[n] for n in nearer(small[same], own))
         first = next((n for n in near if np.abs(on_white(cutouts[n : n + 1])[0] - own).mean() < ALIKE), number)
         if first == number:
             same.append(number)

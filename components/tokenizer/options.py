@@ -17,8 +17,11 @@ class PixelDecoderOptions:
     depth: int = 2  # transformer blocks; residual blocks per level
     heads: int = 4  # of the transformer
     multiples: tuple[int, ...] = (1, 1, 2, 2, 4)  # of the conv decoder's width, from fine to coarse
+    refine: int = 0  # channels of convolutions over the patch decoder's whole picture, across token borders; 0: none
 
     def __post_init__(self) -> None:
+        if self.refine < 0:
+            raise ValueError(f"refine is {self.refine}; it is a number of channels, 0 for none")
         if min(self.width, self.depth, self.heads) < 1 or not self.multiples or min(self.multiples) < 1:
             raise ValueError("width, depth, heads and multiples of a pixel decoder start at 1")
         if self.kind == "patch" and (self.width % self.heads or self.width % 4):

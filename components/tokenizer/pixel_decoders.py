@@ -9,9 +9,29 @@ from __future__ import annotations
 import math
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from components.tokenizer.blocks import Block, norm_groups, positions, to_tokens, unpatchify
 from components.tokenizer.options import PixelDecoderOptions
+
+
+class Refinement(nn.Module):
+    """A few convolutions on a whole picture, added to it: what one patch decides, its neighbours can mend. It starts at
+    nothing.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(3, channels, 3, padding=1)
+        self.middle = nn.Conv2d(channels, channels, 3, padding=1)
+        self.leave = nn.Conv2d(channels, 3, 3, padding=1)
+        for parameter in self.leave.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """Return the picture `[B, 3, H, W]` refined."""
+        hidden = functional.relu(self.enter(picture))
+        return picture + self.leave(functional.relu(self.middle(hidden)))
 
 
 class PatchPixelDecoder(nn.Module):
@@ -29,6 +49,7 @@ class PatchPixelDecoder(nn.Module):
         self.leave = nn.Linear(options.width, 3 * patch * patch)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
+        self.refine: nn.Module | None = Refinement(options.refine) if options.refine else None
         self.register_buffer("positions", positions(grid, options.width), persistent=False)
 
     @property
@@ -42,7 +63,8 @@ class PatchPixelDecoder(nn.Module):
         hidden = self.enter(tokens) + self.positions.to(tokens.dtype)
         for block in self.blocks:
             hidden = block(hidden)
-        return unpatchify(self.linear(tokens) + self.leave(self.norm(hidden)), self.patch, self.grid)
+        picture = unpatchify(self.linear(tokens) + self.leave(self.norm(hidden)), self.patch, self.grid)
+        return picture if self.refine is None else self.refine(picture)
 
 
 class ConvPixelDecoder(nn.Module):

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from components.tokenizer.spaces import find_space
 from pipelines.config.compose import CONF, GROUPS, compose_config, select, to_dict
 from pipelines.config.schema import Config
-from pipelines.config.sources import Section
+from pipelines.config.source_kinds import Section
 from pipelines.errors import UserError, nearest
 from pipelines.store.files import canonical_json, sha256_text
 

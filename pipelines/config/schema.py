@@ -20,7 +20,7 @@ from components.tokenizer.options import LossOptions, PixelDecoderOptions, Small
 from components.tokenizer.spaces import find_space
 from components.training.options import TrainingOptions
 from pipelines.config.node_selectors import check_selector
-from pipelines.config.sources import ScenesSource, Section, Source
+from pipelines.config.source_kinds import ScenesSource, Section, Source
 
 # Stages' names are keys; `register` is also a method of every class's metaclass, which pydantic warns of and instances
 # never see.

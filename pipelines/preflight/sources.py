@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipelines.config.compose import NOT_GIVEN
 from pipelines.config.schema import Config
-from pipelines.config.sources import FolderSource, UrlsSource
+from pipelines.config.source_kinds import FolderSource, UrlsSource
 from pipelines.stages.data.ingest import SOURCES
 
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)

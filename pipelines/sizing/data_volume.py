@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from components.data.options import DownloadOptions
 from pipelines.config.compose import NOT_GIVEN
 from pipelines.config.schema import Config
-from pipelines.config.sources import FolderSource, UrlsSource, WebDatasetSource
+from pipelines.config.source_kinds import FolderSource, UrlsSource, WebDatasetSource
 from pipelines.errors import UserError
 from pipelines.sizing.assumptions import (
     ASPECT,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from components.pictures.factors import Parsed
 from pipelines.config.schema import Config
-from pipelines.config.sources import PicturesSource, ScenesSource
+from pipelines.config.source_kinds import PicturesSource, ScenesSource
 
 DRAWN = 64  # samples that are made
 

@@ -12,7 +12,7 @@ from components.pictures import options as pictures
 from components.scenes import options as scenes
 from components.tokenizer.spaces import find_space
 from pipelines.config.schema import Config
-from pipelines.config.sources import PicturesSource, ScenesSource
+from pipelines.config.source_kinds import PicturesSource, ScenesSource
 
 LATENT = ("std_min", "std_max", "std_mean", "dead_channels", "kl_mean")
 OF_EDITS = ("success", "copy_source", "chance", "ceiling", "preservation_psnr", "preservation_psnr_of_reconstructions")

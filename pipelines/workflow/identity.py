@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.config.compose import flatten, select, to_dict
+from pipelines.config.newer_keys import as_before
 from pipelines.config.schema import Config
 from pipelines.errors import StoreError
 from pipelines.stage import Stage, load_function
@@ -67,7 +68,7 @@ def identify(stages: list[Stage], config: Config, store: Store) -> dict[str, Ide
     for stage in stages:
         identities[stage.name] = Identity(
             stage=stage,
-            config={key: select(values, key) for key in stage.config},
+            config={key: as_before(key, select(values, key)) for key in stage.config},
             external=load_function(stage.external)(config, store) if stage.external else {},
             inputs={name: identities[name].fingerprint for name in stage.inputs},
             code=code[stage.name],

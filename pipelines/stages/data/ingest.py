@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from components.pictures.options import PACKAGES
 from pipelines.config.schema import Config
-from pipelines.config.sources import FolderSource, PicturesSource, ScenesSource, UrlsSource, WebDatasetSource
+from pipelines.config.source_kinds import FolderSource, PicturesSource, ScenesSource, UrlsSource, WebDatasetSource
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
 from pipelines.stages.data.ingest_lists import list_tasks, write_rows
 from pipelines.store.files import Store

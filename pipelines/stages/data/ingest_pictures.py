@@ -39,7 +39,7 @@ from components.pictures.drawing_samples import Sample, sample
 from components.pictures.factors import NoCodePoints, Parsed, parse, parse_codes
 from components.pictures.options import PictureOptions
 from components.pictures.sets import DrawingFile, attribution, read_sets
-from pipelines.config.sources import PicturesSource
+from pipelines.config.source_kinds import PicturesSource
 from pipelines.errors import UserError
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext, derive_seed
 from pipelines.stages.data.ingest_lists import list_tasks, write_rows

@@ -14,7 +14,7 @@ from components.pictures.drawing_samples import Prompt, sample_prompt
 from components.pictures.options import CATEGORIES, COMPOSITION_EDITS, FACTORS
 from components.pictures.read import Reader
 from pipelines.config.schema import Config
-from pipelines.config.sources import PicturesSource
+from pipelines.config.source_kinds import PicturesSource
 from pipelines.stage import derive_seed
 from pipelines.stages.generator.judged_world import Asked, EditCase, JudgedWorld, Sizes, Split
 

@@ -15,7 +15,7 @@ from components.scenes.prompts import Prompt, holds, sample_prompts
 from components.scenes.render import render
 from components.scenes.scene import TONES, Scene, same_scene, sample_scene
 from pipelines.config.schema import Config
-from pipelines.config.sources import ScenesSource
+from pipelines.config.source_kinds import ScenesSource
 from pipelines.stage import derive_seed
 from pipelines.stages.generator.judged_world import EXACT, Asked, EditCase, JudgedWorld, Sizes, Split
 

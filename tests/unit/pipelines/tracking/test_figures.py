@@ -6,7 +6,7 @@ import pytest
 
 from components.pictures.options import PictureOptions
 from pipelines.config.compose import compose_config
-from pipelines.config.sources import PicturesSource
+from pipelines.config.source_kinds import PicturesSource
 from pipelines.tracking.figures import generator_figures, other_figures, skipped_gates
 
 pytestmark = pytest.mark.unit

@@ -10,6 +10,7 @@ from components.curation.options import FaultOptions
 from components.data.records import Record
 from components.data.samples import metadata_of
 from pipelines.config.compose import compose_config, to_dict
+from pipelines.config.newer_keys import as_before
 from pipelines.stages.data.plant import planted
 
 pytestmark = pytest.mark.unit
@@ -50,9 +51,10 @@ def test_the_same_seed_plants_the_same_and_another_does_not():
 
 
 @pytest.mark.parametrize("source", ["folder", "webdataset", "urls"])
-def test_a_source_without_faults_is_written_as_before_they_could_be_planted(source):
+def test_a_source_without_faults_is_known_as_before_they_could_be_planted(source):
     """So that an upgrade downloads nothing again: the fingerprint of ingest is made of this."""
     place = "source.shards=/data/x" if source == "webdataset" else "source.path=/data/x"
-    assert "faults" not in to_dict(compose_config([f"source={source}", place]))["source"]
+    plain = to_dict(compose_config([f"source={source}", place]))["source"]
+    assert as_before("source", plain) == {name: value for name, value in plain.items() if name != "faults"}
     found = to_dict(compose_config([f"source={source}", place, "source.faults={flat_image: 0.1}"]))["source"]
-    assert found["faults"]["flat_image"] == 0.1
+    assert as_before("source", found)["faults"]["flat_image"] == 0.1

@@ -75,6 +75,29 @@ def test_a_step_takes_one_of_a_samples_texts_and_always_the_same(samples):
     assert texts_of(3) == texts_of(3)
 
 
+def test_over_the_epochs_each_text_of_a_sample_is_told_and_which_one_follows_from_seed_and_step_alone(samples):
+    rows = Rows(samples.captions.dataset, samples.captions.numbers, [(text, f"one {text}") for text in TEXTS])
+    words = train_text_tokenizer([text for texts in rows.texts for text in texts])
+
+    def told(steps, seed: int = 7, rank: int = 0, world: int = 1) -> dict[int, set[tuple[str, str]]]:
+        made = LatentSource(Samples(rows, Rows(rows.dataset)), words, 16, 10, 0.0, 0, seed, rank, world)
+        found = {}
+        for step in steps:
+            batch, keys = made.batch(step)
+            said = [words.decode(ids[text]) for ids, text in zip(batch["ids"], batch["text"], strict=True)]
+            found[step] = set(zip(keys, said, strict=True))
+        return found
+
+    steps = range(8 * WINDOW)
+    walked = told(steps)
+    assert told((61, 0, 17)) == {step: walked[step] for step in (61, 0, 17)}
+    ranks = [told((9, 40), rank=rank, world=2) for rank in (0, 1)]
+    assert all(ranks[0][step] | ranks[1][step] == walked[step] for step in (9, 40))
+    assert told(steps, seed=8) != walked
+    every = {pair for step in steps for pair in walked[step]}
+    assert every == {(f"captions{n}", text) for n, texts in enumerate(rows.texts) for text in texts}
+
+
 def test_ranks_share_each_step_and_any_step_stands_alone(samples):
     whole = source(samples)
     parts = [source(samples, rank=rank, world=2) for rank in (0, 1)]

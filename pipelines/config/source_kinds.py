@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field
 
 from components.curation.options import FaultOptions
 from components.data.options import DownloadOptions, FolderOptions, ShardLimits, UrlListOptions
@@ -22,12 +22,6 @@ class Plantable(Section):
     """A source of somebody's own data, into which faults can be planted, so that its curation is scored."""
 
     faults: FaultOptions | None = None  # shares of the samples
-
-    @model_serializer(mode="wrap")
-    def _plain(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without faults a source is written as it was before there were any, so that nothing is ingested again."""
-        values: dict[str, Any] = handler(self)
-        return {name: value for name, value in values.items() if name != "faults" or value is not None}
 
 
 class ScenesSource(Section):
