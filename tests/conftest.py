@@ -15,7 +15,8 @@ WITH_MODELS = (
 )
 # These have stores of their own, so each file goes where there is room.
 ALONE = tuple(
-    f"tests/integration/pipelines/test_{name}.py" for name in ("front_page", "old_store", "public", "recipes")
+    f"tests/integration/pipelines/test_{name}.py"
+    for name in ("front_page", "old_store", "pictures", "public", "recipes")
 )
 
 

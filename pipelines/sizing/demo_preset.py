@@ -7,8 +7,7 @@ from __future__ import annotations
 import sys
 
 CORES = 2  # that the demo's training takes
-# FLOP/s. At 0.33e12 demo takes 15 minutes; at 0.2e12 and at 0.08e12 over half an hour, and demo_small nearly twenty.
-FAST = 0.25e12
+FAST = 0.25e12  # FLOP/s
 
 
 def demo_preset(rate: float) -> str:

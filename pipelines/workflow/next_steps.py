@@ -46,7 +46,7 @@ def _steps(store: Store, run: Run) -> list[tuple[str, str]]:
     else:
         found.append((f"pixsem ui store={store.url}" if at else "pixsem ui", "runs and models in MLflow"))
     if run.preset == "demo_small":
-        found.append(("pixsem run preset=demo", "trained two to three times as long"))
+        found.append(("pixsem run preset=demo", "trained nearly twice as long"))
     return found
 
 

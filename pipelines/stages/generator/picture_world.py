@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pipelines.store.artifacts import Artifact
 
 SEEN = "seen"
+ROUNDS = 4  # drawings that are asked for each edit, at most
 
 
 class PictureWorld(JudgedWorld):
@@ -80,12 +81,15 @@ class PictureWorld(JudgedWorld):
         if kind in FACTORS:
             return [self._case(edit) for edit in held_out_edits(self.catalogue, kind, count, rng)]
         entries = self.catalogue.by_split[HELD_OUT]
-        made = (composition_edit(self.catalogue, entries[int(i)], 1, rng, (kind,)) for i in self._rounds(count, rng))
-        return [self._case(edit) for edit in made if edit is not None]
-
-    def _rounds(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        held_out = len(self.catalogue.by_split[HELD_OUT])
-        return np.resize(rng.permutation(held_out), count) if held_out else np.zeros(0, int)
+        order = np.resize(rng.permutation(len(entries)), ROUNDS * count) if entries else ()
+        found: list[EditCase] = []
+        for number in order:  # a drawing may not allow the kind, so the next one is asked
+            edit = composition_edit(self.catalogue, entries[int(number)], 1, rng, (kind,))
+            if edit is not None:
+                found.append(self._case(edit))
+            if len(found) == count:
+                break
+        return found
 
     def _case(self, edit: Edit) -> EditCase:
         before, after = render(edit.source, self.catalogue), render(edit.target, self.catalogue)
