@@ -7,12 +7,12 @@ from __future__ import annotations
 import sys
 
 CORES = 2  # that the demo's training takes
-FAST = 0.25e12  # FLOP/s
+PRESETS = ((0.7e12, "demo_large"), (0.25e12, "demo"), (0.0, "demo_small"))  # from so many FLOP/s on
 
 
 def demo_preset(rate: float) -> str:
     """Return the preset for a machine whose two cores multiply matrices at so many FLOP/s."""
-    return "demo" if rate >= FAST else "demo_small"
+    return next(preset for least, preset in PRESETS if rate >= least)
 
 
 def main() -> None:
@@ -26,11 +26,8 @@ def main() -> None:
     precision = choose_precision("auto", cpu)
     rate = matrix_rate(cpu, precision, seconds=0.5)
     preset = demo_preset(rate)
-    print(
-        f"{CORES} cores multiply matrices at {rate / 1e12:.2f} TFLOP/s in {precision} ({FAST / 1e12:g} and more: "
-        "demo, below: demo_small)",
-        file=sys.stderr,
-    )
+    steps = ", ".join(f"{name} from {least / 1e12:g}" for least, name in PRESETS[:-1])
+    print(f"{CORES} cores multiply matrices at {rate / 1e12:.2f} TFLOP/s in {precision} ({steps})", file=sys.stderr)
     print(preset)
 
 

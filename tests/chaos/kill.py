@@ -290,8 +290,10 @@ def main() -> None:
     parser.add_argument("--span", type=int, default=2, help="most stages in a row that a trial makes anew")
     parser.add_argument("--folder", type=Path, help="where stores are kept, the reference for a next time")
     parser.add_argument("--patience", type=float, default=600.0, help="seconds after which a command counts as hanging")
+    parser.add_argument("--chain", nargs="+", default=CHAIN, help="what is run, e.g. preset=tiny source=pictures_tiny")
     asked = parser.parse_args()
-    trials = Trials((asked.folder or Path(tempfile.mkdtemp(prefix="pixsem-kill-"))).absolute(), asked.patience)
+    folder = (asked.folder or Path(tempfile.mkdtemp(prefix="pixsem-kill-"))).absolute()
+    trials = Trials(folder, asked.patience, tuple(asked.chain))
     print("trial  killed           while running                      committed  time     found", flush=True)
     rows = []
     for number in range(asked.first, asked.first + asked.trials):
