@@ -101,9 +101,9 @@ def write_ingest_table(path: str | Path, rows: Sequence[IngestRow]) -> int:
     return tables.write_table(path, columns, INGEST_SCHEMA)
 
 
-def count_reasons(rows: Iterable[IngestRow]) -> dict[str, int]:
-    """Number of failed and dropped rows by reason, sorted by reason."""
-    return dict(sorted(Counter(row.reason for row in rows if row.status != "success").items()))
+def count_reasons(rows: Iterable[IngestRow], status: str = "failed") -> dict[str, int]:
+    """Number of failed rows, or of those dropped, by reason, sorted by reason."""
+    return dict(sorted(Counter(row.reason for row in rows if row.status == status).items()))
 
 
 def row_key(position: int, rows_per_shard: int) -> str:

@@ -1,6 +1,7 @@
-"""The front page's picture, from a run of the demo: its prompts and its edits side by side.
+"""The front page's picture, from a run of the demo: the first rows of its prompts and of its edits, side by side.
 
 `python -m tests.benchmarks.front_picture [STORE]` takes the latest run of a store and writes `tests/results/front.png`.
+What the grids show is every n-th prompt and edit, so nothing is chosen by hand.
 """
 
 from __future__ import annotations
@@ -17,25 +18,27 @@ from pipelines.workflow.report import run_artifacts
 
 GAP = 24  # pixels between the two grids
 PAPER = (236, 236, 236)
+ROWS = {"generated.png": (4, 6), "edits.png": (5, 8)}  # rows that are shown, of those there are
 
 
 def main() -> None:
     store = Store(sys.argv[1] if len(sys.argv) > 1 else "./store")
-    artifacts = run_artifacts(store, read_run(store, list_run_ids(store)[-1]))
+    run = list_run_ids(store)[-1]
+    artifacts = run_artifacts(store, read_run(store, run))
     pictures = []
-    for name in ("generated.png", "edits.png"):
+    for name, (shown, rows) in ROWS.items():
         (path,) = artifacts["evaluate_generator"].files(name)
-        pictures.append(Image.open(io.BytesIO(store.read_bytes(path))).convert("RGB"))
+        whole = Image.open(io.BytesIO(store.read_bytes(path))).convert("RGB")
+        pictures.append(whole.crop((0, 0, whole.width, whole.height * shown // rows)))
     width = sum(picture.width for picture in pictures) + GAP
-    whole = Image.new("RGB", (width, max(picture.height for picture in pictures)), PAPER)
+    front = Image.new("RGB", (width, max(picture.height for picture in pictures)), PAPER)
     left = 0
     for picture in pictures:
-        whole.paste(picture, (left, 0))
+        front.paste(picture, (left, 0))
         left += picture.width + GAP
-    whole.quantize(128, dither=Image.Dither.NONE).save(
-        Path(__file__).parents[1] / "results" / "front.png", optimize=True
-    )
-    print(f"{whole.size} pixels, of run {list_run_ids(store)[-1]}")
+    target = Path(__file__).parents[1] / "results" / "front.png"
+    front.quantize(128, dither=Image.Dither.NONE).save(target, optimize=True)
+    print(f"{target}: {front.width} x {front.height} pixels, of run {run}")
 
 
 if __name__ == "__main__":

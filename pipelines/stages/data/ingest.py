@@ -46,10 +46,13 @@ def run(context: StageContext) -> None:
     if not tasks:
         raise ValueError("the source holds no samples")
     records = context.map_shards(kind.make, tasks)
-    reasons: Counter[str] = Counter()
+    reasons: dict[str, Counter[str]] = {"failed": Counter(), "dropped": Counter()}
     for record in records:
-        reasons.update(record.metrics.get("failed", {}))
-    context.metrics["ingest"] = {**context.counts, "failed_by_reason": dict(sorted(reasons.items()))}
+        for state, counter in reasons.items():
+            counter.update(record.metrics.get(state, {}))
+    context.metrics["ingest"] = {**context.counts, "failed_by_reason": dict(sorted(reasons["failed"].items()))}
+    if reasons["dropped"]:
+        context.metrics["ingest"]["dropped_by_reason"] = dict(sorted(reasons["dropped"].items()))
     if credit := kind.attribution(source):
         context.metrics["ingest"]["attribution"] = credit
 

@@ -35,4 +35,4 @@ def write_rows(context: ShardContext, rows: list[IngestRow]) -> ShardResult:
     write_ingest_table(context.file(f"rows/{context.task.name}.parquet"), rows)
     states = Counter(row.status for row in rows)
     counts = {"input": len(rows), "kept": states["success"], "dropped": states["dropped"], "failed": states["failed"]}
-    return ShardResult(counts, {"failed": count_reasons(rows)})
+    return ShardResult(counts, {"failed": count_reasons(rows), "dropped": count_reasons(rows, "dropped")})
