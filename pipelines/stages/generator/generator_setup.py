@@ -39,7 +39,8 @@ class GeneratorTask:
         self.blocks = (FusionLayer, HeadLayer)
         self._snapshots, self._vae = snapshots, vae
         self._validate = {kind: held_out.first(kind, validate) for kind in held_out.kinds}
-        self._shown = {kind: held_out.first(kind, GRID) for kind in held_out.kinds}
+        counts = [len(getattr(held_out.samples, kind)) for kind in held_out.kinds]
+        self._shown = {kind: held_out.first(kind, columns(counts)) for kind in held_out.kinds}
 
     def evaluate(self, step: int, folder: Path) -> dict[str, float]:
         """Return the validation losses; write a sample grid, and the weights where a snapshot is due."""
@@ -93,6 +94,11 @@ class GeneratorTask:
             draw("truth", batch["latents"])
         path.parent.mkdir(parents=True, exist_ok=True)
         reconstruction_grid(rows).save(path)
+
+
+def columns(counts: list[int]) -> int:
+    """Return how many samples of each kind a grid shows: as many of each, since its rows are as long as each other."""
+    return min([GRID, *(count for count in counts if count)])
 
 
 def flow_scheduler(shift: float) -> Any:
