@@ -42,7 +42,7 @@ class Entry:
         return {**self.__dict__, "factors": dict(self.factors)}
 
     @staticmethod
-    def from_dict(value: Mapping[str, Any]) -> Entry:
+    def from_dict(value: Any) -> Entry:
         """Read `to_dict`'s value. Raises ValueError for anything else."""
         try:
             entry = Entry(**{**value, "factors": {str(k): str(v) for k, v in value["factors"].items()}})

@@ -59,13 +59,19 @@ def run(context: StageContext) -> None:
 
 
 def _said(metadata: str) -> dict[str, Any]:
-    """Return what a source says of a sample's side and captions; {} where it says nothing."""
+    """Return what a source says of a sample's side and texts; {} where it says nothing, or somebody else wrote it."""
     try:
         found = json.loads(metadata) if metadata else {}
     except ValueError:
         return {}  # of somebody's own metadata, which nothing here needs
     said = found.get("pixsem") if isinstance(found, dict) else None
-    return said if isinstance(said, dict) else {}
+    if not isinstance(said, dict) or not isinstance(said.get("held_out"), bool):
+        return {}
+    for name in ("captions", "instructions"):
+        texts = said.get(name, [])
+        if not (isinstance(texts, list) and all(isinstance(text, str) for text in texts)):
+            return {}
+    return said
 
 
 def index_one(context: ShardContext) -> ShardResult:
@@ -101,7 +107,7 @@ def index_one(context: ShardContext) -> ShardResult:
     with path.open("rb") as handle:
         for sample in index_shard(path):
             about = json.loads(text(sample.parts["json"]))
-            group, said = about["source_key"], about.get("pixsem", {})
+            group, said = about["source_key"], _said(text(sample.parts["json"]))
             held = said.get("held_out", is_held_out(group, args["held_out"]))
             for role in ("source", "target"):
                 image = sample.parts[f"{role}.png"]

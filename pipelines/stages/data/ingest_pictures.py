@@ -30,7 +30,7 @@ from components.data.ingest_rows import (
     row_key,
     split_rows,
 )
-from components.data.records import Record, read_records, write_records
+from components.data.records import Record, metadata_of, read_records, write_records
 from components.pictures.catalogue import TRAIN, Catalogue, Entry, build_catalogue
 from components.pictures.composition import render
 from components.pictures.draw import DrawingError
@@ -151,14 +151,21 @@ def decode_cutout(data: bytes) -> np.ndarray:
 
 
 def read_catalogue(paths: Iterable[Path]) -> Catalogue:
-    """Return the catalogue of shards whose samples carry their entry and cut-out: `drawings.tar`, or curated shards."""
+    """Return the catalogue of shards whose samples carry their entry and cut-out: `drawings.tar`, or curated shards.
+
+    Raises ValueError where none does, or one was not written by ingest.
+    """
     entries, cutouts = [], []
     for path in paths:
         for record in read_records(path):
             if isinstance(record, Record) and "cutout.png" in record.parts:
-                about = json.loads(record.parts["json"])
-                entries.append(Entry.from_dict(about.get("pixsem", {}).get("entry", about)))
+                found = metadata_of(record)
+                about = found if isinstance(found, dict) else {}
+                said = about.get("pixsem", {"entry": about})
+                entries.append(Entry.from_dict(said.get("entry") if isinstance(said, dict) else said))
                 cutouts.append(decode_cutout(record.parts["cutout.png"]))
+    if not entries:
+        raise ValueError("no sample carries a drawing")
     return Catalogue(entries, np.stack(cutouts))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from components.pictures.catalogue import TRAIN, Catalogue, Entry
 from components.pictures.composition import render
@@ -29,10 +30,16 @@ def curated_catalogue(context: ShardContext, curated: str) -> Catalogue:
 
 
 def picture_pairs(about: dict[str, Any], catalogue: Catalogue, seed: int) -> list[Made]:
-    """Return the edits that begin at a sample: of a composition none, it was drawn from the same drawings."""
+    """Return the edits that begin at a sample: of a composition none, it was drawn from the same drawings.
+
+    Raises ValueError where `about` was not written by ingest.
+    """
     if "entry" not in about:
         return []
-    entry, options = Entry.from_dict(about["entry"]), PictureOptions(**_tuples(about["options"]))
+    entry = Entry.from_dict(about["entry"])
+    options = TypeAdapter(PictureOptions).validate_python(about.get("options"))
+    if entry.key not in catalogue.at:
+        raise ValueError(f"{entry.key!r} is no drawing that was curated")
     rng = np.random.default_rng(seed)
     found = factor_edits(catalogue, entry, options.phrasings, rng, options.factor_edits)
     for _ in range(options.composition_edits):
@@ -40,10 +47,6 @@ def picture_pairs(about: dict[str, Any], catalogue: Catalogue, seed: int) -> lis
         if edit is not None:
             found.append(edit)
     return [_pair(edit, catalogue) for edit in found]
-
-
-def _tuples(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
 
 
 def _pair(edit: Edit, catalogue: Catalogue) -> Made:

@@ -94,10 +94,14 @@ def _pairs(context: ShardContext, attempts: list[dict[str, Any]]) -> Iterator[An
         seed = derive_seed(context.seed, record.key)
         if "scene" in metadata:
             made = scene_pairs(metadata["scene"], rgb, args["settings"], metadata.get("scene_options", {}), seed)
-        elif "pixsem" in metadata:
+        elif isinstance(about_picture := metadata.get("pixsem"), dict):
             from pipelines.stages.data.picture_pairs import curated_catalogue, picture_pairs
 
-            made = picture_pairs(metadata["pixsem"], curated_catalogue(context, args["curated"]), seed)
+            try:
+                made = picture_pairs(about_picture, curated_catalogue(context, args["curated"]), seed)
+            except ValueError as error:  # somebody's own metadata under our name
+                attempts.append({**row, "reason": "bad_metadata", "detail": f"pixsem: {error}"[:500]})
+                continue
         else:
             donors = _donors(path, limits) if donors is None else donors
             made = _photo_pairs(rgb, record.key, caption, donors, args["settings"]["photos"], seed)

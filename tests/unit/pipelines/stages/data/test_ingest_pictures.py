@@ -23,7 +23,9 @@ from components.pictures.composition import Composition, render
 from components.pictures.draw import MAX_BYTES
 from pipelines.config.compose import compose_config
 from pipelines.errors import UserError
+from pipelines.stages.data.index import _said
 from pipelines.stages.data.ingest_pictures import read_catalogue
+from pipelines.stages.data.picture_pairs import picture_pairs
 from pipelines.store.artifacts import Artifact
 from tests.unit.pictures.drawings import PACKAGED, SMALL, copy_drawings
 from tests.unit.pipelines.stages.data.stage_chain import local_files, run_stages
@@ -269,3 +271,19 @@ def test_two_sets_are_drawn_as_styles_and_an_edit_leads_from_one_to_the_other(tm
     for pair in styles:
         keys = [about(pair)["pixsem"][side]["items"][0][1].partition("-") for side in ("source", "target")]
         assert {keys[0][0], keys[1][0]} == {"flat", "round"} and keys[0][2] == keys[1][2]
+
+
+@pytest.mark.parametrize(
+    "about",
+    [{"entry": "x"}, {"entry": {"key": "k"}}, {"entry": None}, {"entry": [], "options": 3}],
+)
+def test_anothers_metadata_under_our_name_is_a_reason_and_no_traceback(made, about):
+    with pytest.raises(ValueError, match=r"no entry|no drawing|validation"):
+        picture_pairs(about, whole(made), 0)
+
+
+@pytest.mark.parametrize("said", ["x", '{"pixsem": 3}', '{"pixsem": {"held_out": "yes"}}', "[1]", "{", ""])
+def test_anothers_metadata_under_our_name_decides_no_side_of_the_split(said):
+    assert _said(said) == {}
+    assert _said('{"pixsem": {"held_out": true, "captions": [1]}}') == {}
+    assert _said('{"pixsem": {"held_out": true, "captions": ["a"]}}') == {"held_out": True, "captions": ["a"]}
