@@ -10,14 +10,15 @@ import contextlib
 import hashlib
 import importlib
 import logging
+import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pipelines.config.declared import UndeclaredKey
-from pipelines.store.artifacts import Artifact, FileEntry, ShardRecord, Work
+from pipelines.store.artifacts import Artifact, FileEntry, Manifest, ShardRecord, Work
 from pipelines.store.files import Store, sha256_file
 from pipelines.store.verified_read import fetch_checked
 
@@ -32,6 +33,10 @@ class Stage:
     `config` names the dotted keys its output depends on: they, `version` and the inputs' fingerprints are its
     fingerprint. `function` is `module:name`, imported only when the stage runs. `external`, likewise, returns the
     content digests of what the stage reads from outside the store.
+
+    A stage that is there once for each source, or for each source and model, has instances: `base@instance`, for
+    example `ingest@photos` and `score@photos.nsfw`. They share code, resources and options by the base. With one source
+    without a name there is no instance, and the name is the base.
     """
 
     name: str
@@ -42,6 +47,56 @@ class Stage:
     external: str | None = None
     summary: str = ""
     trains: bool = False  # has workers of its own, and saves a checkpoint when it is asked to stop
+    without: tuple[str, ...] = ()  # dotted keys below those of `config` that it does not read
+    given: Mapping[str, Any] = field(default_factory=dict)  # JSON values from the graph; part of the fingerprint
+
+    @property
+    def base(self) -> str:
+        """The name without its instance."""
+        return base_of(self.name)
+
+    @property
+    def instance(self) -> str:
+        """What stands behind `@`; empty where there is one stage of the base."""
+        return self.name.partition("@")[2]
+
+    @property
+    def source(self) -> str:
+        """The name of the source that the instance is of; empty for the one source without a name."""
+        return self.instance.partition(".")[0]
+
+
+def base_of(name: str) -> str:
+    """Return a stage's name without its instance."""
+    return name.partition("@")[0]
+
+
+def instance_name(base: str, *parts: str) -> str:
+    """Return the name of an instance of a stage: `base@a.b`; empty parts are left out."""
+    instance = ".".join(part for part in parts if part)
+    return f"{base}@{instance}" if instance else base
+
+
+SHARD_OF_SOURCE = re.compile(r"([a-z][a-z0-9_]*)-")
+
+
+def shard_name(source: str, name: str) -> str:
+    """Return the name of a source's shard, which is unique over all sources: `photos-00012`."""
+    return f"{source}-{name}" if source else name
+
+
+def source_of(shard: str) -> str:
+    """Return the name of the source that a shard is of, by the shard's name or path; empty for the one without a
+    name.
+    """
+    found = SHARD_OF_SOURCE.match(PurePosixPath(shard).name)
+    return found.group(1) if found else ""
+
+
+def credit_of(manifest: Manifest) -> str:
+    """Return whose pictures an artifact of ingest holds, where their licence asks to say so; "" elsewhere."""
+    metrics, source = manifest.metrics.get("ingest", {}), manifest.stage.partition("@")[2]
+    return str((metrics["sources"][source] if source else metrics).get("attribution", ""))
 
 
 def load_function(reference: str) -> Callable[..., Any]:
@@ -120,6 +175,10 @@ class StageContext:
     counts: dict[str, int] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     outputs: list[FileEntry] = field(default_factory=list)
+
+    def inputs_of(self, base: str) -> list[Artifact]:
+        """Return the inputs that are instances of a stage, in the graph's order."""
+        return [artifact for name, artifact in self.inputs.items() if base_of(name) == base]
 
     @property
     def seed(self) -> int:

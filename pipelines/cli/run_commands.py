@@ -23,7 +23,9 @@ def add_commands(app: typer.Typer) -> None:
 def run(
     overrides: Overrides = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and why; run nothing.")] = False,
-    until: Annotated[str | None, typer.Option("--until", help="Stop after this stage, or several: A,B.")] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", help="Stop after this stage, or several: A,B. Of one source: A@SOURCE.")
+    ] = None,
     force: Annotated[list[str] | None, typer.Option("--force", help="Run this stage even if it is cached.")] = None,
     config_dir: ConfigDir = None,
     as_json: AsJson = False,
@@ -39,7 +41,7 @@ def run(
     store = Store(config.store)
     if dry_run:
         rows = dry_run_listing(store, config, until, force or [])
-        show(rows, as_json, lambda: "\n".join(_plan_line(row) for row in rows))
+        show(rows, as_json, lambda: _plan_lines(rows))
         return
     _finish(store, run_new(store, config, until, force or [], quiet=as_json), as_json)
 
@@ -60,7 +62,7 @@ def resume(
     refuse_problems(config, stages_of(config, found.until))
     if dry_run:
         rows = resume_listing(opened, found, config, from_stage)
-        show(rows, as_json, lambda: "\n".join(_plan_line(row) for row in rows))
+        show(rows, as_json, lambda: _plan_lines(rows))
         return
     _finish(opened, resume_run(opened, found, config, from_stage, quiet=as_json), as_json)
 
@@ -74,9 +76,14 @@ def _finish(store: Store, run: Run, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _plan_line(row: dict[str, Any]) -> str:
-    cached = f"cached, {row['note']}" if row["note"] else "cached"
-    return f"{row['stage']:<18} {cached if row['cached'] else 'would run: ' + '; '.join(row['reasons'])}"
+def _plan_lines(rows: list[dict[str, Any]]) -> str:
+    width = max([18, *(len(row["stage"]) for row in rows)])
+    lines = []
+    for row in rows:
+        cached = f"cached, {row['note']}" if row["note"] else "cached"
+        what = cached if row["cached"] else f"would run: {'; '.join(row['reasons'])}"
+        lines.append(f"{row['stage']:<{width}} {what}")
+    return "\n".join(lines)
 
 
 def config(
@@ -99,11 +106,13 @@ def config(
     show(to_dict(resolved), as_json, lambda: to_yaml(resolved).rstrip())
 
 
-def stages(as_json: AsJson = False) -> None:
-    """Draw the stages and their inputs."""
+def stages(overrides: Overrides = None, config_dir: ConfigDir = None, as_json: AsJson = False) -> None:
+    """Draw the stages and their inputs: all there are, or those of a configuration."""
+    from pipelines.config.compose import NOT_GIVEN, compose_config
     from pipelines.workflow.graph import build_workflow, draw_workflow
 
-    found = build_workflow()
+    given = bool(overrides or config_dir)
+    found = build_workflow(compose_config(overrides or [], config_dir, NOT_GIVEN) if given else None)
     rows = [
         {"name": s.name, "inputs": list(s.inputs), "config": list(s.config), "version": s.version, "summary": s.summary}
         for s in found

@@ -11,25 +11,25 @@ from typing import Any
 
 from pipelines.config.node_selectors import selects
 from pipelines.config.schema import Config, Resources, TrainingResources, TrainingStages
-from pipelines.stage import Stage
+from pipelines.stage import Stage, base_of
 
 GB = 2**30
 EPSILON = 1e-6  # Ray counts in ten-thousandths
 
 
 def shard_resources(config: Config, name: str) -> Resources:
-    """Return what a shard of a stage asks for."""
-    return getattr(config.execution.resources, name)
+    """Return what a shard of a stage asks for; all its instances ask for the same."""
+    return getattr(config.execution.resources, base_of(name))
 
 
 def training_resources(config: Config, name: str) -> TrainingResources:
     """Return what the workers of a training stage ask for."""
-    return getattr(config.execution.training, name)
+    return getattr(config.execution.training, base_of(name))
 
 
 def resources_of(config: Config, name: str) -> Resources | TrainingResources:
     """Return what a stage's workers ask for."""
-    trains = name in TrainingStages.model_fields
+    trains = base_of(name) in TrainingStages.model_fields
     return training_resources(config, name) if trains else shard_resources(config, name)
 
 
@@ -73,7 +73,9 @@ def label_options(wanted: Resources | TrainingResources) -> dict[str, dict[str, 
 
 @dataclass(frozen=True)
 class Demand:
-    """What one stage asks for: `workers` at the same time, each with a share of one node that its labels select."""
+    """What a stage asks for, each of its instances the same: `workers` at the same time, each with a share of one node
+    that its labels select.
+    """
 
     stage: str
     key: str
@@ -90,7 +92,7 @@ class Demand:
         workers = wanted.workers if isinstance(wanted, TrainingResources) else max(1, wanted.actors)
         part = "training" if stage.trains else "resources"
         return Demand(
-            stage.name, f"execution.{part}.{stage.name}", workers, worker_resources(wanted), dict(wanted.labels)
+            stage.base, f"execution.{part}.{stage.base}", workers, worker_resources(wanted), dict(wanted.labels)
         )
 
     def room(self, nodes: Iterable[Mapping[str, Any]]) -> int:

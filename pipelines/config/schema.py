@@ -20,7 +20,7 @@ from components.tokenizer.options import LossOptions, PixelDecoderOptions, Small
 from components.tokenizer.spaces import find_space
 from components.training.options import TrainingOptions
 from pipelines.config.node_selectors import check_selector
-from pipelines.config.source_kinds import ScenesSource, Section, Source
+from pipelines.config.source_kinds import ScenesSource, Section, Source, SourceName
 
 # Stages' names are keys; `register` is also a method of every class's metaclass, which pydantic warns of and instances
 # never see.
@@ -231,6 +231,7 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     store: Annotated[Address, Field(min_length=1)]
     source: Source
+    sources: dict[SourceName, Source] = Field(default_factory=dict)  # several, by name; then `source` is not used
     measure: MeasureSection
     curate: CurationRules = CurationRules()
     synthesize_edits: EditsSection
@@ -246,6 +247,10 @@ class Config(Section):
     execution: ExecutionSection
     cluster: ClusterSection
     tracking: TrackingSection
+
+    def named_sources(self) -> dict[str, Source]:
+        """Return the sources by name, in the order they are given; the one of `source` has the name ""."""
+        return dict(self.sources) or {"": self.source}
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -18,13 +18,24 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Plantable(Section):
+Use = Literal["tokenizer", "text_to_image", "editing"]
+USES: tuple[Use, ...] = ("tokenizer", "text_to_image", "editing")
+
+
+class SourceSection(Section):
+    """What every source has, whatever its kind."""
+
+    use: Annotated[tuple[Use, ...], Field(min_length=1)] = USES  # what its samples serve
+    weight: Annotated[float, Field(gt=0)] | None = None  # share of a training's samples, relative to the other sources'
+
+
+class Plantable(SourceSection):
     """A source of somebody's own data, into which faults can be planted, so that its curation is scored."""
 
     faults: FaultOptions | None = None  # shares of the samples
 
 
-class ScenesSource(Section):
+class ScenesSource(SourceSection):
     """Pictures of the procedural scenes world, with known faults planted."""
 
     kind: Literal["scenes"]
@@ -34,7 +45,7 @@ class ScenesSource(Section):
     faults: FaultOptions = FaultOptions()
 
 
-class PicturesSource(Section):
+class PicturesSource(SourceSection):
     """Real drawings that are named by their code points: factors, exact edits, and a judge."""
 
     kind: Literal["pictures"]
@@ -73,6 +84,7 @@ class FolderSource(Plantable):
     samples_per_shard: Annotated[int, Field(ge=1, le=10_000)]
 
 
+SourceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 Source = Annotated[
     ScenesSource | PicturesSource | UrlsSource | WebDatasetSource | FolderSource, Field(discriminator="kind")
 ]

@@ -105,7 +105,7 @@ def wanted_of(config: Config, store: Store) -> Wanted:
     }  # fmt: skip
     bf16 = [f"{key}.precision" for key, options in trainings.items() if options.precision == "bf16"]
     bf16 += ["latents.precision"] if config.latents.precision == "bf16" else []
-    gpus = tuple(stage.name for stage in build_workflow() if resources_of(config, stage.name).gpus)
+    gpus = tuple(dict.fromkeys(s.base for s in build_workflow(config) if resources_of(config, s.name).gpus))
     zero_stage = max(options.zero_stage for options in trainings.values())
     return Wanted(gpus, tuple(bf16), zero_stage, store.absolute_url, installed())
 
@@ -135,7 +135,7 @@ def _ray(config: Config, store: Store) -> Iterator[Line]:
 
 
 def _demands(config: Config, nodes: list[Mapping[str, Any]]) -> Iterator[Line]:
-    lacking = unmet([Demand.of(config, stage) for stage in build_workflow()], nodes)
+    lacking = unmet([Demand.of(config, stage) for stage in build_workflow(config)], nodes)
     advice = "Add nodes, ask for less, or set cluster.autoscaling=true where an autoscaler adds them"
     for stage, problem in lacking.items():
         yield Line(

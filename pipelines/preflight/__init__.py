@@ -14,6 +14,7 @@ from pipelines.errors import UserError
 from pipelines.preflight.gates import check_gates
 from pipelines.preflight.pretrained import check_autoencoder, check_backbone, check_encoder, check_weights
 from pipelines.preflight.sources import check_source
+from pipelines.stage import base_of
 
 # Each check, and the stages that would fail of it.
 CHECKS: tuple[tuple[Callable[[Config], Iterator[str]], tuple[str, ...]], ...] = (
@@ -30,7 +31,9 @@ def problems(config: Config, stages: Collection[str] | None = None, skip_source:
     """Return what these stages (None: all) cannot work with, each in words that say where and what to do."""
     found: list[str] = []
     for check, concerned in CHECKS:
-        if (stages is None or set(concerned) & set(stages)) and not (skip_source and check is check_source):
+        if (stages is None or set(concerned) & set(map(base_of, stages))) and not (
+            skip_source and check is check_source
+        ):
             found += check(config)
     return found
 

@@ -31,7 +31,7 @@ def make_plan(config: Config, given: Assumptions) -> Plan:
     """
     flow = find_flow(config, given)
     models, hardware = Models(config, flow.words, given.text_tokens), Hardware(config, given)
-    rows = {stage.name: StageSize(stage.name) for stage in build_workflow(config.tokenizer.model.space)}
+    rows = {stage.name: StageSize(stage.name) for stage in build_workflow(config)}
     samples = {
         "ingest": flow.source,
         "measure": flow.source,

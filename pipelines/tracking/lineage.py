@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
+from pipelines.stage import base_of
 from pipelines.store.artifacts import find_artifact
 
 if TYPE_CHECKING:
@@ -31,9 +33,15 @@ def trace(registrar: Registrar, model: str) -> dict[str, Any]:
         if artifact is not None:
             manifest = artifact.manifest
             row |= {"digest": manifest.digest, "inputs": sorted(manifest.inputs), "counts": manifest.counts}
-            if name == "ingest":
-                shards = [
-                    {"path": registrar.store.path(f"{artifact.path}/{f.path}"), "bytes": f.size, "sha256": f.sha256}
+            if base_of(name) == "ingest":
+                source = {"source": found} if (found := name.partition("@")[2]) else {}
+                shards += [
+                    {
+                        "path": registrar.store.path(f"{artifact.path}/{f.path}"),
+                        "bytes": f.size,
+                        "sha256": f.sha256,
+                        **source,
+                    }
                     for f in manifest.files
                     if f.path.startswith("shards/")
                 ]
@@ -74,6 +82,7 @@ def trace_text(value: dict[str, Any]) -> str:
         for name in ("git_commit", "tokenizer_version", "store", "data", "evaluation")
         if name in tags
     ]
+    width = max([18, *(len(row["stage"]) for row in value["stages"])])
     lines.append("made by, from the last stage to the first")
     for row in value["stages"]:
         made = (
@@ -81,7 +90,9 @@ def trace_text(value: dict[str, Any]) -> str:
             if row["missing"]
             else f"digest {row['digest'][:16]}, of {', '.join(row['inputs']) or 'the source'}"
         )
-        lines.append(f"  {row['stage']:<18} {row['fingerprint']}  {made}")
-    lines.append(f"input shards: {len(value['shards'])}")
+        lines.append(f"  {row['stage']:<{width}} {row['fingerprint']}  {made}")
+    of_each = Counter(shard.get("source", "") for shard in value["shards"])
+    shares = ", ".join(f"{count} of {source}" for source, count in sorted(of_each.items()) if source)
+    lines.append(f"input shards: {len(value['shards'])}{f' ({shares})' if shares else ''}")
     lines += [f"  {shard['sha256']}  {shard['bytes']:>10,}  {shard['path']}" for shard in value["shards"]]
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from components.registry.mlflow_errors import without_credentials
 from pipelines.config.schema import Config
 from pipelines.errors import UserError
-from pipelines.stage import fetched
+from pipelines.stage import base_of, credit_of, fetched
 from pipelines.store.artifacts import Artifact, Manifest, find_artifact
 from pipelines.store.files import Store, canonical_json, sha256_text
 from pipelines.tracking.figures import skipped_gates
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from components.registry.model_versions import Version
     from components.registry.tracking import Tracker
 
+DATA_STAGES = ("ingest", "curate", "synthesize_edits")  # whose digests a version is tagged with
 TOKENIZER, GENERATOR = "pixsem-tokenizer", "pixsem-generator"
 HEADLINES = (
     "tokenizer.psnr", "tokenizer.ssim", "tokenizer.retrieval", "text_to_image.overall", "text_to_image.single_object",
@@ -183,7 +184,7 @@ class Registrar:
 
     def _lineage(self, ancestors: dict[str, Artifact], stage: str, digest: str) -> dict[str, str]:
         """Tags that lead from a version back to its data."""
-        data = {n: a.manifest.digest for n, a in ancestors.items() if n in ("ingest", "curate", "synthesize_edits")}
+        data = {n: a.manifest.digest for n, a in ancestors.items() if base_of(n) in DATA_STAGES}
         made = ancestors[stage].manifest
         tags = {
             "pixsem.digest": digest,
@@ -194,7 +195,8 @@ class Registrar:
             "pixsem.config": sha256_text(canonical_json({n: a.manifest.config for n, a in ancestors.items()})),
             "pixsem.store": self.store.absolute_url,
         }
-        credit = ancestors["ingest"].manifest.metrics.get("ingest", {}).get("attribution")
+        ingested = [a.manifest for n, a in ancestors.items() if base_of(n) == "ingest"]
+        credit = "; ".join(dict.fromkeys(filter(None, map(credit_of, ingested))))
         tags |= {"pixsem.attribution": credit} if credit else {}
         commit = git_commit()
         return tags | ({"pixsem.git_commit": commit} if commit != "absent" else {})

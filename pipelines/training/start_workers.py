@@ -17,7 +17,7 @@ from pipelines.cluster.resources import scaling_options, task_options, training_
 from pipelines.config.declared import sent
 from pipelines.config.schema import TrainingResources
 from pipelines.errors import Stopped, UserError, one_line
-from pipelines.stage import StageContext
+from pipelines.stage import StageContext, base_of
 from pipelines.store.artifacts import FileEntry, ShardRecord, Work
 from pipelines.store.files import Store
 from pipelines.store.runs import stop_requested
@@ -156,8 +156,8 @@ def check_workers(work: Work, stage: str, workers: int) -> None:
         if world != workers:
             raise UserError(
                 f"{stage} was stopped at a checkpoint of {world} workers ({work.store.path(folder)}/{name}), and "
-                f"now has {workers}. Go on with execution.training.{stage}.workers={world}, or start it anew with "
-                f"--force {stage}."
+                f"now has {workers}. Go on with execution.training.{base_of(stage)}.workers={world}, or start it anew "
+                f"with --force {stage}."
             )
         return
 

@@ -31,15 +31,16 @@ def code_of(stages: list[Stage]) -> dict[str, dict[str, str]]:
     Cached beside Python's own byte code, under the digest of all source files as they lie there.
     """
     sources = _sources()
-    names = [stage.function for stage in stages]
-    key = hashlib.sha256(json.dumps([names, {m: s for m, (_, s) in sources.items()}]).encode()).hexdigest()[:24]
+    functions = sorted({stage.function for stage in stages})
+    key = hashlib.sha256(json.dumps([functions, {m: s for m, (_, s) in sources.items()}]).encode()).hexdigest()[:24]
     cache = CACHE / f"code-{key}.json"
     try:
-        return dict(json.loads(cache.read_text("utf-8")))
-    except (OSError, ValueError):  # not there, or damaged: made again below
-        found = {stage.name: _rooms(stage.function.partition(":")[0], sources) for stage in stages}
+        found = dict(json.loads(cache.read_text("utf-8")))
+        return {stage.name: found[stage.function] for stage in stages}
+    except (OSError, ValueError, KeyError):  # not there, or damaged: made again below
+        found = {function: _rooms(function.partition(":")[0], sources) for function in functions}
     _keep(cache, json.dumps(found, sort_keys=True))
-    return found
+    return {stage.name: found[stage.function] for stage in stages}
 
 
 def changed_rooms(made_by: dict[str, str], now: dict[str, str]) -> list[str]:

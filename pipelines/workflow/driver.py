@@ -183,7 +183,7 @@ class Driver:
         self._set(name, "running", reason="; ".join([*reasons, *waits]), log=f"{self.run.path}/logs/{name}.log")
         options = driver_options(resources_of(self.config, name))
         task = ray.remote(run_stage).options(max_retries=STAGE_RETRIES, name=f"stage-{name}", **options)
-        config = SentConfig(to_dict(self.config), name, stage.config)
+        config = SentConfig(to_dict(self.config), name, stage.config, stage.without)
         launch = StageLaunch(
             self.store.absolute_url, self.run.id, stage, identity.fingerprint, config, manifests, identity.external
         )

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from components.tokenizer.spaces import Semantic, find_space
 from pipelines.errors import UserError, nearest
-from pipelines.stage import Stage
+from pipelines.stage import Stage, instance_name
+
+if TYPE_CHECKING:
+    from pipelines.config.schema import Config
 
 TRAINS_GENERATOR = (
     "generator.flow",
@@ -26,10 +31,13 @@ SAMPLES = (
 INPUTS_OF_EVALUATION = ("index", "train_encoder", "train_tokenizer", "train_generator", "train_editor")
 
 
-def build_workflow(space: str | None = None) -> list[Stage]:
-    """Return the stages that a latent space asks for (None: all there are), each after its inputs."""
-    found = _stages()
-    if space is None or find_space(space).semantic is not Semantic.NOTHING:
+def build_workflow(config: Config | None = None) -> list[Stage]:
+    """Return the stages that a configuration asks for, each after its inputs: those of every source, and those of its
+    latent space. None: all stages there are, of one source without a name.
+    """
+    sources = config.named_sources() if config else {"": None}
+    found = [*_source_stages(tuple(sources)), *_data_stages(tuple(sources)), *_model_stages()]
+    if config is None or find_space(config.tokenizer.model.space).semantic is not Semantic.NOTHING:
         return found
     return [
         dataclasses.replace(stage, inputs=tuple(i for i in stage.inputs if i != "train_semantic"))
@@ -38,31 +46,50 @@ def build_workflow(space: str | None = None) -> list[Stage]:
     ]
 
 
-def _stages() -> list[Stage]:
-    return [
-        Stage(
-            name="ingest",
+def source_key(source: str) -> str:
+    """Return the dotted key of a source in the configuration."""
+    return f"sources.{source}" if source else "source"
+
+
+def _without(source: str) -> tuple[str, ...]:
+    """Return what of a source is no matter of how its samples are read: its jobs, and its share of a training."""
+    return f"{source_key(source)}.use", f"{source_key(source)}.weight"
+
+
+def _source_stages(sources: Sequence[str]) -> Iterator[Stage]:
+    """Yield the stages that there are for each source."""
+    for source in sources:
+        yield Stage(
+            name=instance_name("ingest", source),
             version="1",
             function="pipelines.stages.data.ingest:run",
             external="pipelines.stages.data.ingest:source_digests",
-            config=("seed", "source"),
+            config=("seed", source_key(source)),
+            without=_without(source),
             summary="bring every source into WebDataset shards",
-        ),
-        Stage(
-            name="measure",
+        )
+        yield Stage(
+            name=instance_name("measure", source),
             version="1",
             function="pipelines.stages.data.measure:run",
             external="pipelines.workflow.source_digests:image_text_files",
             config=("measure",),
-            inputs=("ingest",),
+            inputs=(instance_name("ingest", source),),
             summary="one row of signals per sample, no decision",
-        ),
+        )
+
+
+def _data_stages(sources: Sequence[str]) -> list[Stage]:
+    """Return the stages that see the samples of all sources together."""
+    ingested = tuple(instance_name("ingest", source) for source in sources)
+    measured = tuple(instance_name("measure", source) for source in sources)
+    return [
         Stage(
             name="curate",
             version="1",
             function="pipelines.stages.data.curate:run",
             config=("curate",),
-            inputs=("ingest", "measure"),
+            inputs=(*ingested, *measured),
             summary="keep or drop every sample, with its reason",
         ),
         Stage(
@@ -81,6 +108,12 @@ def _stages() -> list[Stage]:
             inputs=("curate", "synthesize_edits"),
             summary="where each picture lies, and which are held out",
         ),
+    ]
+
+
+def _model_stages() -> list[Stage]:
+    """Return the stages that train, encode and judge."""
+    return [
         Stage(
             name="train_encoder",
             version="1",
@@ -201,6 +234,7 @@ def _stages() -> list[Stage]:
                 "generator.max_text_tokens",
                 *SAMPLES,
             ),
+            without=_without(""),
             inputs=INPUTS_OF_EVALUATION,
             summary="is the picture exactly what was asked, the edit exactly what was told",
         ),
@@ -215,26 +249,29 @@ def _stages() -> list[Stage]:
     ]
 
 
-def check_stage_name(name: str, stages: list[Stage]) -> str:
-    """Return the name, or raise `UserError` with the nearest one."""
-    known = [stage.name for stage in stages]
-    if name not in known:
+def stages_named(name: str, stages: list[Stage]) -> list[str]:
+    """Return the stages that a name stands for: one, or all instances of a base. `UserError` with the nearest name
+    where there is none.
+    """
+    found = [stage.name for stage in stages if name in (stage.name, stage.base)]
+    if not found:
+        known = list(dict.fromkeys(known for stage in stages for known in (stage.base, stage.name)))
         raise UserError(f"no stage {name!r}{nearest(name, known)} Stages: {', '.join(known)}")
-    return name
+    return found
 
 
-def descendants(name: str, stages: list[Stage]) -> list[str]:
-    """Return the stage and every stage that depends on it, in order."""
-    found = {name}
+def descendants(names: Collection[str], stages: list[Stage]) -> list[str]:
+    """Return the stages and every stage that depends on one of them, in order."""
+    found = set(names)
     for stage in stages:
         if found & set(stage.inputs):
             found.add(stage.name)
     return [stage.name for stage in stages if stage.name in found]
 
 
-def ancestors(name: str, stages: list[Stage]) -> list[str]:
-    """Return the stage and every stage it depends on, in order."""
-    found = {name}
+def ancestors(names: Collection[str], stages: list[Stage]) -> list[str]:
+    """Return the stages and every stage that one of them depends on, in order."""
+    found = set(names)
     for stage in reversed(stages):
         if stage.name in found:
             found |= set(stage.inputs)

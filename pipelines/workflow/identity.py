@@ -68,13 +68,28 @@ def identify(stages: list[Stage], config: Config, store: Store) -> dict[str, Ide
     for stage in stages:
         identities[stage.name] = Identity(
             stage=stage,
-            config={key: as_before(key, select(values, key)) for key in stage.config},
-            external=load_function(stage.external)(config, store) if stage.external else {},
+            config={key: _read(stage, key, select(values, key)) for key in stage.config} | dict(stage.given),
+            external=_external(stage, config, store),
             inputs={name: identities[name].fingerprint for name in stage.inputs},
             code=code[stage.name],
             rerun_on_code_change=config.execution.on_code_change == "rerun",
         )
     return identities
+
+
+def _external(stage: Stage, config: Config, store: Store) -> dict[str, str]:
+    """Return the digests of what a stage reads from outside the store; an instance is asked for by its own name."""
+    if not stage.external:
+        return {}
+    digests = load_function(stage.external)
+    return digests(config, store, stage.instance) if stage.instance else digests(config, store)
+
+
+def _read(stage: Stage, key: str, value: Any) -> Any:
+    """Return what a stage reads at a dotted key that it declared."""
+    left_out = {k.removeprefix(f"{key}.") for k in stage.without if k.startswith(f"{key}.")}
+    value = {name: part for name, part in value.items() if name not in left_out} if left_out else value
+    return as_before(key, value)
 
 
 def state_of(store: Store, identity: Identity, inputs: dict[str, Artifact]) -> tuple[Artifact | None, list[str]]:

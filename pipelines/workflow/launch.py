@@ -17,7 +17,7 @@ from pipelines.store.leases import Leases
 from pipelines.store.runs import Run, find_run, new_run, save_run
 from pipelines.tracking.run_log import RunLog, close_open, open_tracker, register_versions, settle_runs
 from pipelines.workflow.driver import Driver, Listener, start_stages
-from pipelines.workflow.graph import ancestors, build_workflow, check_stage_name, descendants
+from pipelines.workflow.graph import ancestors, build_workflow, descendants, stages_named
 from pipelines.workflow.identity import StagePlan, identify, make_plan
 from pipelines.workflow.live import LiveView
 
@@ -28,26 +28,29 @@ def _wanted(stages: list[Stage], until: str | None) -> list[str]:
     """
     if not until:
         return [s.name for s in stages]
-    needed = {n for name in until.split(",") for n in ancestors(check_stage_name(name.strip(), stages), stages)}
-    return [s.name for s in stages if s.name in needed]
+    return ancestors([n for name in until.split(",") for n in stages_named(name.strip(), stages)], stages)
 
 
-def _check_force(stages: list[Stage], force: list[str], wanted: list[str]) -> None:
+def _forced(stages: list[Stage], force: list[str], wanted: list[str]) -> list[str]:
+    """Return the stages that `--force` stands for, in order. `UserError` for those that the run does not reach."""
+    found: set[str] = set()
     for name in force:
-        check_stage_name(name, stages)
-        if name not in wanted:
+        reached = [meant for meant in stages_named(name, stages) if meant in wanted]
+        if not reached:
             raise UserError(f"stage {name} is forced, but the run ends before it: drop --force {name} or move --until.")
+        found.update(reached)
+    return [name for name in wanted if name in found]
 
 
 def check_stages(config: Config, until: str | None, force: list[str]) -> None:
     """Raise `UserError` where stages are named that the run does not have."""
-    stages = build_workflow(config.tokenizer.model.space)
-    _check_force(stages, force, _wanted(stages, until))
+    stages = build_workflow(config)
+    _forced(stages, force, _wanted(stages, until))
 
 
 def stages_of(config: Config, until: str | None) -> list[str]:
     """Return the stages that a run of the configuration has. `UserError` for a stage that it has not."""
-    return _wanted(build_workflow(config.tokenizer.model.space), until)
+    return _wanted(build_workflow(config), until)
 
 
 def _rows(plans: dict[str, StagePlan]) -> list[dict[str, Any]]:
@@ -70,9 +73,9 @@ def dry_run_listing(store: Store, config: Config, until: str | None, force: list
 
     Writes nothing but the cache of source digests.
     """
-    stages = build_workflow(config.tokenizer.model.space)
+    stages = build_workflow(config)
     wanted = _wanted(stages, until)
-    _check_force(stages, force, wanted)
+    force = _forced(stages, force, wanted)
     return _rows(make_plan(stages, identify(stages, config, store), store, force, wanted))
 
 
@@ -82,9 +85,9 @@ def run_new(
     """Start a run of a configuration and drive it to its end. `keep_ray` leaves a local Ray up, for the caller's next
     run.
     """
-    stages = build_workflow(config.tokenizer.model.space)
+    stages = build_workflow(config)
     wanted = _wanted(stages, until)
-    _check_force(stages, force, wanted)
+    force = _forced(stages, force, wanted)
     store.prepare()
     run = new_run(store, config.preset, to_yaml(config), until, force)
     return _drive(store, config, stages, run, wanted, quiet, keep_ray)
@@ -101,13 +104,13 @@ def _force_on_resume(run: Run, stages: list[Stage], from_stage: str | None) -> l
     """A resume forces what `--from` asks for, and what the run was asked to force and has not done yet."""
     open_ones = [n for n in run.force if n not in run.stages or run.stages[n].state != "done"]
     wanted = _wanted(stages, run.until)
-    asked = descendants(check_stage_name(from_stage, stages), stages) if from_stage else []
+    asked = descendants(stages_named(from_stage, stages), stages) if from_stage else []
     return [name for name in wanted if name in {*open_ones, *asked}]
 
 
 def resume_listing(store: Store, run: Run, config: Config, from_stage: str | None) -> list[dict[str, Any]]:
     """Return what `resume_run` would do."""
-    stages = build_workflow(config.tokenizer.model.space)
+    stages = build_workflow(config)
     wanted = _wanted(stages, run.until)
     return _rows(
         make_plan(stages, identify(stages, config, store), store, _force_on_resume(run, stages, from_stage), wanted)
@@ -118,7 +121,7 @@ def resume_run(store: Store, run: Run, config: Config, from_stage: str | None, q
     """Go on with a run under its own id."""
     if run.state == "running":
         raise UserError(f"run {run.id} is still running. See it with: pixsem status {run.id}")
-    stages = build_workflow(config.tokenizer.model.space)
+    stages = build_workflow(config)
     run.force = _force_on_resume(run, stages, from_stage)
     run.state = "running"
     run.attempts += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.store.artifacts import Artifact, find_artifact
+from pipelines.store.artifacts import COUNT_NAMES, Artifact, find_artifact
 from pipelines.store.files import Store
 from pipelines.store.runs import Run, clock
 from pipelines.tracking.registering import registration_path
@@ -39,6 +39,9 @@ def report(store: Store, run: Run) -> dict[str, Any]:
     artifacts = run_artifacts(store, run)
     for artifact in artifacts.values():
         merge(metrics, artifact.manifest.metrics)
+    for group in metrics.values():
+        if isinstance(group, dict) and "sources" in group:
+            group |= _totals(group["sources"]) | group
     stages = []
     for name, state in run.stages.items():
         row = {
@@ -64,6 +67,16 @@ def report(store: Store, run: Run) -> dict[str, Any]:
     }
 
 
+def _totals(sources: dict[str, dict[str, Any]]) -> dict[str, int]:
+    """Return the counts of all sources together."""
+    found: dict[str, int] = {}
+    for figures in sources.values():
+        for name in COUNT_NAMES:
+            if name in figures:
+                found[name] = found.get(name, 0) + figures[name]
+    return found
+
+
 def registered(store: Store, run: Run) -> list[dict[str, Any]]:
     """Return the versions that the run's models were registered as, with what their gates said; [] where none were."""
     state = run.stages.get("register")
@@ -75,12 +88,13 @@ def report_text(store: Store, run: Run) -> str:
     """Return the report for people: what happened to every stage, the figures, and where to look."""
     value, artifacts = report(store, run), run_artifacts(store, run)
     lines = [f"run {run.id} ({run.preset}): {run.state} in {clock(run.seconds)}", ""]
+    wide = max([18, *(len(row["name"]) for row in value["stages"])])
     for row in value["stages"]:
         state = "cached" if row["cached"] and row["state"] == "done" else row["state"]
         made = outcome_text(artifacts[row["name"]]) if row["name"] in artifacts else ""
-        lines.append(f"  {row['name']:<18} {state:<12} {made}{row.get('error', '')}")
+        lines.append(f"  {row['name']:<{wide}} {state:<12} {made}{row.get('error', '')}")
         if row.get("log"):
-            lines.append(f"{'':34}its log: {row['log']}")
+            lines.append(f"{'':{wide + 16}}its log: {row['log']}")
     figures = list(_figures(value["metrics"]))
     if figures:
         width = max(len(name) for name, _ in figures)

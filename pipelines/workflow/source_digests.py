@@ -48,8 +48,8 @@ def evaluation_files(config: Config, store: Store) -> dict[str, str]:
     return _content(settings.lpips_weights, store) | _content(settings.inception, store)
 
 
-def image_text_files(config: Config, store: Store) -> dict[str, str]:
-    """The files of the model that compares images with captions."""
+def image_text_files(config: Config, store: Store, source: str = "") -> dict[str, str]:
+    """The files of the model that compares images with captions, the same for every source."""
     return _content(config.measure.image_text, store)
 
 

@@ -21,7 +21,7 @@ def run(context: StageContext) -> None:
     from components.data.tables import read_table
 
     tables = []
-    for path in context.inputs["measure"].files("signals/*.parquet"):
+    for path in [path for measured in context.inputs_of("measure") for path in measured.files("signals/*.parquet")]:
         with context.fetch(path) as local:
             tables.append((PurePosixPath(path).stem, read_table(local)))
     columns: dict[str, list[Any]] = {}
@@ -30,7 +30,8 @@ def run(context: StageContext) -> None:
             columns.setdefault(name, []).extend(values)
     context.progress(f"deciding over {len(columns.get('key', [])):,} samples")
     decisions = decide(columns, context.config.curate)
-    shards = {PurePosixPath(p).stem: p for p in context.inputs["ingest"].files("shards/*.tar")}
+    ingested = [path for artifact in context.inputs_of("ingest") for path in artifact.files("shards/*.tar")]
+    shards = {PurePosixPath(path).stem: path for path in ingested}
     tasks, first = [], 0
     for name, table in tables:
         end = first + len(table["key"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from pydantic import TypeAdapter
 from components.pictures.options import PACKAGES
 from pipelines.config.schema import Config
 from pipelines.config.source_kinds import FolderSource, PicturesSource, ScenesSource, UrlsSource, WebDatasetSource
-from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
-from pipelines.stages.data.ingest_lists import list_tasks, write_rows
+from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext, shard_name
+from pipelines.stages.data.ingest_lists import list_tasks, of_source, write_rows
 from pipelines.store.files import Store
 from pipelines.workflow.source_digests import files_digest
 
@@ -40,9 +40,10 @@ class SourceKind:
 
 def run(context: StageContext) -> None:
     """Make the shards of the configured source."""
-    source = context.config.source
+    name = context.stage.source
+    source = context.config.sources[name] if name else context.config.source
     kind = SOURCES[source.kind]
-    tasks = kind.tasks(context, source)
+    tasks = [replace(task, name=shard_name(name, task.name)) for task in kind.tasks(context, source)]
     if not tasks:
         raise ValueError("the source holds no samples")
     records = context.map_shards(kind.make, tasks)
@@ -50,19 +51,21 @@ def run(context: StageContext) -> None:
     for record in records:
         for state, counter in reasons.items():
             counter.update(record.metrics.get(state, {}))
-    context.metrics["ingest"] = {**context.counts, "failed_by_reason": dict(sorted(reasons["failed"].items()))}
+    metrics = {**context.counts, "failed_by_reason": dict(sorted(reasons["failed"].items()))}
     if reasons["dropped"]:
-        context.metrics["ingest"]["dropped_by_reason"] = dict(sorted(reasons["dropped"].items()))
+        metrics["dropped_by_reason"] = dict(sorted(reasons["dropped"].items()))
     if credit := kind.attribution(source):
-        context.metrics["ingest"]["attribution"] = credit
+        metrics["attribution"] = credit
+    context.metrics |= of_source("ingest", name, metrics)
 
 
-def source_digests(config: Config, store: Store) -> dict[str, str]:
-    """Return the content digest of what the source reads from outside the store, and the versions of the packages that
+def source_digests(config: Config, store: Store, name: str = "") -> dict[str, str]:
+    """Return the content digest of what a source reads from outside the store, and the versions of the packages that
     its samples follow from; {} where that is nothing.
     """
-    kind = SOURCES[config.source.kind]
-    paths = kind.files(config.source)
+    source = config.named_sources()[name]
+    kind = SOURCES[source.kind]
+    paths = kind.files(source)
     found = {"source files": files_digest(paths, store)} if paths else {}
     return found | {name: version(name) for name in kind.packages}
 

@@ -28,6 +28,11 @@ def list_tasks(
     return tasks
 
 
+def of_source(group: str, source: str, metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return metrics of one source as they stand beside those of the others: a source without a name is alone."""
+    return {group: {"sources": {source: metrics}} if source else metrics}
+
+
 def write_rows(context: ShardContext, rows: list[IngestRow]) -> ShardResult:
     """Write one row per input sample, and count them."""
     from components.data.ingest_rows import count_reasons, write_ingest_table

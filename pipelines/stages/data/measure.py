@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
+from pipelines.stages.data.ingest_lists import of_source
 
 
 def run(context: StageContext) -> None:
@@ -17,12 +18,13 @@ def run(context: StageContext) -> None:
     settings = context.config.measure
     limits = dataclasses.asdict(settings.limits)
     model = None if settings.image_text is None else str(Path(settings.image_text).resolve())
-    shards = context.inputs["ingest"].files("shards/*.tar")
+    (ingested,) = context.inputs_of("ingest")
+    shards = ingested.files("shards/*.tar")
     tasks = [
         ShardTask(PurePosixPath(path).stem, {"shard": path, "limits": limits, "image_text": model}) for path in shards
     ]
     context.map_shards("pipelines.stages.data.measure:measure_shard", tasks)
-    context.metrics["measure"] = dict(context.counts)
+    context.metrics |= of_source("measure", context.stage.source, dict(context.counts))
 
 
 def measure_shard(context: ShardContext) -> ShardResult:

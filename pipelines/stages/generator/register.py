@@ -11,7 +11,7 @@ import json
 from typing import Any
 
 from pipelines.config.declared import sent
-from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
+from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext, base_of, credit_of
 from pipelines.store.artifacts import Artifact, Manifest, find_artifact
 from pipelines.store.files import Store
 
@@ -27,17 +27,17 @@ def run(context: StageContext) -> None:
 
 def attribution(store: Store, artifact: Artifact) -> str:
     """Return whose pictures a model was trained on, where `ingest` wrote it down; "" elsewhere."""
-    waiting, seen = [artifact], set()
+    waiting, seen, credits = [artifact], set(), dict[str, None]()
     while waiting:
-        manifest = waiting.pop().manifest
-        if manifest.stage == "ingest":
-            return str(manifest.metrics.get("ingest", {}).get("attribution", ""))
+        manifest = waiting.pop(0).manifest
+        if base_of(manifest.stage) == "ingest" and (credit := credit_of(manifest)):
+            credits[credit] = None
         for name, entry in manifest.inputs.items():
             found = None if name in seen else find_artifact(store, name, entry["fingerprint"])
             seen.add(name)
             if found is not None:
                 waiting.append(found)
-    return ""
+    return "; ".join(credits)
 
 
 def assemble(context: ShardContext) -> ShardResult:

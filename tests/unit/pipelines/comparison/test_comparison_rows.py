@@ -14,7 +14,7 @@ pytestmark = pytest.mark.unit
 
 
 def fingerprints(entry, store):
-    stages = build_workflow(entry.config.tokenizer.model.space)
+    stages = build_workflow(entry.config)
     return {name: identity.fingerprint for name, identity in identify(stages, entry.config, store).items()}
 
 

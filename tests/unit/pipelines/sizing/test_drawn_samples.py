@@ -46,7 +46,7 @@ def planned(path: Path, *overrides: str) -> tuple[Config, Flow]:
 
 def ingest(config: Config, folder: Path) -> StageContext:
     """Run ingest in this process."""
-    stage = next(stage for stage in build_workflow("ps_vae") if stage.name == "ingest")
+    stage = next(stage for stage in build_workflow() if stage.name == "ingest")
     (folder / "store").mkdir()
     store = Store(str(folder / "store"))
 

@@ -14,7 +14,7 @@ from pipelines.workflow.identity import identify
 def commit_all(store: Store, config: Config, code: Mapping[str, dict[str, str]]) -> None:
     """Commit an artifact of every stage, made by the code at hand or, where `code` names the stage, by that."""
     digest = content_digest([])
-    for name, identity in identify(build_workflow(config.tokenizer.model.space), config, store).items():
+    for name, identity in identify(build_workflow(config), config, store).items():
         inputs = {i: {"fingerprint": f, "digest": digest} for i, f in identity.inputs.items()}
         manifest = Manifest(
             name, identity.stage.version, identity.fingerprint, digest, inputs, identity.external, identity.config, [],

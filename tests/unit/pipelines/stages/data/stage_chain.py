@@ -11,7 +11,7 @@ from pipelines.config.schema import Config
 from pipelines.stage import ShardTask, StageContext, load_function
 from pipelines.store.artifacts import Artifact, Manifest, ShardRecord, Work, content_digest
 from pipelines.store.files import Store
-from pipelines.workflow.graph import build_workflow
+from pipelines.workflow.graph import ancestors, build_workflow, stages_named
 from pipelines.workflow.shards import ShardCall, make_shard
 
 
@@ -28,12 +28,14 @@ def run_stages(folder: Path, config: Config, until: str) -> dict[str, Artifact]:
     store = Store(str(folder))
     store.prepare()
     made: dict[str, Artifact] = {}
-    for stage in build_workflow():
+    stages = build_workflow(config)
+    wanted = ancestors(stages_named(until, stages), stages)
+    for stage in [stage for stage in stages if stage.name in wanted]:
         fingerprint = hashlib.sha256(f"{folder}/{stage.name}".encode()).hexdigest()[:16]
         inputs = {name: made[name] for name in stage.inputs}
         digests = {name: artifact.manifest.digest for name, artifact in inputs.items()}
         work = Work(store, stage.name, fingerprint, digests)
-        seen = declared(config, stage.name, stage.config)
+        seen = declared(config, stage.name, stage.config, stage.without)
         context = StageContext(stage, seen, inputs, work, logging.getLogger("test"), map_here)
         load_function(stage.function)(context)
         files = context.outputs
@@ -42,8 +44,6 @@ def run_stages(folder: Path, config: Config, until: str) -> dict[str, Artifact]:
             context.metrics, {}, "test", "2000-01-01T00:00:00+00:00", 0.0,
         )  # fmt: skip
         made[stage.name] = work.commit(manifest)
-        if stage.name == until:
-            break
     return made
 
 
