@@ -11,19 +11,31 @@ import secrets
 import sqlite3
 import time
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 BUSY_SECONDS = 20.0  # how long another process may hold the file
 STALE_SECONDS = 600.0  # a half-made database older than this was left by a killed process
 MADE_ASIDE = ".new-"
+QUOTED = "sqlite+pysqlite:///"  # the start of a URI whose path is quoted
+
+
+def database_uri(path: Path) -> str:
+    """Return the URI of a sqlite file, whatever its path holds: SQLAlchemy ends the path at `?` and unquotes it.
+
+    With the driver's name in it MLflow does not make the quoted path's folders beside the true ones.
+    """
+    text = str(path.absolute())
+    quoted = text.replace("%", "%25").replace("?", "%3F")
+    return f"sqlite:///{text}" if quoted == text else f"{QUOTED}{quoted}"
 
 
 def database_path(uri: str) -> Path | None:
     """Return the file of a sqlite URI; None for a server or a database in memory."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    path = uri.removeprefix("sqlite:///").partition("?")[0]
-    return Path(path) if path and path != ":memory:" else None
+    for start in ("sqlite:///", QUOTED):
+        path = unquote(uri.removeprefix(start).partition("?")[0])
+        if uri.startswith(start) and path and path != ":memory:":
+            return Path(path)
+    return None
 
 
 def prepare_database(path: Path, artifact_root: str) -> None:
@@ -50,7 +62,7 @@ def _create(path: Path, artifact_root: str) -> None:
 
     aside = path.with_name(f"{path.name}{MADE_ASIDE}{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        SqlAlchemyStore(f"sqlite:///{aside}", artifact_root).engine.dispose()
+        SqlAlchemyStore(database_uri(aside), artifact_root).engine.dispose()
         _place(aside, path)
     finally:
         for left in (aside, aside.with_name(f"{aside.name}-journal")):

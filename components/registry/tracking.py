@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from components.registry.database import database_path, prepare_database
+from components.registry.database import database_path, database_uri, prepare_database
 from components.registry.mlflow_errors import TrackingError, tracking_error
 
 __all__ = ["Tracker", "TrackingError", "default_tracking_uri"]
@@ -50,7 +50,7 @@ def default_tracking_uri(store_url: str, environ: Mapping[str, str]) -> str:
             f"store={store_url} is remote, and a database cannot live there: set tracking.uri or MLFLOW_TRACKING_URI "
             "to an MLflow server, or to sqlite:////a/local/path/mlflow.db"
         )
-    return f"sqlite:///{Path(local).absolute()}/mlflow.db"
+    return database_uri(Path(local) / "mlflow.db")
 
 
 class Tracker:

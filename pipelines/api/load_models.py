@@ -60,10 +60,12 @@ def download(name: str, store: str, folder: str | Path) -> Path:
     import os
 
     from pipelines.config.compose import compose_config
+    from pipelines.config.values import assign
     from pipelines.store.files import Store
     from pipelines.tracking.registering import Registrar
     from pipelines.tracking.run_log import open_tracker
 
     opened = Store(store)
-    registry = Registrar(open_tracker(compose_config([f"store={store}"]), opened, dict(os.environ)), opened).registry
+    config = compose_config([assign("store", store)])
+    registry = Registrar(open_tracker(config, opened, dict(os.environ)), opened).registry
     return registry.download(registry.find(name), folder)

@@ -34,11 +34,12 @@ def add_commands(app: typer.Typer) -> None:
 def registrar(url: str) -> Registrar:
     """Open the registry of a store."""
     from pipelines.config.compose import compose_config
+    from pipelines.config.values import assign
     from pipelines.tracking.registering import Registrar
     from pipelines.tracking.run_log import open_tracker
 
     store = open_store(url)
-    return Registrar(open_tracker(compose_config([f"store={url}"]), store, dict(os.environ)), store)
+    return Registrar(open_tracker(compose_config([assign("store", url)]), store, dict(os.environ)), store)
 
 
 def models(store: StoreOption = DEFAULT_STORE, as_json: AsJson = False) -> None:

@@ -92,6 +92,8 @@ def _request(
 ) -> Request:
     """Check here what would fail there, and return what is to be handed over."""
     from pipelines.config.compose import compose_config
+    from pipelines.config.origins import name_of
+    from pipelines.config.values import assign
     from pipelines.errors import UserError
     from pipelines.submit.jobs import Request, shared_store
     from pipelines.submit.shipping import named_variables, pinned_packages
@@ -104,9 +106,9 @@ def _request(
         )
     check_stages(config, until, force)
     store = shared_store(config.store, is_shared)
-    if store != config.store:
-        overrides = [*overrides, f"store={store}"]
-        config = config.model_copy(update={"store": store})
+    # The job reads neither this machine's working directory nor its PIXSEM_STORE.
+    overrides = [*(o for o in overrides if name_of(o) != "store"), assign("store", store)]
+    config = config.model_copy(update={"store": store})
     variables = named_variables(env, os.environ)
     packages = pinned_packages(constraints, store) if constraints else []
     return Request(config, overrides, Path(config_dir) if config_dir else None, until, force, packages, variables)

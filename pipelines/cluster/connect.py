@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -24,6 +26,9 @@ WORKER_ENVIRONMENT = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1", "NO_ALBUMENTATI
 LOCAL = "local"
 POLL = 0.5
 KNOCK_SECONDS = 10.0
+# The longest path that Ray makes a socket at, below its temporary folder, and what the system takes.
+SOCKET = "ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store.9"
+SOCKET_BYTES = 107
 PROBE_SECONDS = 60.0  # that a node may take to start a worker and look
 
 
@@ -41,6 +46,9 @@ def connect(settings: ClusterSection) -> str:
     if address == LOCAL:
         # A process beside every training that asks whether a node is about to be taken away: no use on the only one.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        check_sockets(os.environ)
+        if not _can_keep_token():
+            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # its processes inherit it, and it ends with them
         options = {"num_cpus": settings.num_cpus, "include_dashboard": False}
     try:
         with watched() if address == LOCAL else nullcontext():
@@ -48,6 +56,29 @@ def connect(settings: ClusterSection) -> str:
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.AuthenticationError) as error:
         raise UserError(f"cluster.address={address}: Ray cannot be reached: {one_line(error)}") from error
     return address
+
+
+def check_sockets(environ: Mapping[str, str]) -> None:
+    """Refuse a temporary folder whose path is too long for a local Ray's sockets."""
+    name = next((name for name in ("RAY_TMPDIR", "TMPDIR") if name in environ), None)
+    length = len(os.fsencode(f"{environ[name]}/{SOCKET}")) if name else 0
+    if name and length > SOCKET_BYTES:
+        raise UserError(
+            f"{name}={environ[name]} is too long for Ray: its sockets would have paths of {length} bytes, where the "
+            f"system takes {SOCKET_BYTES}. Set RAY_TMPDIR to a folder with a short path, for example RAY_TMPDIR=/tmp."
+        )
+
+
+def _can_keep_token() -> bool:
+    """True where Ray finds its token, or can write one to ~/.ray. A user of a container may have no home."""
+    if any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        return True
+    try:
+        place = Path.home() / ".ray"
+        place.mkdir(parents=True, exist_ok=True)
+        return (place / "auth_token").is_file() or os.access(place, os.W_OK)
+    except (OSError, RuntimeError):  # RuntimeError: the system knows no home of this user
+        return False
 
 
 def _knock(address: str) -> None:

@@ -6,6 +6,7 @@ Every error names the key, the nearest valid one, and the file (or the command l
 from __future__ import annotations
 
 import json
+import os
 import typing
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from components.registry.mlflow_errors import without_credentials
 from pipelines.config.keys import flatten, nearest_key, source_kinds, unknown_keys
 from pipelines.config.origins import COMMAND_LINE, CONF, GROUPS, OPTIONS_CLASS, Origins, is_choice, name_of
 from pipelines.config.schema import Config
+from pipelines.config.values import as_meant, assign, made_by_braces
 from pipelines.errors import UserError, nearest
 
 OPTIMIZERS = tuple(
@@ -28,6 +30,7 @@ OPTIMIZERS = tuple(
         "generator.editing",
     )
 )
+STORE_VARIABLE = "PIXSEM_STORE"  # names the store for every command, where no option and no key does
 NOT_GIVEN = "<not given>"  # stands for a value that must be given and is not, for commands that can do without
 
 
@@ -37,7 +40,7 @@ def compose_config(overrides: list[str], config_dir: str | None = None, stand_in
 
     `stand_in` stands for what must be given and is not, for a command that can do without.
     """
-    values, origins = _composed(overrides, config_dir)
+    values, origins = _composed(overrides, config_dir, os.environ.get(STORE_VARIABLE, ""))
     return validate(values if stand_in is None else _filled(values, stand_in), origins)
 
 
@@ -45,7 +48,7 @@ def changed_keys(overrides: list[str], config_dir: str | None = None) -> list[tu
     """Return (key, value, where it comes from) of every key that differs from the base, which is `conf/config.yaml`
     without a preset.
     """
-    values, origins = _composed(overrides, config_dir)
+    values, origins = _composed(overrides, config_dir, os.environ.get(STORE_VARIABLE, ""))
     given = flatten(to_dict(validate(_filled(values, "???given"), origins)))
     base, base_origins = _composed(["~preset"], None)
     standing = flatten(to_dict(validate(_filled(base, "???given"), base_origins)))
@@ -55,13 +58,17 @@ def changed_keys(overrides: list[str], config_dir: str | None = None) -> list[tu
     return [row for row in found if row[0] in standing or row[2] != OPTIONS_CLASS]
 
 
-def _composed(overrides: list[str], config_dir: str | None) -> tuple[dict[str, Any], Origins]:
-    """Return the values of `key=value` overrides, not yet checked, and where each comes from."""
+def _composed(overrides: list[str], config_dir: str | None, store: str = "") -> tuple[dict[str, Any], Origins]:
+    """Return the values of `key=value` overrides, not yet checked, and where each comes from. `store` is what the
+    environment names as one; the command line goes before it, and files after it.
+    """
     folders = [CONF] + ([_checked_folder(config_dir)] if config_dir else [])
     _check_overrides([o for o in overrides if o != "~preset"], folders)
-    values, choices = _hydra(overrides, folders)
+    by_environment = store and "store" not in map(name_of, overrides)
+    values, choices = _hydra([*overrides, assign("store", store)] if by_environment else overrides, folders)
     values["preset"] = choices.get("preset", "none")
-    return values, Origins(overrides, folders, choices)
+    environment = {"store": STORE_VARIABLE} if by_environment else {}
+    return values, Origins(overrides, folders, choices, environment=environment)
 
 
 def _filled(values: Any, stand_in: str) -> Any:
@@ -157,14 +164,21 @@ def _check_overrides(overrides: list[str], folders: list[Path]) -> None:
     given: dict[str, str] = {}
     for text in overrides:
         try:
-            override = OverridesParser.create().parse_override(text)
+            override = OverridesParser.create().parse_override(as_meant(text))
         except HydraException as error:
-            raise UserError(f"{text!r} is not key=value: {str(error).splitlines()[0]}") from None
+            raise UserError(
+                f"{text!r} is not key=value: {str(error).splitlines()[0]}. A text with characters of its own goes into "
+                "quotes inside the shell's, for example 'key=\"a (b)\"'."
+            ) from None
+        if override.is_sweep_override():
+            raise UserError(f"{text!r} gives several values. A list is written in brackets: key=[a,b].")
         if text.startswith(("+", "~")) or (override.value() is None and "=" not in text):
             raise UserError(f"{text!r}: keys are set with key=value; none can be added or removed.")
         name = name_of(text)
         if name in given:
-            raise UserError(f"{name} is given twice, as {given[name]!r} and {text!r}: leave one out.")
+            shell = " If the shell made them of one with braces, put that into quotes: '{0..9}'."
+            hint = shell if made_by_braces(given[name], text) else ""
+            raise UserError(f"{name} is given twice, as {given[name]!r} and {text!r}: leave one out.{hint}")
         given[name] = text
         group, _, package = name.partition("@")
         if package and name not in OPTIMIZERS:
@@ -188,12 +202,11 @@ def _hydra(overrides: list[str], folders: list[Path]) -> tuple[dict[str, Any], d
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    search = (
-        [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders[1:])}]"] if len(folders) > 1 else []
-    )
+    places = ",".join(assign("", f"file://{folder}").removeprefix("=") for folder in folders[1:])
+    search = [f"hydra.searchpath=[{places}]"] if places else []
     # Values are set with `++`, so that an unknown key meets the schema, which knows its nearest neighbour. An optimizer
     # is chosen for all trainings, but for those that are named with one of their own.
-    settings = [o if is_choice(o) else f"++{o}" for o in overrides if name_of(o) != "optimizer"]
+    settings = [o if is_choice(o) else f"++{as_meant(o)}" for o in overrides if name_of(o) != "optimizer"]
     named = {name_of(o) for o in overrides}
     for chosen in [o for o in overrides if name_of(o) == "optimizer"]:
         settings += [f"{place}={chosen.split('=', 1)[1]}" for place in OPTIMIZERS if place not in named]

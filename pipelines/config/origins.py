@@ -28,12 +28,18 @@ class Origins:
     """Knows which file, or the command line, gave a key its value."""
 
     def __init__(
-        self, overrides: list[str], folders: list[Path], choices: dict[str, str], default: str = "conf/"
+        self,
+        overrides: list[str],
+        folders: list[Path],
+        choices: dict[str, str],
+        default: str = "conf/",
+        environment: dict[str, str] | None = None,
     ) -> None:
         self._command_line = [name_of(o) for o in overrides if not is_choice(o)]
         self._folders = folders
         self._choices = choices
         self._default = default
+        self._environment = environment or {}  # key -> the variable that gave it
         self._read: dict[Path, Any] = {}  # a file is asked for many keys
 
     def of(self, key: str) -> str:
@@ -42,6 +48,8 @@ class Origins:
             key == given or key.startswith(given + ".") or given.startswith(key + ".") for given in self._command_line
         ):
             return f"from {COMMAND_LINE}"
+        if key in self._environment:
+            return f"from {self._environment[key]}"
         # Hydra lists choices in an order of its own; what is merged last is asked first.
         for choice in sorted(self._choices, key=lambda c: -GROUPS.index(c.partition("@")[0])):
             group, _, package = choice.partition("@")

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -16,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.local import LocalFileSystem, make_path_posix
 
 from pipelines.errors import StoreError, StoreUnreachable
 
 CHUNK = 1 << 20
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*(://|::)", re.IGNORECASE)  # of a remote store
 
 
 def canonical_json(value: Any) -> str:
@@ -67,7 +69,10 @@ class Store:
     def __init__(self, url: str) -> None:
         self.url = url
         try:
-            self.fs, self.root = fsspec.core.url_to_fs(url)
+            # A path may hold what only addresses give a meaning: `a::b` would be a chain of file systems.
+            self.fs, self.root = (
+                fsspec.core.url_to_fs(url) if ADDRESS.match(url) else (LocalFileSystem(), make_path_posix(url))
+            )
         except (ValueError, ImportError) as error:
             raise StoreError(
                 f"store={url}: {error}. Use a local folder, s3://bucket/path or gs://bucket/path."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import time
+from pathlib import Path
 
 from components.registry.tracking import Tracker, default_tracking_uri
 from pipelines.config.compose import flatten, load_config, to_dict
@@ -28,8 +29,9 @@ def tracking_uri(config: Config, store: Store, environ: dict[str, str]) -> str:
 
 
 def artifact_root(store: Store) -> str:
-    """Return where MLflow's own artifacts go."""
-    return f"{store.absolute_url}/mlartifacts"
+    """Return where MLflow's own artifacts go. It unquotes paths, so one with a `%` is given quoted."""
+    url = f"{store.absolute_url}/mlartifacts"
+    return Path(url).as_uri() if store.is_local and any(c in url for c in "%?#") else url
 
 
 def open_tracker(config: Config, store: Store, environ: dict[str, str]) -> Tracker:

@@ -15,9 +15,14 @@ def files_digest(paths: Sequence[str | Path], store: Store) -> str:
     """Digest of files, in the order given. What was hashed before is remembered by size and time."""
     from components.data.digest import digest_files
 
-    # Only a memory: it lies beside a local store, else in the user's cache.
+    # Only a memory: it lies beside a local store, else in the user's cache. A user without a home hashes every time.
     cache = (store.local("cache") if store.is_local else Path.home() / ".cache" / "pixsem") / "source_digests.json"
-    cache.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+    except PermissionError:
+        if store.is_local:
+            raise
+        return digest_files(paths)
     return digest_files(paths, cache)
 
 

@@ -15,8 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from components.registry.database import database_path
 from components.registry.registry_trial import try_tracking
 from components.registry.tracking import MAX_PARAM, Tracker, TrackingError, default_tracking_uri
+from pipelines.store.files import Store
+from pipelines.tracking.run_log import artifact_root
 
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).resolve().parents[3]
@@ -256,3 +259,20 @@ def test_a_process_killed_in_mid_write_leaves_a_readable_database(database):
     child.wait()
     assert query(database, "pragma integrity_check") == [("ok",)]
     assert query(database, "select count(*) from runs")[0][0] > 0
+
+
+@pytest.mark.parametrize("name", ["what?x", "100%41", "a#b é 'q' (1)"])
+def test_a_store_with_any_name_keeps_its_database_and_files_inside(empty_mlflow, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / name
+    folder.mkdir()
+    shutil.copy(empty_mlflow, folder / "mlflow.db")
+    (tmp_path / "x.txt").write_text("x")
+    store = Store(str(folder))
+    uri = default_tracking_uri(str(folder), {})
+    assert database_path(uri) == folder / "mlflow.db"
+    tracker = Tracker(uri, artifact_root(store), "new here")
+    tracker.log_artifact(tracker.start_run("r", {}, {}), str(tmp_path / "x.txt"), "")
+    assert query(folder / "mlflow.db", "select name from runs") == [("r",)]
+    assert list((folder / "mlartifacts").rglob("x.txt"))
+    assert {path.name for path in tmp_path.iterdir()} == {name, "x.txt"}

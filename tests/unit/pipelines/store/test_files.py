@@ -83,3 +83,12 @@ def test_a_store_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="cannot be written"):
         Store(str(tmp_path / "file" / "store")).prepare()
+
+
+def test_a_folder_is_a_folder_whatever_its_name_holds(tmp_path):
+    for name in ("a::b", "what?x", "50%20", "é (1)", "http:x"):
+        store = Store(str(tmp_path / name))
+        store.prepare()
+        store.write_bytes("x/y", b"z")
+        assert (tmp_path / name / "x" / "y").read_bytes() == b"z"
+        assert store.absolute_url == str(tmp_path / name)
