@@ -181,6 +181,11 @@ class StageContext:
         return [artifact for name, artifact in self.inputs.items() if base_of(name) == base]
 
     @property
+    def curated(self) -> Artifact:
+        """The curated samples: with new captions, where there is a stage that adds them."""
+        return self.inputs.get("recaption") or self.inputs["curate"]
+
+    @property
     def seed(self) -> int:
         """The stage's own seed, from the configuration's."""
         return derive_seed(self.config.seed, self.stage.name)

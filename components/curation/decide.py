@@ -5,14 +5,14 @@ fails decides.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from components.curation.duplicates import find_duplicates
-from components.curation.options import CurationRules
+from components.curation.options import CurationRules, SignalBounds
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ def _sure_language(rules: CurationRules) -> Check | None:
     )
 
 
-# In the order in which they decide. A new rule is a line here, and a `min_...` or `max_...` in `CurationRules`.
+# In the order in which they decide; those of `CurationRules.signals` come after. A new rule is a line here, and a
+# `min_...` or `max_...` in `CurationRules`.
 RULES: tuple[Callable[[CurationRules], Check | None], ...] = (
     _threshold("too_small", "min_side", "min_side"),
     _threshold("too_long", "aspect", "max_aspect"),
@@ -92,16 +93,22 @@ RULES: tuple[Callable[[CurationRules], Check | None], ...] = (
     _threshold("caption_repetitive", "repetition", "max_repetition"),
     _language,
     _sure_language,
-    _threshold("low_similarity", "image_text_similarity", "min_image_text_similarity"),
-    _threshold("low_aesthetic", "aesthetic", "min_aesthetic"),
-    _threshold("watermark", "watermark", "max_watermark"),
-    _threshold("nsfw", "nsfw", "max_nsfw"),
 )
 
 
 def rules_in_order(rules: CurationRules) -> list[Check]:
     """Return what these options ask for, in the order in which the rules decide."""
-    return [check for rule in RULES if (check := rule(rules)) is not None]
+    found = [check for rule in RULES if (check := rule(rules)) is not None]
+    return found + [check for name, bounds in rules.signals.items() for check in _of_signal(name, bounds)]
+
+
+def _of_signal(name: str, bounds: SignalBounds) -> Iterator[Check]:
+    """Yield the rules of one signal: `low_<signal>` below its min, `high_<signal>` above its max."""
+    low, high = bounds.min, bounds.max
+    if low is not None:
+        yield Check(f"low_{name}", name, lambda v: v < low, f"at least {low:g}")
+    if high is not None:
+        yield Check(f"high_{name}", name, lambda v: v > high, f"at most {high:g}")
 
 
 def decide(columns: dict[str, list[Any]], rules: CurationRules) -> list[Decision]:
@@ -118,8 +125,8 @@ def decide(columns: dict[str, list[Any]], rules: CurationRules) -> list[Decision
     for check in checked:
         if check.signal not in columns:
             raise ValueError(
-                f"a threshold for {check.reason} is set, but the signal {check.signal} was not measured: set it "
-                "to null, or measure it"
+                f"a threshold for {check.reason} is set, but the signal {check.signal} was not measured: measure it, "
+                "or leave the threshold out"
             )
     count = len(columns["key"])
     decisions: list[Decision | None] = [None] * count

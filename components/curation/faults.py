@@ -4,7 +4,7 @@ found.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -17,9 +17,10 @@ from components.curation.options import FaultOptions
 FAULTS = tuple(f.name for f in fields(FaultOptions))
 DUPLICATES = ("duplicate_image", "near_duplicate_image")
 CAPTION_FAULTS = tuple(name for name in FAULTS if name.endswith("_caption"))
-# The reasons by which a fault is meant to be found. A wrong caption has none: it takes a model to see it.
+# The reasons by which a fault is meant to be found. Of a wrong caption they are those of the models that compare
+# pictures with captions, whose names the configuration gives.
 REASONS: dict[str, tuple[str, ...]] = {
-    "wrong_caption": ("low_similarity",),
+    "wrong_caption": (),
     "short_caption": ("caption_too_short", "no_caption"),
     "foreign_caption": ("caption_language", "caption_language_unsure"),
     "spam_caption": (
@@ -150,15 +151,20 @@ def _slightly_other(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def score_faults(
-    planted: Sequence[dict[str, Any]], keys: Sequence[str], decisions: Sequence[Decision]
+    planted: Sequence[dict[str, Any]],
+    keys: Sequence[str],
+    decisions: Sequence[Decision],
+    comparing: Collection[str] = (),
 ) -> dict[str, dict[str, Any]]:
     """Return {fault: {planted, caught, recall, precision}} from what each sample's metadata says was planted.
 
     `planted` has `faults` and, for duplicates, `fault_source` (the other sample's key). Caught: a planted sample that
     was dropped or failed, for whatever reason; of a duplicate pair, exactly one is. Precision: of the samples that went
     for the fault's reasons, the share planted with it (for duplicates: members of a planted pair, of either kind). An
-    undefined figure is left out and `absent` says why.
+    undefined figure is left out and `absent` says why. `comparing`: the reasons of signals that compare pictures with
+    captions, by which a wrong caption is found.
     """
+    reasons = {**REASONS, "wrong_caption": tuple(comparing)}
     state = {key: decision.state for key, decision in zip(keys, decisions, strict=True)}
     scores: dict[str, dict[str, Any]] = {}
     members = {
@@ -169,15 +175,16 @@ def score_faults(
         if not rows:
             continue
         # Only a model sees that a caption is of another picture.
-        if fault == "wrong_caption" and not any(d.reason in REASONS[fault] for d in decisions):
-            scores[fault] = {"planted": len(rows), "absent": "needs a model that compares images with captions"}
+        if fault == "wrong_caption" and not comparing:
+            why = "needs a model that compares pictures with captions (measure.models), and a threshold for its signal"
+            scores[fault] = {"planted": len(rows), "absent": why}
             continue
         if fault in DUPLICATES:
             caught = sum((state[keys[i]] == "kept") != (state[planted[i]["fault_source"]] == "kept") for i in rows)
         else:
             caught = sum(decisions[i].state != "kept" for i in rows)
         score: dict[str, Any] = {"planted": len(rows), "caught": caught, "recall": caught / len(rows)}
-        blamed = [i for i, d in enumerate(decisions) if d.reason in REASONS[fault]]
+        blamed = [i for i, d in enumerate(decisions) if d.reason in reasons[fault]]
         if blamed:
             right = sum(
                 keys[i] in members if fault in DUPLICATES else fault in planted[i].get("faults", ()) for i in blamed

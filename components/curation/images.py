@@ -133,6 +133,18 @@ def square(rgb: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(picture)
 
 
+def reduced(rgb: np.ndarray, side: int) -> np.ndarray:
+    """Return a picture, uint8 [H, W, 3], resized (bicubic, antialiased) so that its longer side is `side`; a
+    smaller one as it is.
+    """
+    height, width = rgb.shape[:2]
+    longer = max(height, width)
+    if longer <= side:
+        return rgb
+    size = max(1, round(width * side / longer)), max(1, round(height * side / longer))
+    return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC))
+
+
 def encode_png(rgb: np.ndarray) -> bytes:
     """Return a picture, uint8 [H, W, 3] or [H, W], as PNG; the same bytes every time."""
     buffer = io.BytesIO()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 
@@ -16,6 +16,18 @@ class ImageLimits:
     def __post_init__(self) -> None:
         if self.max_bytes < 1 or self.max_pixels < 1:
             raise ValueError("max_bytes and max_pixels must be at least 1")
+
+
+@dataclass(frozen=True)
+class SignalBounds:
+    """What a signal may be. Without a bound it is shown in curation's report and decides nothing."""
+
+    min: float | None = None  # smaller values are dropped as `low_<signal>`
+    max: float | None = None  # larger values are dropped as `high_<signal>`
+
+    def __post_init__(self) -> None:
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}: every sample would be dropped")
 
 
 @dataclass(frozen=True)
@@ -41,10 +53,7 @@ class CurationRules:
     near_duplicate_distance: int = 4  # bits of 64 between two perceptual hashes; -1 looks for none
     near_duplicate_colour: float = 6.0  # mean difference, 0-255, between two 8x8 colour thumbnails
     near_duplicate_peak: float = 10.0  # largest difference in any cell of the thumbnails
-    min_image_text_similarity: float | None = None  # of a model's signal; null asks for none
-    min_aesthetic: float | None = None  # of a model's signal
-    max_watermark: float | None = None  # of a model's signal
-    max_nsfw: float | None = None  # of a model's signal
+    signals: dict[str, SignalBounds] = field(default_factory=dict)  # of models (`measure.models`), or measured here
 
     def __post_init__(self) -> None:
         if self.min_words > self.max_words:

@@ -123,20 +123,28 @@ class ImageTextModel(nn.Module):
         hidden = self.text_norm(hidden) * mask[..., None]
         return F.normalize(self.text_project(hidden.sum(1) / mask.sum(1, keepdim=True)).float(), dim=-1)
 
-    def losses(self, images: Tensor, ids: Tensor) -> dict[str, Tensor]:
-        """Sigmoid image-text loss over the batch, and the loss of guessing which words the caption holds."""
+    def losses(self, images: Tensor, ids: Tensor, wrong: Tensor | None = None) -> dict[str, Tensor]:
+        """Sigmoid image-text loss over the batch, and the loss of guessing which words the caption holds.
+
+        `wrong` `[B, L]`: a caption for each picture that is wrong of it, one more negative; one that equals the
+        picture's own is none.
+        """
         features = self.encoder(images)
         pooled = self.pool(features)
         image = F.normalize(self.image_project(pooled).float(), dim=-1)
-        text = self.embed_text(ids)
+        text = self.embed_text(ids if wrong is None else torch.cat([ids, wrong]))
+        text, of_wrong = text[: len(ids)], text[len(ids) :]
         logits = self.log_scale.exp() * image @ text.T + self.bias
         same = (ids[:, None] == ids[None]).all(-1)  # equal captions are no negatives of each other
-        sigmoid = F.softplus(torch.where(same, -logits, logits)).sum(1).mean()
+        sigmoid = F.softplus(torch.where(same, -logits, logits)).sum(1)
+        if wrong is not None:
+            negative = self.log_scale.exp() * (image * of_wrong).sum(1) + self.bias
+            sigmoid = sigmoid + F.softplus(negative) * (wrong != ids).any(1)
         present = torch.zeros(ids.shape[0], self.bag_of_words.out_features, device=ids.device)
         present.scatter_(1, ids, 1.0)
         present[:, PAD] = 0
         words = F.binary_cross_entropy_with_logits(self.bag_of_words(pooled).float(), present, reduction="none")
-        return {"sigmoid": sigmoid, "words": words.sum(1).mean()}
+        return {"sigmoid": sigmoid.mean(), "words": words.sum(1).mean()}
 
 
 def small_encoder(options: SmallEncoderOptions, size: int) -> VisionEncoder:

@@ -15,7 +15,18 @@ from pydantic import ValidationError
 
 from components.registry.mlflow_errors import without_credentials
 from pipelines.config.keys import flatten, nearest_key, source_kinds, unknown_keys
-from pipelines.config.origins import COMMAND_LINE, CONF, GROUPS, OPTIONS_CLASS, Origins, is_choice, name_of
+from pipelines.config.newer_keys import without_gone
+from pipelines.config.origins import (
+    COMMAND_LINE,
+    CONF,
+    GROUPS,
+    OPTIONS_CLASS,
+    SEVERAL,
+    Origins,
+    choices_in,
+    is_choice,
+    name_of,
+)
 from pipelines.config.schema import Config
 from pipelines.config.values import as_meant, assign, made_by_braces
 from pipelines.errors import UserError, nearest
@@ -90,7 +101,7 @@ def load_config(text: str, where: str) -> Config:
         values = OmegaConf.to_container(found)
     except (yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
         raise UserError(f"{where} cannot be read as a configuration: {' '.join(str(error).split())[:400]}") from None
-    return validate(typing.cast("dict[str, Any]", values), Origins([], [], {}, default=where))
+    return validate(without_gone(typing.cast("dict[str, Any]", values)), Origins([], [], {}, default=where))
 
 
 def validate(values: dict[str, Any], origins: Origins) -> Config:
@@ -187,8 +198,9 @@ def _check_overrides(overrides: list[str], folders: list[Path]) -> None:
             )
         if group in GROUPS:
             known = _choices_of(group, folders)
-            if override.value() not in known:
-                value = str(override.value())
+            chosen = choices_in(override.value()) if group in SEVERAL else [override.value()]
+            if lacking := [one for one in chosen if one not in known]:
+                value = str(lacking[0])
                 raise UserError(
                     f"{text}: no such {group}{nearest(value, known)} Known: {', '.join(known)} (from {COMMAND_LINE})"
                 )
@@ -206,7 +218,9 @@ def _hydra(overrides: list[str], folders: list[Path]) -> tuple[dict[str, Any], d
     search = [f"hydra.searchpath=[{places}]"] if places else []
     # Values are set with `++`, so that an unknown key meets the schema, which knows its nearest neighbour. An optimizer
     # is chosen for all trainings, but for those that are named with one of their own.
-    settings = [o if is_choice(o) else f"++{as_meant(o)}" for o in overrides if name_of(o) != "optimizer"]
+    listed = {name_of(o): value for o in overrides if (value := _listed_models(o)) is not None}
+    plain = [o for o in overrides if name_of(o) not in listed]
+    settings = [o if is_choice(o) else f"++{as_meant(o)}" for o in plain if name_of(o) != "optimizer"]
     named = {name_of(o) for o in overrides}
     for chosen in [o for o in overrides if name_of(o) == "optimizer"]:
         settings += [f"{place}={chosen.split('=', 1)[1]}" for place in OPTIMIZERS if place not in named]
@@ -215,10 +229,27 @@ def _hydra(overrides: list[str], folders: list[Path]) -> tuple[dict[str, Any], d
         with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
             config = compose("config", overrides=settings + search, return_hydra_config=True)
             choices = {k: str(v) for k, v in config.hydra.runtime.choices.items() if k.partition("@")[0] in GROUPS}
+            choices |= {group: ",".join(_choices_of(group, folders)) for group in SEVERAL}  # Hydra does not tell which
             whole = OmegaConf.to_container(config, resolve=False, throw_on_missing=False)
             assert isinstance(whole, dict)
             whole.pop("hydra")
             values = OmegaConf.to_container(OmegaConf.create(whole), resolve=True, throw_on_missing=False)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError("configuration refused: " + " ".join(str(error).split())) from None
-    return typing.cast("dict[str, Any]", values), choices
+    found = typing.cast("dict[str, Any]", values)
+    for key, models in listed.items():
+        section, _, name = key.rpartition(".")
+        found[section][name] = models
+    return found, choices
+
+
+def _listed_models(override: str) -> list[Any] | None:
+    """Return the models of `measure.models=[{name: ..., ...}]`; None for another override. A list stands for all there
+    are, and Hydra would not put it in a mapping's place.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    if name_of(override) != "measure.models":
+        return None
+    value = OverridesParser.create().parse_override(override).value()
+    return value if isinstance(value, list) else None

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from pipelines.config.newer_keys import GONE
 from pipelines.config.schema import Config
 from pipelines.errors import nearest
 
@@ -55,6 +56,8 @@ def nearest_key(key: str, beside: list[str]) -> str:
     """Return `; did you mean 'x'?`: the same name elsewhere in its section, else a key beside it that is spelt alike,
     else one of the tree. Of a key that other kinds of source have, return which.
     """
+    if key in GONE:
+        return f"; it is gone, write {GONE[key]}"
     whole = all_keys(Config)
     *path, last = key.split(".")
     others = [kind for kind, section in _sources().items() if path == ["source"] and last in section.model_fields]

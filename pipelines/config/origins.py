@@ -8,8 +8,22 @@ from typing import Any
 from pipelines.config.keys import flatten
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-GROUPS = ("source", "encoder", "tokenizer", "generator", "optimizer", "gates", "preset")  # in the order of their merge
-SECTIONS = {"gates": "register", "preset": ""}  # that a group's values belong to, where it is not called like the group
+GROUPS = (
+    "source",
+    "encoder",
+    "tokenizer",
+    "generator",
+    "optimizer",
+    "gates",
+    "signals",
+    "preset",
+)  # in the order of their merge
+SEVERAL = ("signals",)  # groups of which several choices may be taken: signals=[nsfw,clip]
+SECTIONS = {
+    "gates": "register",
+    "signals": "",
+    "preset": "",
+}  # that a group's values belong to, where it is not called like the group
 COMMAND_LINE = "the command line"
 OPTIONS_CLASS = "from its options class"  # a default that no file says
 
@@ -22,6 +36,11 @@ def name_of(override: str) -> str:
 def is_choice(override: str) -> bool:
     """True for a choice of a group."""
     return name_of(override).partition("@")[0] in GROUPS or override == "~preset"
+
+
+def choices_in(value: object) -> list[str]:
+    """Return the choices that a group's value names: one, or of `SEVERAL` a list, or names with commas between."""
+    return [str(one) for one in value] if isinstance(value, list) else str(value).split(",")
 
 
 class Origins:
@@ -57,7 +76,8 @@ class Origins:
             if package and key != package and not key.startswith(package + "."):
                 continue
             inner = key[len(package) :].lstrip(".")
-            for path in self._files(group, self._choices[choice]):
+            taken = choices_in(self._choices[choice])
+            for path in [path for one in reversed(taken) for path in self._files(group, one)]:
                 if inner and self._has_key(path, inner):
                     return f"from {_shown(path)}"
         base = CONF / "config.yaml"

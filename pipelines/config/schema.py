@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from components.curation.editing.options import EditOptions
 from components.curation.options import CurationRules, ImageLimits
@@ -18,7 +18,8 @@ from components.registry.gates import Gate
 from components.registry.mlflow_errors import without_credentials
 from components.tokenizer.options import LossOptions, PixelDecoderOptions, SmallEncoderOptions, TokenizerOptions
 from components.tokenizer.spaces import find_space
-from components.training.options import TrainingOptions
+from components.training.options import OptimizerOptions, TrainingOptions
+from components.vision_models.options import SignalModel, check_signal_name
 from pipelines.config.node_selectors import check_selector
 from pipelines.config.source_kinds import ScenesSource, Section, Source, SourceName
 
@@ -40,11 +41,66 @@ def _without_password(value: str) -> str:
 Address = Annotated[str, AfterValidator(_without_password)]
 
 
+def _by_name(value: object) -> object:
+    """Return models given as a list, [{name: nsfw, kind: ...}], by their names."""
+    if not isinstance(value, list | tuple):
+        return value
+    unnamed = [model for model in value if not isinstance(model, dict) or not isinstance(model.get("name"), str)]
+    if unnamed:
+        raise ValueError("every model of the list needs a name, for example {name: nsfw, kind: nsfw_onnx}")
+    names = [model["name"] for model in value]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two models have the name {max(names, key=names.count)!r}: a signal is of one model")
+    return {model["name"]: {k: v for k, v in model.items() if k != "name"} for model in value}
+
+
+SignalName = Annotated[str, AfterValidator(check_signal_name)]
+
+
 class MeasureSection(Section):
-    """What measuring may spend on one image."""
+    """What measuring may spend on one image, and which models give signals."""
 
     limits: ImageLimits = ImageLimits()
-    image_text: str | None  # folder of an image-text model, as train_encoder makes it; null: no image_text_similarity
+    models: Annotated[dict[SignalName, SignalModel], BeforeValidator(_by_name)] = Field(default_factory=dict)
+
+
+class MatcherSection(Section):
+    """The pipeline's own image-text encoder, trained before curation on the samples that it scores."""
+
+    size: Annotated[int, Field(ge=8)] | None = None  # pixels at which it sees pictures; null: image_size
+    samples: Annotated[int, Field(ge=2)] = 20_000  # that it is trained on, at most, spread over all shards
+    small: SmallEncoderOptions = SmallEncoderOptions(width=128, heads=4, text_depth=2, max_words=32)
+    training: TrainingOptions = TrainingOptions(
+        steps=300,
+        batch=128,
+        ema=0.95,
+        checkpoint_every=200,
+        optimizer=OptimizerOptions(kind="muon", lr=0.0015, muon_lr=0.003),
+    )
+
+
+class RecaptionSection(Section):
+    """Captions by a vision-language model, beside those that samples have."""
+
+    path: str | None = None  # hub id or folder of an image-text-to-text model of transformers; null: no recaptioning
+    revision: str | None = None  # of a hub id
+    prompts: Annotated[tuple[str, ...], Field(min_length=1)] = ("Describe this picture in one or two sentences.",)
+    captions: Annotated[int, Field(ge=1, le=16)] = 1  # for each prompt and picture; several need a temperature
+    temperature: Annotated[float, Field(ge=0)] = 0.0  # 0: the most likely text
+    tokens: Annotated[int, Field(ge=1, le=4096)] = 96  # of a caption, at most
+    size: Annotated[int, Field(ge=8)] = 768  # pixels of a picture's longer side, at most, as the model is shown it
+    batch: Annotated[int, Field(ge=1)] = 8  # pictures that the model takes at once
+    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: weights and products in bf16, for GPUs
+    proof: str | None = (
+        None  # a model of measure.models, image_text or matcher, that compares captions and pictures; null: the first
+    )
+    proof_samples: Annotated[int, Field(ge=8)] = 64  # of each shard
+
+    @model_validator(mode="after")
+    def _drawn(self) -> Self:
+        if self.captions > 1 and not self.temperature:
+            raise ValueError("captions is above 1: set temperature above 0, else all captions of a prompt are the same")
+        return self
 
 
 class EditsSection(Section):
@@ -169,6 +225,7 @@ class TrainingResources(Section):
 class TrainingStages(Section):
     """Resources per training stage."""
 
+    train_matcher: TrainingResources = TrainingResources()
     train_encoder: TrainingResources = TrainingResources()
     train_semantic: TrainingResources = TrainingResources()
     train_tokenizer: TrainingResources = TrainingResources()
@@ -181,7 +238,9 @@ class StageResources(Section):
 
     ingest: Resources = Resources()
     measure: Resources = Resources()
+    score: Resources = Resources(actors=1)  # of each model of measure.models
     curate: Resources = Resources()
+    recaption: Resources = Resources(actors=1)
     synthesize_edits: Resources = Resources()
     index: Resources = Resources()
     encode_latents: Resources = Resources()
@@ -232,8 +291,10 @@ class Config(Section):
     store: Annotated[Address, Field(min_length=1)]
     source: Source
     sources: dict[SourceName, Source] = Field(default_factory=dict)  # several, by name; then `source` is not used
-    measure: MeasureSection
+    measure: MeasureSection = MeasureSection()
+    matcher: MatcherSection = MatcherSection()
     curate: CurationRules = CurationRules()
+    recaption: RecaptionSection = RecaptionSection()
     synthesize_edits: EditsSection
     held_out: Annotated[float, Field(gt=0, lt=1)]  # share of samples that no model is trained on
     image_size: Annotated[int, Field(ge=8)]  # side of the pictures that the tokenizer gives back, in pixels
@@ -251,6 +312,11 @@ class Config(Section):
     def named_sources(self) -> dict[str, Source]:
         """Return the sources by name, in the order they are given; the one of `source` has the name ""."""
         return dict(self.sources) or {"": self.source}
+
+    def proof_of_captions(self) -> str | None:
+        """Return the model of `measure.models` that proves that new captions fit; None where there is none."""
+        comparing = [name for name, model in self.measure.models.items() if model.reads_captions]
+        return self.recaption.proof or next(iter(comparing), None)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -13,13 +13,16 @@ from pipelines.config.schema import Config
 from pipelines.errors import UserError
 from pipelines.preflight.gates import check_gates
 from pipelines.preflight.pretrained import check_autoencoder, check_backbone, check_encoder, check_weights
+from pipelines.preflight.signal_models import check_recaption, check_signals
 from pipelines.preflight.sources import check_source
 from pipelines.stage import base_of
 
 # Each check, and the stages that would fail of it.
 CHECKS: tuple[tuple[Callable[[Config], Iterator[str]], tuple[str, ...]], ...] = (
     (check_source, ("ingest",)),
-    (check_weights, ("measure", "train_tokenizer", "evaluate_tokenizer")),
+    (check_signals, ("score", "curate")),
+    (check_recaption, ("recaption",)),
+    (check_weights, ("train_tokenizer", "evaluate_tokenizer")),
     (check_encoder, ("train_encoder",)),
     (check_autoencoder, ("train_tokenizer",)),
     (check_backbone, ("train_generator",)),

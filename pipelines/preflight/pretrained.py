@@ -24,12 +24,12 @@ CONVERT = (
 )
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
     """A hub id is `name` or `organisation/name`."""
     return name.startswith(("/", ".", "~")) or name.count("/") > 1 or Path(name).exists()
 
 
-def _folder(key: str, name: str, weights: bool = True) -> tuple[dict[str, Any] | None, list[str]]:
+def model_folder(key: str, name: str, weights: bool = True) -> tuple[dict[str, Any] | None, list[str]]:
     """Return a model folder's config.json (None where it has none that can be read), and what is wrong with the
     folder.
     """
@@ -67,8 +67,8 @@ def check_encoder(config: Config) -> Iterator[str]:
     if not settings.path:
         yield from _grid(config, (settings.size or config.image_size) // settings.small.patch, "encoder.small.patch")
         return
-    if _is_path(settings.path):
-        values, found = _folder("encoder.path", settings.path)
+    if is_path(settings.path):
+        values, found = model_folder("encoder.path", settings.path)
         yield from found
         if values is None:
             return
@@ -120,7 +120,7 @@ def _grid(config: Config, grid: int, where: str) -> Iterator[str]:
 def check_autoencoder(config: Config) -> Iterator[str]:
     """Check the pretrained autoencoder of a space that is one."""
     settings = config.tokenizer.model
-    if find_space(settings.space).training is not None or not settings.pretrained or not _is_path(settings.pretrained):
+    if find_space(settings.space).training is not None or not settings.pretrained or not is_path(settings.pretrained):
         return
     key, folder = "tokenizer.model.pretrained", Path(settings.pretrained)
     if folder.is_dir() and not (folder / "config.json").exists():
@@ -130,7 +130,7 @@ def check_autoencoder(config: Config) -> Iterator[str]:
                 "*_decoder.pth."
             )
         return
-    values, found = _folder(key, settings.pretrained)
+    values, found = model_folder(key, settings.pretrained)
     yield from found
     if values is None:
         return
@@ -155,9 +155,9 @@ def check_autoencoder(config: Config) -> Iterator[str]:
 def check_backbone(config: Config) -> Iterator[str]:
     """Check the generator's pretrained decoder."""
     name = config.generator.backbone
-    if not name or not _is_path(name):
+    if not name or not is_path(name):
         return
-    values, found = _folder("generator.backbone", name)
+    values, found = model_folder("generator.backbone", name)
     yield from found
     if values is None:
         return
@@ -183,11 +183,10 @@ def slides(values: dict[str, Any]) -> bool:
 
 
 def check_weights(config: Config) -> Iterator[str]:
-    """Check that files of measures and signals are there."""
+    """Check that files of measures are there."""
     model, judged = config.tokenizer.model, config.evaluate_tokenizer
     lpips = ("vgg16.safetensors", "lpips_vgg.safetensors")
     for key, folder, files in (
-        ("measure.image_text", config.measure.image_text, ("image_text.json", "model.safetensors")),
         ("tokenizer.model.lpips_weights", model.lpips_weights if model.perceptual == "lpips" else None, lpips),
         ("evaluate_tokenizer.lpips_weights", judged.lpips_weights, lpips),
     ):

@@ -23,6 +23,7 @@ from pipelines.store.files import Store
 GB = 1e9
 PROCESS_BYTES = 1_000_000_000  # of a CPU worker itself: Python, torch, Ray
 REMEDIES = {
+    "train_matcher": "matcher.training",
     "train_encoder": "encoder.training",
     "train_semantic": "tokenizer.semantic",
     "train_tokenizer": "tokenizer.training",

@@ -15,6 +15,7 @@ from pipelines.sizing.inference import (
 from pipelines.sizing.models import Models
 from pipelines.sizing.stage_sizes import Plan, StageSize
 from pipelines.sizing.training import size_trainings
+from pipelines.stage import base_of
 from pipelines.workflow.graph import build_workflow
 
 INFERENCE = {
@@ -41,6 +42,9 @@ def make_plan(config: Config, given: Assumptions) -> Plan:
     }
     for name, size in stage_bytes(flow).items():
         rows[name].samples, rows[name].store_bytes = samples[name], size
+    for row in rows.values():
+        if base_of(row.stage) in ("score", "recaption", "train_matcher"):
+            row.samples = flow.kept if row.stage == "recaption" else flow.source
     size_trainings(rows, config, flow, models, hardware)
     for name, fill in INFERENCE.items():
         try:
@@ -74,6 +78,7 @@ def _assumed(flow: Flow, given: Assumptions, models: Models, hardware: Hardware)
         "FLOPs": "torch's formulas for every product, convolution and attention of the traced passes; what activation "
         "checkpointing computes again counts",
         "cache": "nothing: every stage is planned from its start",
+        "score, train_matcher, recaption": "no FLOPs and no hours: what published models cost is not known here",
     }
     return found | {f"hours, {name}": words for name, words in sorted(hardware.used.items())}
 

@@ -27,15 +27,16 @@ from pipelines.workflow.shards import worker_environment
 FAILURE = "failure.json"  # of the attempt that goes on: what a worker says of its own error
 
 
-def train_in_workers(context: StageContext, builder: str, name: str) -> None:
+def train_in_workers(context: StageContext, builder: str, name: str, samples: int | None = None) -> None:
     """Train with the stage's workers, unless an earlier attempt finished; add the files, counts and `training.<name>`
-    to the stage.
+    to the stage. `samples` that there are to train on; None: the index's.
 
     The last rates differ from attempt to attempt: they stand in the metrics and are no part of the artifact's files.
     """
     record = context.work.record(RECORD)
     if record is None:
-        record = start_training(context, builder, context.inputs["index"].manifest.metrics["index"]["train"])
+        count = context.inputs["index"].manifest.metrics["index"]["train"] if samples is None else samples
+        record = start_training(context, builder, count)
     context.work.store.remove_tree(f"{context.work.path}/checkpoints")  # of use only until the result is whole
     data = record.to_bytes()
     context.outputs += [*record.files, FileEntry(f"records/{RECORD}.json", len(data), hashlib.sha256(data).hexdigest())]

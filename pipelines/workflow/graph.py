@@ -35,8 +35,13 @@ def build_workflow(config: Config | None = None) -> list[Stage]:
     """Return the stages that a configuration asks for, each after its inputs: those of every source, and those of its
     latent space. None: all stages there are, of one source without a name.
     """
-    sources = config.named_sources() if config else {"": None}
-    found = [*_source_stages(tuple(sources)), *_data_stages(tuple(sources)), *_model_stages()]
+    sources = tuple(config.named_sources()) if config else ("",)
+    scored = list(_signal_stages(sources, config)) if config else []
+    bounded = config.curate.signals if config else {}
+    deciding = [stage for stage in scored if stage.given.get("signal") in bounded]
+    found = [*_source_stages(sources), *scored, *_data_stages(sources, deciding), *_model_stages()]
+    if config is not None and config.recaption.path:
+        found = _after_recaption(found, config)
     if config is None or find_space(config.tokenizer.model.space).semantic is not Semantic.NOTHING:
         return found
     return [
@@ -72,24 +77,84 @@ def _source_stages(sources: Sequence[str]) -> Iterator[Stage]:
             name=instance_name("measure", source),
             version="1",
             function="pipelines.stages.data.measure:run",
-            external="pipelines.workflow.source_digests:image_text_files",
             config=("measure",),
+            without=("measure.models",),
             inputs=(instance_name("ingest", source),),
             summary="one row of signals per sample, no decision",
         )
 
 
-def _data_stages(sources: Sequence[str]) -> list[Stage]:
-    """Return the stages that see the samples of all sources together."""
+def _signal_stages(sources: Sequence[str], config: Config) -> Iterator[Stage]:
+    """Yield the stages that there are for each model of `measure.models` and each source; before them, where a model
+    is the matcher, the stage that trains it.
+    """
+    models = config.measure.models
+    if any(model.kind == "matcher" for model in models.values()):
+        yield Stage(
+            name="train_matcher",
+            version="1",
+            function="pipelines.stages.tokenizer.train_matcher:run",
+            config=("seed", "measure.limits", "image_size", "matcher"),
+            inputs=tuple(instance_name(base, source) for base in ("ingest", "measure") for source in sources),
+            trains=True,
+            summary="a small image-text encoder on uncurated samples, to tell whether captions are true",
+        )
+    for source in sources:
+        for name, model in models.items():
+            yield Stage(
+                name=instance_name("score", source, name),
+                version="1",
+                function="pipelines.stages.data.score:run",
+                external="pipelines.workflow.source_digests:signal_files",
+                config=("measure.limits", f"measure.models.{name}"),
+                inputs=(instance_name("ingest", source), *(("train_matcher",) if model.kind == "matcher" else ())),
+                given={"source": source, "signal": name, "comparing": model.reads_captions},
+                summary=f"the signal {name} of every sample, by a model of kind {model.kind}",
+            )
+
+
+def _recaption_stage(config: Config) -> Stage:
+    """Return the stage that adds captions by a vision-language model. Its proof is by a model of `measure.models`, or
+    by none, which preflight refuses.
+    """
+    proof = config.proof_of_captions()
+    model = config.measure.models.get(proof or "")
+    return Stage(
+        name="recaption",
+        version="1",
+        function="pipelines.stages.data.recaption:run",
+        external="pipelines.workflow.source_digests:recaption_files",
+        config=("seed", "measure.limits", "recaption", *((f"measure.models.{proof}",) if model else ())),
+        inputs=("curate", *(("train_matcher",) if model and model.kind == "matcher" else ())),
+        given={"proof": proof},
+        summary="captions by a vision-language model, beside those that samples have",
+    )
+
+
+def _after_recaption(stages: list[Stage], config: Config) -> list[Stage]:
+    """Return the stages with recaption after curate; what read curated samples reads those with new captions."""
+    found = []
+    for stage in stages:
+        inputs = tuple("recaption" if name == "curate" else name for name in stage.inputs)
+        found.append(dataclasses.replace(stage, inputs=inputs))
+        if stage.name == "curate":
+            found.append(_recaption_stage(config))
+    return found
+
+
+def _data_stages(sources: Sequence[str], scored: Sequence[Stage]) -> list[Stage]:
+    """Return the stages that see the samples of all sources together. Curation reads signals that have a threshold."""
     ingested = tuple(instance_name("ingest", source) for source in sources)
     measured = tuple(instance_name("measure", source) for source in sources)
+    comparing = dict.fromkeys(stage.given["signal"] for stage in scored if stage.given["comparing"])
     return [
         Stage(
             name="curate",
             version="1",
             function="pipelines.stages.data.curate:run",
             config=("curate",),
-            inputs=(*ingested, *measured),
+            inputs=(*ingested, *measured, *(stage.name for stage in scored)),
+            given={"comparing": list(comparing)} if comparing else {},
             summary="keep or drop every sample, with its reason",
         ),
         Stage(

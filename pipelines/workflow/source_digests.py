@@ -5,6 +5,7 @@ name.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from pipelines.config.schema import Config
@@ -53,11 +54,23 @@ def evaluation_files(config: Config, store: Store) -> dict[str, str]:
     return _content(settings.lpips_weights, store) | _content(settings.inception, store)
 
 
-def image_text_files(config: Config, store: Store, source: str = "") -> dict[str, str]:
-    """The files of the model that compares images with captions, the same for every source."""
-    return _content(config.measure.image_text, store)
-
-
 def backbone_files(config: Config, store: Store) -> dict[str, str]:
     """The pretrained decoder's files, where it is a folder."""
     return _content(config.generator.backbone, store)
+
+
+def signal_files(config: Config, store: Store, instance: str) -> dict[str, str]:
+    """The files of one model of `measure.models`, where it is a folder, or the version of the package that ships it.
+    `instance` ends with the model's name.
+    """
+    from components.vision_models.signal_kinds import SIGNALS
+
+    model = config.measure.models[instance.rpartition(".")[2]]
+    package = SIGNALS[model.kind].package
+    return _content(model.path, store) | ({package: version(package)} if package else {})
+
+
+def recaption_files(config: Config, store: Store) -> dict[str, str]:
+    """The vision-language model's files, and those of the model that proves it, where they are folders."""
+    proof = config.measure.models.get(config.proof_of_captions() or "")
+    return _content(config.recaption.path, store) | _content(proof.path if proof else None, store)

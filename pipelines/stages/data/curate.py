@@ -24,6 +24,7 @@ def run(context: StageContext) -> None:
     for path in [path for measured in context.inputs_of("measure") for path in measured.files("signals/*.parquet")]:
         with context.fetch(path) as local:
             tables.append((PurePosixPath(path).stem, read_table(local)))
+    _join_scores(context, dict(tables))
     columns: dict[str, list[Any]] = {}
     for _, table in tables:
         for name, values in table.items():
@@ -48,13 +49,28 @@ def run(context: StageContext) -> None:
     _sheet(context, tasks)
 
 
+def _join_scores(context: StageContext, tables: dict[str, dict[str, list[Any]]]) -> None:
+    """Add each model's signal to the tables of `measure`, by shard: both have a row for each sample, in its order."""
+    from components.data.tables import read_table
+
+    for scored in context.inputs_of("score"):
+        for path in scored.files("scores/*.parquet"):
+            with context.fetch(path) as local:
+                found = read_table(local)
+            table = tables[PurePosixPath(path).stem]
+            assert found.pop("key") == table["key"], f"{path} and measure are not of the same samples"
+            (signal,) = found.keys() - {"shard", "unscored"}
+            table[signal] = found[signal]
+
+
 def _score(
     context: StageContext, planted: list[dict[str, Any]], columns: dict[str, list[Any]], decisions: list[Any]
 ) -> None:
     """Add precision and recall per planted fault; what cannot be computed goes to `metrics.absent` with its reason."""
     from components.curation.faults import score_faults
 
-    for fault, figures in score_faults(planted, columns["key"], decisions).items():
+    comparing = [f"low_{signal}" for signal in context.stage.given.get("comparing", ())]
+    for fault, figures in score_faults(planted, columns["key"], decisions, comparing).items():
         absent = figures.pop("absent", None)
         context.metrics["curation"][fault] = figures
         if absent:

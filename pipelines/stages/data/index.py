@@ -42,7 +42,7 @@ def run(context: StageContext) -> None:
             PurePosixPath(path).stem,
             {"shard": path, "edits": edits[PurePosixPath(path).stem], "held_out": context.config.held_out},
         )
-        for path in context.inputs["curate"].files("shards/*.tar")
+        for path in context.curated.files("shards/*.tar")
     ]
     records = context.map_shards("pipelines.stages.data.index:index_one", tasks)
     totals: dict[str, int] = {}

@@ -16,13 +16,16 @@ from pipelines.stages.data.ingest_pictures import read_catalogue
 from pipelines.stages.data.pair_parts import Made, pair_images
 from pipelines.store.artifacts import find_artifact
 
-_CATALOGUES: dict[str, Catalogue] = {}  # the one that this worker process has read, by curate's fingerprint
+_CATALOGUES: dict[
+    str, Catalogue
+] = {}  # the one that this worker process has read, by stage and fingerprint of its samples
 
 
 def curated_catalogue(context: ShardContext, curated: str) -> Catalogue:
     """Return the drawings that curation kept, of all shards: an edit leads from one of them to another."""
     if curated not in _CATALOGUES:
-        artifact = find_artifact(context.store, "curate", curated)
+        stage, _, fingerprint = curated.partition("/")
+        artifact = find_artifact(context.store, stage, fingerprint)
         assert artifact is not None, "the stage's own input"
         _CATALOGUES.clear()
         _CATALOGUES[curated] = read_catalogue(context.fetch(path) for path in artifact.files("shards/*.tar"))

@@ -30,8 +30,12 @@ def run(context: StageContext) -> None:
     """Make the edit pairs of every curated shard."""
     settings = context.config.synthesize_edits.model_dump(mode="json")
     limits = dataclasses.asdict(context.config.measure.limits)
-    curated = context.inputs["curate"]
-    common = {"settings": settings, "limits": limits, "curated": curated.manifest.fingerprint}
+    curated = context.curated
+    common = {
+        "settings": settings,
+        "limits": limits,
+        "curated": f"{curated.manifest.stage}/{curated.manifest.fingerprint}",
+    }
     tasks = [ShardTask(PurePosixPath(path).stem, {"shard": path, **common}) for path in curated.files("shards/*.tar")]
     records = context.map_shards("pipelines.stages.data.synthesize_edits:make_pairs", tasks)
     kinds: Counter[str] = Counter()

@@ -6,9 +6,7 @@ row and a reason for each sample that is not in them.
 
 from __future__ import annotations
 
-import queue
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,13 +15,13 @@ from typing import Any, Literal
 from components.curation.options import ImageLimits
 from pipelines.config.schema import LatentsSection
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
+from pipelines.stages.read_ahead import ahead
 from pipelines.store.artifacts import Artifact, Manifest
 from pipelines.store.files import Store
 
 FAILED_SCHEMA = {"key": "string", "reason": "string", "detail": "string"}
 Kind = Literal["captions", "edits"]
 KINDS: tuple[tuple[str, Kind], ...] = (("curate", "captions"), ("synthesize_edits", "edits"))
-AHEAD = 4  # decoded batches that may wait for the encoder
 SIDED = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 _LOADED: dict[str, Any] = {}  # the tokenizer this worker process has loaded, by digest
 
@@ -47,7 +45,8 @@ def run(context: StageContext) -> None:
     settings = context.config.latents
     tasks = []
     for stage, kind in KINDS:
-        for path in context.inputs[stage].files("shards/*.tar"):
+        artifact = context.curated if stage == "curate" else context.inputs[stage]
+        for path in artifact.files("shards/*.tar"):
             encoding = Encoding(
                 shard=path,
                 kind=kind,
@@ -204,23 +203,3 @@ def _sample(record: Any, args: Encoding) -> Any:
         return "no_image", f"the pair has no {error.args[0]}"
     except ImageError as error:
         return error.reason, error.detail
-
-
-def ahead(items: Iterator[Batch]) -> Iterator[Batch]:
-    """Yield the items of an iterator that runs in a thread of its own, a few of them ahead."""
-    waiting: queue.Queue[Any] = queue.Queue(AHEAD)
-    end = object()
-
-    def fill() -> None:
-        try:
-            for item in items:
-                waiting.put(item)
-            waiting.put(end)
-        except BaseException as error:  # raised again below, where it is waited for
-            waiting.put(error)
-
-    threading.Thread(target=fill, daemon=True).start()
-    while (item := waiting.get()) is not end:
-        if isinstance(item, BaseException):
-            raise item
-        yield item

@@ -38,8 +38,6 @@ class Pictures:
         cache_bytes: int = 0,
         threads: int = 2,
     ) -> None:
-        self.store, self.side, self.limits = store, side, limits
-        self._scratch = scratch
         columns: dict[str, list[Any]] = {}
         for path in index.files("index/*.parquet"):
             for name, values in read_table(fetch_checked(store, path, scratch)).items():
@@ -49,13 +47,44 @@ class Pictures:
             for i, (role, held) in enumerate(zip(columns["role"], columns["held_out"], strict=True))
             if role in roles and held == held_out
         ]
-        self.rows = {name: [values[i] for i in chosen] for name, values in columns.items()}
+        rows = {name: [values[i] for i in chosen] for name, values in columns.items()}
+        self._open(store, scratch, rows, side, limits, cache_bytes, threads)
+
+    @classmethod
+    def of_rows(
+        cls,
+        store: Store,
+        scratch: Path,
+        rows: dict[str, list[Any]],
+        side: int,
+        limits: ImageLimits,
+        cache_bytes: int = 0,
+        threads: int = 2,
+    ) -> Pictures:
+        """Return the pictures of these rows, with the columns of an index."""
+        made = cls.__new__(cls)
+        made._open(store, scratch, rows, side, limits, cache_bytes, threads)
+        return made
+
+    def _open(
+        self,
+        store: Store,
+        scratch: Path,
+        rows: dict[str, list[Any]],
+        side: int,
+        limits: ImageLimits,
+        cache_bytes: int,
+        threads: int,
+    ) -> None:
+        self.store, self.side, self.limits, self.rows = store, side, limits, rows
+        self._scratch = scratch
         self._files = ShardFiles()
         self._local: dict[str, Path] = {}
         self._pool = ThreadPoolExecutor(threads)
-        whole = len(chosen) * 3 * side * side
-        self._cache = np.empty((len(chosen), 3, side, side), np.uint8) if 0 < whole <= cache_bytes else None
-        self._have = np.zeros(len(chosen), bool)
+        count = len(rows["key"])
+        whole = count * 3 * side * side
+        self._cache = np.empty((count, 3, side, side), np.uint8) if 0 < whole <= cache_bytes else None
+        self._have = np.zeros(count, bool)
 
     def __len__(self) -> int:
         return len(self.rows["key"])

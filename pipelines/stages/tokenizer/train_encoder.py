@@ -41,7 +41,7 @@ class EncoderTask:
             def forward(self, batch: dict[str, Any], progress: float, critic: Any) -> Any:
                 from components.tokenizer.objectives import to_pictures
 
-                parts = self.model.losses(to_pictures(batch["images"]), batch["ids"])
+                parts = self.model.losses(to_pictures(batch["images"]), batch["ids"], batch.get("wrong"))
                 return sum(parts.values()), parts, None
 
         self.module: Any = Objective()

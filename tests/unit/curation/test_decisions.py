@@ -9,7 +9,7 @@ from components.curation.decide import Decision, decide
 from components.curation.duplicates import find_duplicates, near_pairs
 from components.curation.faults import FAULTS, apply_fault, plan_faults, score_faults
 from components.curation.images import encode_png
-from components.curation.options import CurationRules, FaultOptions, ImageLimits
+from components.curation.options import CurationRules, FaultOptions, ImageLimits, SignalBounds
 from components.curation.sheet import SheetRow, contact_sheet_html, contact_sheet_png
 from components.curation.signals import SIGNAL_SCHEMA, measure
 
@@ -129,8 +129,27 @@ def test_captions_on_too_many_pictures_go_all():
 
 
 def test_a_threshold_without_its_signal_is_refused():
-    with pytest.raises(ValueError, match="image_text_similarity was not measured"):
-        decide(columns([(encode_png(picture(1)), caption(1))]), CurationRules(min_image_text_similarity=0.2))
+    with pytest.raises(ValueError, match="the signal nsfw was not measured"):
+        decide(columns([(encode_png(picture(1)), caption(1))]), CurationRules(signals={"nsfw": SignalBounds(max=0.5)}))
+
+
+def test_a_signal_is_bounded_from_below_and_above_and_decides_nothing_without_a_bound():
+    table = columns([(encode_png(picture(i)), caption(i)) for i in range(4)])
+    table |= {"clip": [0.1, 0.3, 0.3, None], "nsfw": [0.0, 0.9, 0.2, 0.2]}
+    rules = CurationRules(signals={"clip": SignalBounds(min=0.2), "nsfw": SignalBounds(max=0.5)})
+    assert [d.reason for d in decide(table, rules)] == ["low_clip", "high_nsfw", "", "low_clip"]
+    assert decide(table, rules)[0].detail == "clip 0.1, asked for at least 0.2"
+    shown = CurationRules(signals={"clip": SignalBounds(), "nsfw": SignalBounds()})
+    assert {d.state for d in decide(table, shown)} == {"kept"}
+    with pytest.raises(ValueError, match="every sample would be dropped"):
+        SignalBounds(min=2, max=1)
+
+
+def test_a_wrong_caption_is_scored_by_the_signals_that_compare_pictures_with_captions():
+    planted = [{"faults": ["wrong_caption"]}, {"faults": ["wrong_caption"]}, {}, {}]
+    decisions = [Decision("dropped", "low_clip"), Decision("kept"), Decision("dropped", "low_clip"), Decision("kept")]
+    scores = score_faults(planted, list("abcd"), decisions, comparing=["low_clip"])
+    assert scores["wrong_caption"] == {"planted": 2, "caught": 1, "recall": 0.5, "precision": 0.5}
 
 
 def test_every_pair_within_the_distance_is_found():

@@ -19,11 +19,15 @@ from pipelines.config.compose import (
     to_yaml,
 )
 from pipelines.config.keys import fields_of_value, members
-from pipelines.config.newer_keys import NEWER
+from pipelines.config.newer_keys import GONE, NEWER
 from pipelines.config.schema import Config
 from pipelines.errors import UserError
 
 pytestmark = pytest.mark.unit
+NEWER_SECTIONS = (
+    "matcher.", "recaption.", "measure.models", "execution.resources.score.", "execution.resources.recaption.",
+    "execution.training.train_matcher.",
+)  # fmt: skip
 
 
 def option_defaults(kind, values, prefix=""):
@@ -74,6 +78,8 @@ def test_presets_resolve_as_before_the_base_became_the_published_method():
         delta = {"set": {}, "gone": []} if name == "scenes" else kept[name]
         before = {k: v for k, v in (kept["scenes"] | delta["set"]).items() if k not in delta["gone"]}
         before |= {k: v for k, v in {"execution.on_code_change": "note", **NEWER}.items() if k in now}
+        before = {k: v for k, v in before.items() if k not in GONE}
+        now = {k: v for k, v in now.items() if not k.startswith(NEWER_SECTIONS)}
         differing = {k for k in before.keys() | now.keys() if before.get(k, "-") != now.get(k, "-")}
         unused = {f"generator.{stage}.optimizer.muon_lr" for stage in ("training", "editing")}
         assert differing == (unused if name in ("paper", "single_gpu") else set()), name
@@ -208,3 +214,46 @@ def test_what_cannot_be_is_refused_with_its_key_and_origin(overrides, words):
 def test_a_key_of_another_source_is_refused():
     with pytest.raises(UserError, match=r"source\.count: unknown key; it belongs to source=scenes \(from the command"):
         compose_config(["source=folder", "source.path=x", "source.count=3"])
+
+
+def test_models_of_signals_are_a_group_of_which_several_are_taken(tmp_path):
+    config = compose_config(["preset=tiny", "signals=[nsfw,clip]", "curate.signals.nsfw.max=0.3"])
+    assert list(config.measure.models) == ["nsfw", "clip"] and config.measure.models["clip"].kind == "image_text"
+    assert config.curate.signals["nsfw"].max == 0.3 and config.curate.signals["clip"].min == 0.2
+    assert list(compose_config(["preset=tiny", "signals=matcher"]).measure.models) == ["matcher"]
+    found = {key: place for key, _, place in changed_keys(["preset=tiny", "signals=[nsfw]"])}
+    assert found["measure.models.nsfw.kind"] == "from conf/signals/nsfw.yaml"
+    (tmp_path / "preset").mkdir()
+    (tmp_path / "preset" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults: [tiny, {override /signals: [nsfw]}]\n"
+        "measure: {models: {text: {kind: zero_shot, path: a/b, prompts: [text, photo]}}}\n"
+    )
+    assert list(compose_config(["preset=mine"], str(tmp_path)).measure.models) == ["nsfw", "text"]
+    with pytest.raises(UserError, match=r"no such signals; did you mean 'clip'\?"):
+        compose_config(["preset=tiny", "signals=[nsfw,clp]"])
+
+
+def test_models_may_be_given_as_a_list_with_names():
+    config = compose_config(["preset=tiny", "signals=clip", "measure.models=[{name: a, kind: nsfw_onnx}]"])
+    assert list(config.measure.models) == ["a"]
+    assert load_config(to_yaml(config), "config.yaml") == config
+    for models, said in (
+        ("[{kind: nsfw_onnx}]", "every model of the list needs a name"),
+        ("[{name: a, kind: nsfw_onnx}, {name: a, kind: nsfw_onnx}]", "two models have the name 'a'"),
+        ("[{name: A, kind: nsfw_onnx}]", "the signal name 'A'"),
+        ("{a: {kind: nsfw}}", "measure.models.a.kind"),
+        ("{a: {kind: zero_shot}}", "zero_shot needs `path`"),
+    ):
+        with pytest.raises(UserError, match=said):
+            compose_config(["preset=tiny", f"measure.models={models}"])
+
+
+def test_a_key_that_is_gone_says_what_is_written_now_and_does_no_harm_in_an_old_run():
+    with pytest.raises(UserError, match=r"curate\.max_nsfw: unknown key; it is gone, write curate\.signals="):
+        compose_config(["preset=tiny", "curate.max_nsfw=0.5"])
+    text = to_yaml(compose_config(["preset=tiny"]))
+    old = text.replace("\nmeasure:\n", "\nmeasure:\n  image_text: null\n")
+    old = old.replace("\ncurate:\n", "\ncurate:\n  max_nsfw: null\n")
+    assert load_config(old, "config.yaml") == compose_config(["preset=tiny"])
+    with pytest.raises(UserError, match="write measure"):
+        load_config(text.replace("\nmeasure:\n", "\nmeasure:\n  image_text: x\n"), "config.yaml")

@@ -28,7 +28,7 @@ def test_a_stage_reads_what_it_declared_and_how_it_is_executed():
     ("read", "key"),
     [
         (lambda c: c.seed, "seed"),
-        (lambda c: c.measure.image_text, "measure.image_text"),
+        (lambda c: c.measure.models, "measure.models"),
         (lambda c: c.tokenizer.model.space, "tokenizer.model.space"),
         (lambda c: c.tokenizer.training, "tokenizer.training"),
         (lambda c: c.model_dump(), "model_dump"),

@@ -137,7 +137,28 @@ BROKEN = {
         ],
         ["image_size is 40", "so 16 must divide it"],
     ),
-    "signal's model": (["measure.image_text={}/dino"], ["measure.image_text={}/dino: there is no image_text.json"]),
+    "signal's model": (
+        ["measure.models={{clip: {{kind: image_text, path: {}/dino}}}}"],
+        ["measure.models.clip.path={}/dino", "models of type 'dinov2' compare no pictures with texts"],
+    ),
+    "signal's pickle": (
+        ["measure.models={{a: {{kind: image_classification, path: {}/pickled, label: LABEL_1}}}}"],
+        ["measure.models.a.path={}/pickled: its weights (pytorch_model.bin) are no safetensors"],
+    ),
+    "signal's class": (
+        ["measure.models={{a: {{kind: image_classification, path: {}/dino, label: LABEL_7}}}}"],
+        ["measure.models.a: the model '{}/dino' has no class 'LABEL_7'; did you mean 'LABEL_"],
+    ),
+    "signal's name": (["measure.models={{contrast: {{kind: nsfw_onnx}}}}"], ["contrast is measured without a model"]),
+    "threshold without a model": (
+        ["measure.models={{nsfw: {{kind: nsfw_onnx}}}}", "curate.signals={{nfsw: {{max: 0.5}}}}"],
+        ["curate.signals.nfsw: no model of measure.models gives this signal; did you mean 'nsfw'?"],
+    ),
+    "captions without a proof": (["recaption.path=a/b"], ["nothing can prove that the model sees its pictures"]),
+    "a proof that is none": (
+        ["recaption.path=a/b", "measure.models={{nsfw: {{kind: nsfw_onnx}}}}", "recaption.proof=nsfw"],
+        ["recaption.proof=nsfw: a model of kind nsfw_onnx compares no captions"],
+    ),
     "column of a list": (["source=urls", "source.path={}/list.csv"], ["source: ", "caption"]),
     "column of captions": (["source=folder", "source.path={}/photos"], ["source: ", "'text'"]),
     "no source": (

@@ -1,0 +1,40 @@
+"""Captions that are wrong by one word: the hardest negatives of an image-text model that is to tell whether a caption
+is true of its picture.
+
+Two words may stand for each other where both were seen between the same two words: `a red circle`, `a blue circle`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+from torch import Tensor
+
+
+class WordSwaps:
+    """Which words stand between which, counted over captions given as word numbers `[L]`, padded with 0."""
+
+    def __init__(self, captions: Iterable[Tensor]) -> None:
+        self._between: dict[tuple[int, int], Counter[int]] = defaultdict(Counter)
+        for ids in captions:
+            words = [0, *(word for word in ids.tolist() if word), 0]
+            for before, word, after in zip(words, words[1:], words[2:], strict=False):
+                self._between[before, after][word] += 1
+
+    def swapped(self, ids: Tensor, seed: int) -> Tensor:
+        """Return a caption `[L]` with one word in another's place, drawn from the seed; as it is where no word of it
+        has another.
+        """
+        draw = random.Random(seed)  # noqa: S311 - which negatives a model sees is no secret
+        words = [word for word in ids.tolist() if word]
+        padded = [0, *words, 0]
+        found = ids.clone()
+        for place in draw.sample(range(len(words)), len(words)):
+            others = self._between[padded[place], padded[place + 2]]
+            if len(others) > 1:
+                choices = [word for word in others if word != words[place]]
+                found[place] = draw.choices(choices, [others[word] for word in choices])[0]
+                break
+        return found

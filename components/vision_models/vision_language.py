@@ -1,0 +1,80 @@
+"""Vision-language models of transformers (image-text-to-text) that answer a prompt about one or more pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from components.vision_models.loading import Place, load_model, load_processor
+
+MAX_CHARACTERS = 4_000  # of an answer
+
+
+class VisionLanguage:
+    """One model, by hub id or folder."""
+
+    def __init__(self, path: str, revision: str | None, place: Place) -> None:
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        self._path, self._place = path, place
+        self._processor = load_processor(AutoProcessor, path, revision, backend="pil")
+        if not hasattr(self._processor, "tokenizer") or not hasattr(self._processor, "image_processor"):
+            raise ValueError(f"the model {path!r} takes no pictures with a text. Name one for image-text-to-text.")
+        tokenizer = self._processor.tokenizer
+        tokenizer.padding_side = "left"  # answers start at the end of the prompt
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        model = load_model(AutoModelForImageTextToText, path, revision)
+        self._model = (model.bfloat16() if place.bf16 else model).to(place.device)
+
+    def answer(
+        self,
+        pictures: Sequence[Sequence[np.ndarray]],
+        prompts: Sequence[str],
+        tokens: int,
+        answers: int = 1,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> list[list[str]]:
+        """Return `answers` texts for each prompt about its pictures, uint8 [H, W, 3], of `tokens` at most.
+
+        At temperature 0 the most likely text; above, drawn from `seed`, the same for the same batch. An answer may be
+        empty. ValueError where the model's processor leaves the pictures out.
+        """
+        import torch
+        from PIL import Image
+
+        texts = [self._prompt(prompt, len(shown)) for prompt, shown in zip(prompts, pictures, strict=True)]
+        images = [[Image.fromarray(rgb) for rgb in shown] for shown in pictures]
+        inputs = self._processor(images=images, text=texts, padding=True, return_tensors="pt")
+        if not any(name.startswith(("pixel_values", "image", "flattened_patches")) for name in inputs):
+            raise ValueError(f"the model {self._path!r}: its processor left the pictures out, so it would answer blind")
+        inputs = inputs.to(self._place.device)
+        if self._place.bf16:
+            inputs = inputs.to(torch.bfloat16)  # of what is no integer
+        drawn = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 0.95}
+        how = drawn if temperature else {"do_sample": False, "temperature": None, "top_k": None, "top_p": None}
+        if answers > 1 and not temperature:
+            raise ValueError("several answers to one prompt need a temperature above 0: else they are all the same")
+        with torch.inference_mode(), torch.random.fork_rng():
+            torch.manual_seed(seed % 2**63)
+            made = self._model.generate(
+                **inputs, max_new_tokens=tokens, num_return_sequences=answers,
+                pad_token_id=self._processor.tokenizer.pad_token_id, **how,
+            )  # fmt: skip
+        asked = inputs["input_ids"]
+        length = asked.shape[1]
+        # Most models give their prompt back before the answer; encoder-decoders do not.
+        echoed = made.shape[1] >= length and bool((made[:: max(1, answers), :length] == asked).all())
+        found = self._processor.batch_decode(made[:, length if echoed else 0 :], skip_special_tokens=True)
+        said = [" ".join(text.split())[:MAX_CHARACTERS] for text in found]
+        return [said[n * answers : (n + 1) * answers] for n in range(len(prompts))]
+
+    def _prompt(self, prompt: str, pictures: int) -> str:
+        """Return a prompt with its pictures' places, as the model's own template says."""
+        if self._processor.chat_template is None:
+            token = getattr(self._processor, "image_token", None)
+            return f"{str(token) * pictures}\n{prompt}" if token else prompt
+        content = [*({"type": "image"} for _ in range(pictures)), {"type": "text", "text": prompt}]
+        return self._processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)

@@ -1,0 +1,97 @@
+"""Models that give signals, and thresholds on signals: whether each can work, before anything is measured."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.vision_models.options import SignalModel
+from pipelines.config.schema import Config
+from pipelines.errors import nearest
+from pipelines.preflight.pretrained import is_path, model_folder
+from pipelines.preflight.weights import broken_weights
+
+
+def check_signals(config: Config) -> Iterator[str]:
+    """Check every model of `measure.models`, and that each threshold of `curate.signals` has one."""
+    models = config.measure.models
+    for name in config.curate.signals:
+        if name not in models:
+            known = f" There are: {', '.join(models)}." if models else ""
+            yield (
+                f"curate.signals.{name}: no model of measure.models gives this signal{nearest(name, list(models))}"
+                f"{known} Add the model there, or take a ready one: signals=[{name}] where conf/signals has it."
+            )
+    if models:
+        from components.curation.signals import SIGNAL_SCHEMA
+
+        for name in models:
+            if name in (*SIGNAL_SCHEMA, "min_side", "unscored"):
+                yield f"measure.models.{name}: {name} is measured without a model. Give the model another name."
+    for name, model in models.items():
+        yield from _check_model(f"measure.models.{name}", model)
+
+
+def check_recaption(config: Config) -> Iterator[str]:
+    """Check the vision-language model that writes captions, and that another can prove that it sees its pictures."""
+    settings, models = config.recaption, config.measure.models
+    if not settings.path:
+        return
+    if is_path(settings.path):
+        yield from model_folder("recaption.path", settings.path)[1]
+    proof = config.proof_of_captions()
+    if proof is None:
+        yield (
+            "recaption: nothing can prove that the model sees its pictures. Name an image-text model: "
+            "measure.models={clip: {kind: image_text, path: ...}}, or signals=siglip2."
+        )
+    elif proof not in models:
+        yield f"recaption.proof: no model of measure.models is called {proof!r}{nearest(proof, list(models))}"
+    elif not models[proof].reads_captions:
+        yield f"recaption.proof={proof}: a model of kind {models[proof].kind} compares no captions. Name an image_text."
+
+
+def _check_model(key: str, model: SignalModel) -> Iterator[str]:
+    from components.vision_models.signal_kinds import SIGNALS
+
+    kind = SIGNALS[model.kind]
+    if kind.package:
+        try:
+            importlib.metadata.version(kind.package)
+        except importlib.metadata.PackageNotFoundError:
+            install = f"pip install 'pixsem[{kind.extra}]'"
+            yield f"{key}: {model.kind} needs the package {kind.package}. Install it: {install}."
+    if model.path is None or not is_path(model.path):
+        return
+    folder = Path(model.path)
+    if model.kind != "image_classification" and (folder / "image_text.json").is_file():
+        weights = folder / "model.safetensors"
+        words = broken_weights(weights) if weights.is_file() else "there is no model.safetensors in it."
+        if words:
+            yield f"{key}.path={folder}: {words}"
+        return
+    values, found = model_folder(f"{key}.path", model.path)
+    yield from found
+    if values is None:
+        return
+    if not any((folder / file).is_file() for file in ("preprocessor_config.json", "processor_config.json")):
+        yield (
+            f"{key}.path={folder}: the folder has no preprocessor_config.json, so nothing says how pictures are "
+            "resized. Save the image processor beside the model."
+        )
+    if model.kind == "image_classification":
+        yield from _check_classes(key, model, values.get("id2label"))
+    elif "text_config" not in values and "vision_config" not in values:
+        yield f"{key}.path={folder}: models of type {values.get('model_type')!r} compare no pictures with texts."
+
+
+def _check_classes(key: str, model: SignalModel, classes: object) -> Iterator[str]:
+    from components.vision_models.classifier import classes_by_number, wanted_classes
+
+    if not isinstance(classes, dict):
+        classes = {0: "LABEL_0", 1: "LABEL_1"}  # transformers' own, where a config.json names none
+    try:
+        wanted_classes(model, classes_by_number(classes))
+    except ValueError as error:
+        yield f"{key}: {error}"
