@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from components.data.captions import gather_captions, with_captions
 from components.data.image_header import read_header
 from components.data.ingest_rows import IngestRow, ShardList, SourceRow, failed_row, split_rows
 from components.data.list_files import ListFormat, RowFault, field_names, read_rows
-from components.data.options import FolderOptions
+from components.data.options import FolderOptions, caption_columns
 from components.data.records import Record, write_records
 from components.data.samples import IMAGE_EXTENSIONS, BadRecord, caption_from_value, encode_metadata
 
@@ -85,7 +86,7 @@ def pack_folder_shard(
     """
     root = _need_folder(folder)
     results: list[IngestRow] = []
-    write_records(out_path, _pack(root, rows, options, results))
+    write_records(out_path, packed(root, rows, options, results))
     return results
 
 
@@ -111,7 +112,8 @@ def _picture_names(root: Path) -> list[str]:
 
 def _captioned_rows(root: Path, captions: Path, pictures: set[str], options: FolderOptions) -> list[SourceRow]:
     names = field_names(captions, ListFormat())
-    columns = list(dict.fromkeys([options.file_column, options.caption_column, *names]))
+    named = caption_columns(options.captions, options.caption_column)
+    columns = list(dict.fromkeys([options.file_column, *named.values(), *names]))
     rows: list[SourceRow] = []
     seen: set[str] = set()
     for number, values in read_rows(captions, columns, ListFormat()):
@@ -125,7 +127,8 @@ def _captioned_rows(root: Path, captions: Path, pictures: set[str], options: Fol
             continue
         origin = os.path.normpath(name.strip()).replace("\\", "/")
         metadata = {k: v for k, v in values.items() if v is not None}
-        row = _captioned_row(root, origin, values[options.caption_column], metadata, pictures, options)
+        texts = {name: values[column] for name, column in named.items()}
+        row = _captioned_row(root, origin, texts, metadata, pictures, options)
         if origin in seen:
             row = SourceRow("", f"{origin} ({where})", None, None, {}, "duplicate_entry", f"{where} names it again")
         seen.add(origin)
@@ -134,7 +137,7 @@ def _captioned_rows(root: Path, captions: Path, pictures: set[str], options: Fol
 
 
 def _captioned_row(
-    root: Path, origin: str, value: Any, metadata: dict[str, Any], pictures: set[str], options: FolderOptions
+    root: Path, origin: str, texts: dict[str, Any], metadata: dict[str, Any], pictures: set[str], options: FolderOptions
 ) -> SourceRow:
     def lost(reason: str, detail: str) -> SourceRow:
         return SourceRow("", origin, None, None, {}, reason, detail)
@@ -144,12 +147,12 @@ def _captioned_row(
         return SourceRow("", printable, None, None, {}, "unsafe_path", "the path leads out of the folder or is no text")
     if origin not in pictures and not (root / origin).is_file():
         return lost("no_picture", "the captions file names it, the folder does not have it")
-    caption = caption_from_value("", value)
-    if isinstance(caption, BadRecord):
-        return lost(caption.reason, caption.detail)
-    if caption is None and options.require_caption:
+    captions = gather_captions("", texts)
+    if isinstance(captions, BadRecord):
+        return lost(captions.reason, captions.detail)
+    if captions.first is None and options.require_caption:
         return lost("no_caption", "its caption is empty")
-    return SourceRow("", origin, None, caption, metadata)
+    return SourceRow("", origin, None, captions.first, with_captions(metadata, captions, bool(options.captions)))
 
 
 def _scan_side_files(root: Path, pictures: list[str], options: FolderOptions) -> Iterator[SourceRow]:
@@ -191,10 +194,11 @@ def _is_text(name: str) -> bool:
     return "\0" not in name and not any(0xD800 <= ord(character) <= 0xDFFF for character in name)
 
 
-def _pack(root: Path, rows: Sequence[SourceRow], options: FolderOptions, results: list[IngestRow]) -> Iterator[Record]:
+def packed(root: Path, rows: Sequence[SourceRow], options: FolderOptions, results: list[IngestRow]) -> Iterator[Record]:
+    """The samples of listed rows, as they are asked for; a row for each goes to `results`."""
     for row in rows:
         data: bytes | tuple[str, str]
-        data = (row.reason, row.detail) if row.reason else _read_picture(root, row.origin, options)
+        data = (row.reason, row.detail) if row.reason else read_inside(root, row.origin, options)
         if isinstance(data, tuple):
             results.append(failed_row(row, *data))
             continue
@@ -213,7 +217,7 @@ def _pack(root: Path, rows: Sequence[SourceRow], options: FolderOptions, results
         yield Record(row.key, parts)
 
 
-def _read_picture(root: Path, name: str, options: FolderOptions) -> bytes | tuple[str, str]:
+def read_inside(root: Path, name: str, options: FolderOptions) -> bytes | tuple[str, str]:
     """The file's bytes, or (reason, detail). Checked again here: the folder may have changed since it was listed."""
     if name.rpartition(".")[2].lower() not in IMAGE_EXTENSIONS:
         return "not_an_image", "its extension is none of a picture's"

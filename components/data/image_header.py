@@ -46,6 +46,19 @@ def read_header(data: bytes) -> ImageHeader | None:
     return None
 
 
+def picture_format(data: bytes) -> str | None:
+    """What kind of picture bytes are, as an extension, by how they begin; None where they are no known one."""
+    header = read_header(data)
+    if header is not None:
+        return header.format
+    if data[4:8] == b"ftyp":
+        brands = {data[8:12], *(data[place : place + 4] for place in range(16, min(len(data), 64), 4))}
+        return "avif" if brands & {b"avif", b"avis"} else "heic" if brands & {b"heic", b"heix", b"mif1"} else None
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        return "tiff"
+    return "jp2" if data[:12] == b"\0\0\0\x0cjP  \r\n\x87\n" else None
+
+
 def _sized(kind: str, width: int, height: int, bits: int = 8, orientation: int = 1) -> ImageHeader | None:
     return ImageHeader(kind, width, height, bits, orientation) if width > 0 and height > 0 else None
 

@@ -18,6 +18,11 @@ def _need(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def caption_columns(captions: dict[str, str], caption_column: str | None) -> dict[str, str]:
+    """{origin: column} of what `captions` names, or else of the one `caption_column`, whose origin is its name."""
+    return captions or ({caption_column: caption_column} if caption_column is not None else {})
+
+
 @dataclass(frozen=True)
 class ShardLimits:
     """What one tar shard may hold before a sample, or the rest of the shard, is refused."""
@@ -89,7 +94,8 @@ class UrlListOptions:
     """Which columns of a URL list mean what."""
 
     url_column: str = "url"  # column with the address of the picture
-    caption_column: str | None = "caption"  # column with the caption; None: the list has no captions
+    caption_column: str | None = "caption"  # column with the caption, or a list of them; None: the list has none
+    captions: dict[str, str] = field(default_factory=dict)  # {origin: column} where there are several; the first counts
     metadata_columns: tuple[str, ...] = ()  # further columns kept in each sample's json
     column_names: tuple[str, ...] = ()  # csv and tsv without a header row: the names of its columns, in order
     quoted: bool | None = None  # csv and tsv: may fields be quoted; None: yes in csv, no in tsv
@@ -107,7 +113,52 @@ class FolderOptions:
 
     captions_file: str | None = None  # path inside the folder; None: metadata.{jsonl,csv,...} or else .txt side files
     file_column: str = "file_name"  # column of the captions file with the picture's path inside the folder
-    caption_column: str = "text"  # column with the caption, or a list of captions (the first one is used)
+    caption_column: str = "text"  # column with the caption, or a list of captions
+    captions: dict[str, str] = field(default_factory=dict)  # {origin: column} where there are several; the first counts
     require_caption: bool = True  # pictures without a caption fail as no_caption; False keeps them without one
     follow_links: bool = False  # accept links that lead out of the folder
     limits: ShardLimits = field(default_factory=ShardLimits)  # largest picture and caption files read
+
+
+@dataclass(frozen=True)
+class ParquetOptions:
+    """Which columns of parquet files with pictures mean what. A name with dots leads into a struct: `sentences.raw`."""
+
+    image_column: str = "image"  # binary, or struct{bytes, path} as Hugging Face datasets write it
+    caption_column: str | None = "caption"  # a text, a list of texts, or a struct of them; None: there are none
+    captions: dict[str, str] = field(default_factory=dict)  # {origin: column} where there are several; the first counts
+    metadata_columns: tuple[str, ...] = ()  # further columns kept in each sample's json
+    require_caption: bool = True  # rows without a caption fail as no_caption
+    limits: ShardLimits = field(default_factory=ShardLimits)  # largest picture and sample
+
+    def __post_init__(self) -> None:
+        _need(bool(self.image_column), "image_column is empty; name the column that holds the pictures")
+
+
+MaskMarks = Literal["white", "black", "transparent"]
+
+
+@dataclass(frozen=True)
+class PairColumns:
+    """Which columns (of parquet), parts or json fields (of WebDataset shards), or fields of the metadata file (of a
+    folder, with paths of pictures) make an edit pair. A name with dots leads into a struct or an object.
+    """
+
+    source: str = "source"  # the picture before
+    target: str = "target"  # the picture after
+    instruction: tuple[str, ...] = ("instruction",)  # texts or lists of texts; the first text counts
+    mask: str | None = None  # picture that marks what was edited
+    mask_marks: MaskMarks = "white"  # how it marks it: its white, its black, or its transparent pixels
+    caption: str | None = None  # of the source
+    target_caption: str | None = None
+    kind: str | None = None  # what sort of edit it is
+    group: str | None = None  # the same for all turns of one picture; None: pairs with the same source picture
+    turn: str | None = None  # the turn's place among those of its group
+    metadata: tuple[str, ...] = ()  # further ones kept in each pair's json
+
+    def __post_init__(self) -> None:
+        _need(bool(self.instruction), "instruction is empty; name what holds the instructions")
+        _need(
+            self.mask_marks in get_args(MaskMarks),
+            f"mask_marks is {self.mask_marks!r}; it must be white, black or transparent",
+        )

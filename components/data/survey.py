@@ -4,16 +4,21 @@ or decoded.
 
 from __future__ import annotations
 
+import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from components.data import parquet_rows
+from components.data.addresses import is_pipe, is_remote, shown
 from components.data.folder import list_files_of
 from components.data.image_header import read_header
 from components.data.list_files import ListFormat, read_rows
 from components.data.options import FolderOptions, UrlListOptions
+from components.data.parquet_rows import DamagedFile, find_parquet
+from components.data.places import base_name, describe, open_place
 from components.data.samples import IMAGE_EXTENSIONS
 from components.data.sizes import CAPTION_BYTES, METADATA_BYTES, tar_sample_bytes
 from components.data.tables import count_rows
@@ -65,16 +70,24 @@ def count_lines(path: Path) -> int:
     return lines + (last != b"\n")
 
 
-def survey_shards(spec: str) -> Survey:
+def _sizes(places: Sequence[str]) -> list[int]:
+    remote = iter(describe([place for place in places if is_remote(place)]))
+    return [int(next(remote)["size"] or 1) if is_remote(place) else os.path.getsize(place) for place in places]
+
+
+def survey_shards(spec: str, allow_pipe: bool = False) -> Survey:
     """Count the samples of the first tar, and take the others to be alike by their bytes. ValueError as of
     `find_shards`.
     """
-    paths = find_shards(spec)
-    first = paths[0]
+    places = find_shards(spec, allow_pipe)
+    first = places[0]
+    if is_pipe(first):
+        raise ValueError(f"{first} is a command, and its samples are only counted when it runs")
     keys: set[str] = set()
     pixels: list[int] = []
+    looked_at = 0
     try:
-        with tarfile.open(first, "r:") as tar:
+        with open_place(first) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 name = member.name.rpartition("/")[2]
                 key, _, extension = name.partition(".")
@@ -84,15 +97,52 @@ def survey_shards(spec: str) -> Survey:
                 if extension.lower() in IMAGE_EXTENSIONS and len(pixels) < LOOKED_AT:
                     stream = tar.extractfile(member)
                     pixels += _pixels(stream.read(HEADER) if stream else b"")
+                if is_remote(first) and len(keys) > LOOKED_AT:
+                    looked_at = member.offset  # the rest would have to be fetched
+                    keys.discard(member.name[: len(member.name) - len(name)] + key)
+                    break
     except (tarfile.TarError, OSError) as error:
         raise ValueError(f"{first} cannot be read as a tar: {error}") from error
     if not keys:
         raise ValueError(f"{first} holds no samples")
-    size = first.stat().st_size
-    total = sum(path.stat().st_size for path in paths)
+    bytes_of = _sizes(places)
+    size, total = looked_at or bytes_of[0], sum(bytes_of)
     samples = round(len(keys) * total / size)
-    how = "samples of the only tar" if len(paths) == 1 else f"samples of {first.name}, and {len(paths)} tars by size"
+    name = base_name(first)
+    how = "samples of the only tar" if len(places) == 1 else f"samples of {name}, and {len(places)} tars by size"
     return Survey(samples, how, size / len(keys), _mean(pixels))
+
+
+def survey_parquet(spec: str, pictures: Sequence[str]) -> Survey:
+    """Count the rows of parquet files by their footers, and look at the pictures of the first. ValueError as of
+    `find_parquet`. `pictures`: columns with pictures, of one sample each.
+    """
+    paths = find_parquet(spec)
+    counts = []
+    for path in paths:
+        try:
+            counts.append(parquet_rows.count_rows(path))
+        except DamagedFile:
+            counts.append(0)  # ingest reports it
+    samples = sum(counts)
+    if not samples:
+        raise ValueError(f"{shown(spec)} holds no rows that can be read")
+    first = paths[next(number for number, count in enumerate(counts) if count)]
+    sizes, pixels = [], []
+    part = parquet_rows.Part(first, base_name(first), 0, 1, 0, 0)
+    for _, values in islice(parquet_rows.read_part(part, list(pictures)), LOOKED_AT):
+        if isinstance(values, parquet_rows.Fault):
+            continue
+        found = [_bytes(parquet_rows.value_at(values, column)) for column in pictures]
+        sizes.append(tar_sample_bytes((*map(len, found), CAPTION_BYTES, METADATA_BYTES)))
+        pixels += _pixels(found[0][:HEADER])
+    how = f"rows of {len(paths)} parquet file{'s' if len(paths) > 1 else ''}"
+    return Survey(samples, how, sum(sizes) / len(sizes) if sizes else None, _mean(pixels))
+
+
+def _bytes(value: object) -> bytes:
+    data = value.get("bytes") if isinstance(value, dict) else value
+    return data if isinstance(data, bytes) else b""
 
 
 def survey_folder(folder: str, options: FolderOptions) -> Survey:

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from components.data.captions import gather_captions, with_captions
 from components.data.ingest_rows import ShardList, SourceRow, split_rows
 from components.data.list_files import LIST_SUFFIXES, ListFormat, RowFault, expand_paths, read_rows
-from components.data.options import UrlListOptions
-from components.data.samples import BadRecord, caption_from_value
+from components.data.options import UrlListOptions, caption_columns
+from components.data.samples import BadRecord
 
 
 def find_url_lists(spec: str | Path) -> list[Path]:
@@ -32,8 +33,8 @@ def read_url_list(path: str | Path, options: UrlListOptions) -> Iterator[SourceR
         yield from _plain_list(path, options)
         return
     columns = [options.url_column]
-    columns += [options.caption_column] if options.caption_column is not None else []
-    columns += [name for name in options.metadata_columns if name not in columns]
+    columns += caption_columns(options.captions, options.caption_column).values()
+    columns = list(dict.fromkeys([*columns, *options.metadata_columns]))
     for number, row in read_rows(path, columns, ListFormat(options.column_names, options.quoted)):
         origin = f"{path.name}:{number}"
         if isinstance(row, RowFault):
@@ -50,18 +51,18 @@ def _source_row(origin: str, row: dict[str, Any], options: UrlListOptions) -> So
     url = url.strip() if isinstance(url, str) else ""
     if not url or not _is_text(url):
         return SourceRow("", origin, None, None, metadata, "no_url", "the row has no address, or one that is not text")
-    if options.caption_column is None:
-        return SourceRow("", origin, url, None, metadata)
-    caption = caption_from_value("", row[options.caption_column])
-    if isinstance(caption, BadRecord):
-        return SourceRow("", origin, url, None, metadata, caption.reason, caption.detail)
-    if caption is None and options.require_caption:
+    named = caption_columns(options.captions, options.caption_column)
+    captions = gather_captions("", {name: row[column] for name, column in named.items()})
+    if isinstance(captions, BadRecord):
+        return SourceRow("", origin, url, None, metadata, captions.reason, captions.detail)
+    if named and captions.first is None and options.require_caption:
         return SourceRow("", origin, url, None, metadata, "no_caption", "the row's caption is empty")
-    return SourceRow("", origin, url, caption, metadata)
+    metadata = with_captions(metadata, captions, bool(options.captions))
+    return SourceRow("", origin, url, captions.first, metadata)
 
 
 def _plain_list(path: Path, options: UrlListOptions) -> Iterator[SourceRow]:
-    if options.caption_column is not None or options.metadata_columns:
+    if caption_columns(options.captions, options.caption_column) or options.metadata_columns:
         raise ValueError(f"{path} has one address a line and no columns; set caption_column to null, or use csv or tsv")
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         for number, line in enumerate(file, start=1):

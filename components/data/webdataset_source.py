@@ -5,22 +5,30 @@ sample.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from components.data.addresses import is_pipe
+from components.data.captions import Captions, gather_captions, with_captions
 from components.data.image_header import read_header
 from components.data.ingest_rows import IngestRow, SourceRow, failed_row
-from components.data.list_files import expand_paths
 from components.data.options import ShardLimits
+from components.data.places import base_name, find_places, with_retries
 from components.data.records import read_records, write_records
-from components.data.samples import BadRecord, Record, caption_of, image_part, metadata_of
+from components.data.samples import BadRecord, Record, caption_of, encode_metadata, image_part, metadata_of
+from components.data.streams import open_shard
 
 
-def find_shards(spec: str | Path) -> list[Path]:
-    """The tars meant by a path, folder, glob or braces ("shards/{00000..00012}.tar"), sorted. Raises ValueError where
-    there is none.
+def find_shards(spec: str | Path, allow_pipe: bool = False) -> list[str]:
+    """The tars meant by a path, folder, glob, braces ("shards/{00000..00012}.tar"), an address of them, or `pipe:` and
+    a command that writes one, sorted. Raises ValueError where there is none, and for a command that is not allowed.
     """
-    return expand_paths(spec, (".tar",))
+    text = str(spec)
+    if is_pipe(text) and not allow_pipe:
+        raise ValueError(f"{text} runs a command of the shell. Set allow_pipe=true where that is meant")
+    return find_places(text, (".tar",))
 
 
 def normalise_shard(
@@ -30,33 +38,50 @@ def normalise_shard(
     caption_field: str | None = None,
     require_caption: bool = True,
     key_prefix: str = "",
+    captions: dict[str, str] | None = None,
+    size: int | None = None,
 ) -> list[IngestRow]:
-    """Copy the whole samples of the tar `path`, parts unchanged, to a clean tar at `out_path`; one row per input
-    sample, in order.
+    """Copy the whole samples of the tar at `path` (or at an address, or of a command), parts unchanged, to a clean tar
+    at `out_path`; one row per input sample, in order.
 
     `caption_field`: take captions from this field of each json part instead of the txt part (the txt part is then made
-    from it). `key_prefix` is put before every key, for sources whose shards use the same keys. Samples without a
-    picture or (where required) a caption, and bad ones, are rows with a reason; a fault of the tar itself is a row with
-    the key "". The tar is written in place: give a temporary name and rename it. Raises ValueError where there is no
-    such file.
+    from it). `captions`: {origin: part with text, or field of the json part} of several, kept in the json part. `size`:
+    bytes that a server says the tar has. `key_prefix` is put before every key, for sources whose shards use the same
+    keys.
+
+    Samples without a picture or (where required) a caption, and bad ones, are rows with a reason; a fault of the tar
+    itself is a row with the key "". The tar is written in place: give a temporary name and rename it. Raises ValueError
+    where there is no such file, Unreachable where a server fails again and again.
     """
-    results: list[IngestRow] = []
-    write_records(out_path, _clean(Path(path), limits, caption_field, require_caption, key_prefix, results))
-    return results
+
+    def copy() -> list[IngestRow]:
+        results: list[IngestRow] = []
+        wanted = Wanted(caption_field, captions or {}, require_caption)
+        with open_shard(str(path), size) as stream:
+            records = read_records(stream, limits)
+            write_records(out_path, packed(base_name(str(path)), records, wanted, key_prefix, results))
+        return results
+
+    return with_retries(str(path), copy)
 
 
-def _clean(
-    path: Path,
-    limits: ShardLimits,
-    caption_field: str | None,
-    require_caption: bool,
-    prefix: str,
-    results: list[IngestRow],
+@dataclass(frozen=True)
+class Wanted:
+    """Where a shard's captions are: see `normalise_shard`."""
+
+    caption_field: str | None
+    captions: dict[str, str]
+    require_caption: bool
+
+
+def packed(
+    name: str, records: Iterable[Record | BadRecord], wanted: Wanted, prefix: str, results: list[IngestRow]
 ) -> Iterator[Record]:
-    for record in read_records(path, limits):
-        origin = f"{path.name}:{record.key}"
+    """The whole samples of a tar called `name`, as they are asked for; a row for each goes to `results`."""
+    for record in records:
+        origin = f"{name}:{record.key}"
         key = prefix + record.key if record.key else ""
-        usable = _use(record, caption_field, require_caption)
+        usable = _use(record, wanted)
         if isinstance(usable, BadRecord):
             source = SourceRow(key, origin, None, None, {})
             results.append(failed_row(source, usable.reason, usable.detail))
@@ -81,9 +106,7 @@ def _clean(
         yield Record(key, record.parts)
 
 
-def _use(
-    record: Record | BadRecord, caption_field: str | None, require_caption: bool
-) -> BadRecord | tuple[Record, bytes, str | None, str | None]:
+def _use(record: Record | BadRecord, wanted: Wanted) -> BadRecord | tuple[Record, bytes, str | None, str | None]:
     """(record, picture, caption, url), or why the sample cannot be used."""
     if isinstance(record, BadRecord):
         return record
@@ -93,12 +116,35 @@ def _use(
     metadata = metadata_of(record)
     if isinstance(metadata, BadRecord):
         return metadata
-    caption = caption_of(record, caption_field)
-    if isinstance(caption, BadRecord):
-        return caption
-    if caption is None and require_caption:
-        return BadRecord(record.key, "no_caption", f"it has no {caption_field or 'txt'} with text")
+    captions = _captions(record, metadata, wanted)
+    if isinstance(captions, BadRecord):
+        return captions
+    caption = captions.first
+    if caption is None and wanted.require_caption:
+        named = ", ".join(wanted.captions.values()) or wanted.caption_field or "txt"
+        return BadRecord(record.key, "no_caption", f"it has no {named} with text")
+    parts = record.parts
+    if caption is not None and (wanted.captions or wanted.caption_field is not None):
+        parts = {**parts, "txt": caption.encode()}
+    kept = with_captions(metadata, captions, bool(wanted.captions))
+    if kept is not metadata:
+        parts = {**parts, "json": encode_metadata(kept)}
     url = metadata.get("url")
-    if caption_field is not None and caption is not None:
-        record = Record(record.key, {**record.parts, "txt": caption.encode()})
-    return record, image[1], caption, url if isinstance(url, str) else None
+    return Record(record.key, parts), image[1], caption, url if isinstance(url, str) else None
+
+
+def _captions(record: Record, metadata: dict[str, Any], wanted: Wanted) -> Captions | BadRecord:
+    if not wanted.captions and wanted.caption_field is None:
+        found = caption_of(record)
+        if isinstance(found, BadRecord):
+            return found
+        return Captions() if found is None else Captions((found,), ("txt",))
+    values: dict[str, Any] = {}
+    for origin, name in (wanted.captions or {str(wanted.caption_field): str(wanted.caption_field)}).items():
+        values[origin] = metadata.get(name)
+        if wanted.captions and name in record.parts:
+            text = caption_of(Record(record.key, {"txt": record.parts[name]}))
+            if isinstance(text, BadRecord):
+                return text
+            values[origin] = text
+    return gather_captions(record.key, values)

@@ -11,6 +11,7 @@ import typer
 from pipelines.cli import (
     check_commands,
     compare_commands,
+    inspect_commands,
     model_commands,
     run_commands,
     store_commands,
@@ -23,7 +24,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for commands in (run_commands, store_commands, check_commands, model_commands, compare_commands, submit_commands):
+for commands in (
+    run_commands, store_commands, check_commands, inspect_commands, model_commands, compare_commands, submit_commands
+):  # fmt: skip
     commands.add_commands(app)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from components.data.addresses import without_secrets
 from components.registry.mlflow_errors import without_credentials
 from pipelines.config.keys import flatten, nearest_key, source_kinds, unknown_keys
 from pipelines.config.newer_keys import without_gone
@@ -129,7 +130,7 @@ def _explain(error: ValidationError, origins: Origins) -> list[str]:
             del parts[1]
         key = ".".join(parts)
         message = problem["msg"].removeprefix("Value error, ")
-        shown = without_credentials(json.dumps(problem["input"], default=str))
+        shown = without_secrets(without_credentials(json.dumps(problem["input"], default=str)))
         given = "" if isinstance(problem["input"], dict) else f", got {shown}"
         lines.append(f"{key + ': ' if key else ''}{message}{given}" + (f" ({origins.of(key)})" if key else ""))
     return lines

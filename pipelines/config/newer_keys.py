@@ -15,6 +15,10 @@ NEWER: dict[str, Any] = {
     "source.use": ["tokenizer", "text_to_image", "editing"],
     "source.weight": None,
     "sources": {},
+    "source.columns.captions": {},
+    "source.files.captions": {},
+    "source.captions": {},
+    "source.allow_pipe": False,
     "tokenizer.pixel_decoder.refine": 0,
     "curate.signals": {},
 }

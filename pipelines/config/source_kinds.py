@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from components.curation.options import FaultOptions
-from components.data.options import DownloadOptions, FolderOptions, ShardLimits, UrlListOptions
+from components.data.addresses import checked_address
+from components.data.options import (
+    DownloadOptions,
+    FolderOptions,
+    PairColumns,
+    ParquetOptions,
+    ShardLimits,
+    UrlListOptions,
+)
 from components.pictures.options import PictureOptions
 from components.scenes.options import SceneOptions
+
+# A path, a pattern, or an address: one that holds a password, a token or a signature is refused.
+Place = Annotated[str, AfterValidator(checked_address)]
 
 
 class Section(BaseModel):
@@ -66,11 +77,13 @@ class UrlsSource(Plantable):
 
 
 class WebDatasetSource(Plantable):
-    """Existing WebDataset shards, as img2dataset writes them."""
+    """Existing WebDataset shards, as img2dataset writes them, on a disk, a server or a hub."""
 
     kind: Literal["webdataset"]
-    shards: str  # a folder, a glob, or a brace pattern
+    shards: Place  # a folder, a glob, a brace pattern, an address (hf://, s3://, https://), or pipe: and a command
     caption_field: str | None  # take captions from this field of each sample's json; null: from its txt
+    captions: dict[str, str] = Field(default_factory=dict)  # {origin: part or json field} of several
+    allow_pipe: bool = False  # shards may be `pipe:COMMAND`: the command is run by the shell of every worker
     require_caption: bool  # samples without a caption fail as no_caption; false leaves them to curation
     limits: ShardLimits = ShardLimits()
 
@@ -84,7 +97,37 @@ class FolderSource(Plantable):
     samples_per_shard: Annotated[int, Field(ge=1, le=10_000)]
 
 
+class ParquetSource(Plantable):
+    """Parquet files with the pictures inside, as Hugging Face datasets write them, on a disk, a server or a hub."""
+
+    kind: Literal["parquet"]
+    path: Place  # a file, a folder, a glob, a brace pattern, or an address (hf://, s3://, https://)
+    columns: ParquetOptions = ParquetOptions()
+    samples_per_shard: Annotated[int, Field(ge=1, le=10_000)]  # or one row group, where that is larger
+
+
+def _editing_alone(use: tuple[Use, ...]) -> tuple[Use, ...]:
+    if use != ("editing",):
+        raise ValueError("edit pairs serve editing alone: leave use out")
+    return use
+
+
+class EditPairsSource(SourceSection):
+    """Edit pairs that are there already: a picture before, one after, and instructions."""
+
+    kind: Literal["edit_pairs"]
+    use: Annotated[tuple[Use, ...], AfterValidator(_editing_alone)] = ("editing",)
+    path: Place  # parquet files, WebDataset shards (as theirs), or a folder with a metadata file
+    format: Literal["parquet", "webdataset", "folder"] | None = None  # null: by the path
+    metadata_file: str | None = None  # of a folder: path inside it; null: metadata.{jsonl,csv,tsv,parquet,json}
+    pairs: PairColumns = PairColumns()
+    samples_per_shard: Annotated[int, Field(ge=1, le=10_000)]
+    allow_pipe: bool = False  # the path may be `pipe:COMMAND`: the command is run by the shell of every worker
+    limits: ShardLimits = ShardLimits()
+
+
 SourceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 Source = Annotated[
-    ScenesSource | PicturesSource | UrlsSource | WebDatasetSource | FolderSource, Field(discriminator="kind")
+    ScenesSource | PicturesSource | UrlsSource | WebDatasetSource | FolderSource | ParquetSource | EditPairsSource,
+    Field(discriminator="kind"),
 ]

@@ -1,8 +1,8 @@
 """What can be known before the first stage runs: models, sources and gates that cannot work, all told at once.
 
 `run`, `run --dry-run`, `resume`, `plan` and `doctor` ask for the same checks, and so does a submitted job, where it
-runs. Nothing is loaded and no network is used: a folder's own `config.json` is read, and of a hub id only what is known
-of it here.
+runs. Nothing is loaded, and the network is only asked about sources at addresses: a folder's own `config.json` is read,
+and of a hub id only what is known of it here.
 """
 
 from __future__ import annotations

@@ -5,49 +5,89 @@ named.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from components.data.addresses import is_pipe, is_remote
 from pipelines.config.compose import NOT_GIVEN
 from pipelines.config.schema import Config
-from pipelines.config.source_kinds import FolderSource, UrlsSource
+from pipelines.config.source_kinds import (
+    EditPairsSource,
+    FolderSource,
+    ParquetSource,
+    Source,
+    UrlsSource,
+    WebDatasetSource,
+)
 from pipelines.stages.data.ingest import SOURCES
 
-SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+FROM_ADDRESSES = (WebDatasetSource, ParquetSource, EditPairsSource)  # the others are read from a file system
 
 
 def check_source(config: Config) -> Iterator[str]:
-    """Check the configured source."""
-    source = config.source
+    """Check the configured sources."""
+    for name, source in config.named_sources().items():
+        yield from check_one(source, f"sources.{name}" if name else "source")
+
+
+def check_one(source: Source, key: str) -> Iterator[str]:
+    """Check one source, whose section is at `key`."""
     if NOT_GIVEN in source.model_dump().values():
         return  # a plan's, of samples that are only counted
     place = str(getattr(source, "shards", None) or getattr(source, "path", ""))
-    if SCHEME.match(place):
+    if is_remote(place) and not isinstance(source, FROM_ADDRESSES):
         yield (
-            f"source: {place} is an address, and sources are read from a file system. Mount it or copy it to a disk, "
-            "and give that path."
+            f"{key}: {place} is an address, and sources of kind {source.kind} are read from a file system. Mount it or "
+            "copy it to a disk, and give that path."
         )
         return
+    if place.startswith(("http://", "https://")) and isinstance(source, WebDatasetSource) and not shutil.which("curl"):
+        yield f"{key}: {place} is read with curl, which is not installed. Install it with your system's packages."
     try:
-        paths = [Path(path) for path in SOURCES[source.kind].files(source)]
-        locked = [path for path in paths if not os.access(path, os.R_OK)]
-        if locked:
-            more = f" and {len(locked) - 1} more" if len(locked) > 1 else ""
-            yield f"source: {locked[0]}{more} may not be read by this user. Change its permissions, or leave it out."
-            return
-        if isinstance(source, UrlsSource):
-            _check_columns(source, paths[0])
-        elif isinstance(source, FolderSource):
-            _check_captions(source)
-        empty = [] if isinstance(source, FolderSource) else [path for path in paths if not path.stat().st_size]
-        if paths and len(empty) == len(paths):  # one that is empty among others is ingest's to report
-            yield (
-                f"source: {empty[0]} is empty{' and so are all others' if len(empty) > 1 else ''}. Fetch the "
-                "files again."
-            )
+        paths = [str(path) for path in SOURCES[source.kind].files(source)]
+        if is_remote(place):
+            _check_remote(paths)
+        else:
+            yield from _check_local([Path(path) for path in paths], source, key)
+        _check_names(source, paths)
     except (ValueError, OSError) as error:
-        yield f"source: {error}"
+        yield f"{key}: {error}"
+
+
+def _check_remote(paths: Sequence[str]) -> None:
+    """ValueError where the first file is not there, or may not be seen."""
+    from components.data.places import describe
+
+    if not is_pipe(paths[0]):
+        describe(paths[:1])
+
+
+def _check_local(paths: Sequence[Path], source: Source, key: str) -> Iterator[str]:
+    locked = [path for path in paths if not os.access(path, os.R_OK)]
+    if locked:
+        more = f" and {len(locked) - 1} more" if len(locked) > 1 else ""
+        yield f"{key}: {locked[0]}{more} may not be read by this user. Change its permissions, or leave it out."
+        return
+    empty = [] if isinstance(source, FolderSource) else [path for path in paths if not path.stat().st_size]
+    if paths and len(empty) == len(paths):  # one that is empty among others is ingest's to report
+        yield f"{key}: {empty[0]} is empty{' and so are all others' if len(empty) > 1 else ''}. Fetch the files again."
+
+
+def _check_names(source: Source, paths: Sequence[str]) -> None:
+    """ValueError where the first file lacks a column that the source names."""
+    from components.data import edit_pairs, parquet_source
+    from components.data.parquet_rows import check_columns
+    from pipelines.stages.data.ingest_tables import pair_format
+
+    if isinstance(source, UrlsSource):
+        _check_columns(source, Path(paths[0]))
+    elif isinstance(source, FolderSource):
+        _check_captions(source)
+    elif isinstance(source, ParquetSource):
+        check_columns(paths[0], parquet_source.columns_of(source.columns), [source.columns.image_column])
+    elif isinstance(source, EditPairsSource) and pair_format(source) == "parquet":
+        check_columns(paths[0], edit_pairs.columns_of(source.pairs), edit_pairs.pictures_of(source.pairs))
 
 
 def _check_columns(source: UrlsSource, path: Path) -> None:
@@ -61,7 +101,9 @@ def _check_captions(source: FolderSource) -> None:
     """ValueError where the captions file lacks a column."""
     from components.data.folder import find_captions_file
     from components.data.list_files import ListFormat, read_rows
+    from components.data.options import caption_columns
 
     captions = find_captions_file(source.path, source.files)
     if captions is not None:
-        next(read_rows(captions, [source.files.file_column, source.files.caption_column], ListFormat()), None)
+        named = caption_columns(source.files.captions, source.files.caption_column).values()
+        next(read_rows(captions, [source.files.file_column, *named], ListFormat()), None)

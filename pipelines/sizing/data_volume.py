@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from components.data.options import DownloadOptions
 from pipelines.config.compose import NOT_GIVEN
 from pipelines.config.schema import Config
-from pipelines.config.source_kinds import FolderSource, UrlsSource, WebDatasetSource
+from pipelines.config.source_kinds import FolderSource, ParquetSource, UrlsSource, WebDatasetSource
 from pipelines.errors import UserError
 from pipelines.sizing.assumptions import (
     ASPECT,
@@ -115,12 +115,12 @@ def latent_bytes(flow: Flow, shape: tuple[int, int, int], flip: bool) -> int:
 
 
 def _survey(config: Config, assumptions: Assumptions, drawn: Drawn | None) -> Survey:
-    from components.data.survey import Survey, survey_folder, survey_shards, survey_url_lists
+    from components.data.survey import Survey, survey_folder, survey_parquet, survey_shards, survey_url_lists
 
     source = config.source
     if drawn is not None:
         return Survey(assumptions.samples or drawn.samples, drawn.how)
-    assert isinstance(source, UrlsSource | FolderSource | WebDatasetSource)
+    assert isinstance(source, UrlsSource | FolderSource | WebDatasetSource | ParquetSource)
     key = "shards" if isinstance(source, WebDatasetSource) else "path"
     where = getattr(source, key)
     try:
@@ -130,8 +130,10 @@ def _survey(config: Config, assumptions: Assumptions, drawn: Drawn | None) -> Su
             found = survey_url_lists(where, source.columns)
         elif isinstance(source, FolderSource):
             found = survey_folder(where, source.files)
+        elif isinstance(source, ParquetSource):
+            found = survey_parquet(where, [source.columns.image_column])
         else:
-            found = survey_shards(where)
+            found = survey_shards(where, source.allow_pipe)
     except (ValueError, OSError) as error:
         if assumptions.samples is None:
             raise UserError(f"{error}. To plan without it, say how many samples there will be: --samples N") from None
@@ -147,7 +149,7 @@ def _per_shard(config: Config, samples: int) -> int:
         return source.samples_per_shard
     from components.data.webdataset_source import find_shards
 
-    return max(1, samples // len(find_shards(source.shards))) if source.shards != NOT_GIVEN else 1000
+    return max(1, samples // len(find_shards(source.shards, source.allow_pipe))) if source.shards != NOT_GIVEN else 1000
 
 
 def _caption_bytes() -> float:

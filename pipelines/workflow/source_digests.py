@@ -13,8 +13,15 @@ from pipelines.store.files import Store
 
 
 def files_digest(paths: Sequence[str | Path], store: Store) -> str:
-    """Digest of files, in the order given. What was hashed before is remembered by size and time."""
+    """Digest of files, in the order given. What was hashed before is remembered by size and time. Of files at addresses
+    it is made of what their servers say of them.
+    """
+    from components.data.addresses import is_remote
     from components.data.digest import digest_files
+    from components.data.places import digest_remote
+
+    if any(is_remote(str(path)) for path in paths):
+        return digest_remote([str(path) for path in paths])
 
     # Only a memory: it lies beside a local store, else in the user's cache. A user without a home hashes every time.
     cache = (store.local("cache") if store.is_local else Path.home() / ".cache" / "pixsem") / "source_digests.json"

@@ -18,7 +18,15 @@ from pydantic import TypeAdapter
 
 from components.pictures.options import PACKAGES
 from pipelines.config.schema import Config
-from pipelines.config.source_kinds import FolderSource, PicturesSource, ScenesSource, UrlsSource, WebDatasetSource
+from pipelines.config.source_kinds import (
+    EditPairsSource,
+    FolderSource,
+    ParquetSource,
+    PicturesSource,
+    ScenesSource,
+    UrlsSource,
+    WebDatasetSource,
+)
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext, shard_name
 from pipelines.stages.data.ingest_lists import list_tasks, of_source, write_rows
 from pipelines.store.files import Store
@@ -83,11 +91,12 @@ def _scene_tasks(context: StageContext, source: ScenesSource) -> list[ShardTask]
 
 def _tar_tasks(context: StageContext, source: WebDatasetSource) -> list[ShardTask]:
     from components.data.webdataset_source import find_shards
+    from pipelines.stages.data.ingest_tables import sized_places
 
     settings = source.model_dump(mode="json")
     return [
-        ShardTask(f"{number:05d}", {"path": str(path.resolve()), "source": settings})
-        for number, path in enumerate(find_shards(source.shards))
+        ShardTask(f"{number:05d}", {**place, "source": settings})
+        for number, place in enumerate(sized_places(find_shards(source.shards, source.allow_pipe)))
     ]
 
 
@@ -136,9 +145,9 @@ def _url_files(source: UrlsSource) -> Sequence[str | Path]:
 
 
 def _tar_files(source: WebDatasetSource) -> Sequence[str | Path]:
-    from components.data.list_files import expand_paths
+    from components.data.webdataset_source import find_shards
 
-    return expand_paths(source.shards, (".tar",))
+    return find_shards(source.shards, source.allow_pipe)
 
 
 def _folder_files(source: FolderSource) -> Sequence[str | Path]:
@@ -148,6 +157,30 @@ def _folder_files(source: FolderSource) -> Sequence[str | Path]:
     if not paths:
         raise ValueError(f"source.path={source.path}: no pictures are there")
     return paths
+
+
+def _parquet_tasks(context: StageContext, source: ParquetSource) -> list[ShardTask]:
+    from pipelines.stages.data.ingest_tables import parquet_tasks
+
+    return parquet_tasks(source)
+
+
+def _parquet_files(source: ParquetSource) -> Sequence[str | Path]:
+    from components.data.parquet_rows import find_parquet
+
+    return find_parquet(source.path)
+
+
+def _pair_tasks(context: StageContext, source: EditPairsSource) -> list[ShardTask]:
+    from pipelines.stages.data.ingest_tables import pair_tasks
+
+    return pair_tasks(context, source)
+
+
+def _pair_files(source: EditPairsSource) -> Sequence[str | Path]:
+    from pipelines.stages.data.ingest_tables import pair_files
+
+    return pair_files(source)
 
 
 SOURCES: dict[str, SourceKind] = {
@@ -162,6 +195,8 @@ SOURCES: dict[str, SourceKind] = {
         _picture_credit,
     ),
     "folder": SourceKind(_folder_tasks, "pipelines.stages.data.ingest:copy_images", _folder_files),
+    "parquet": SourceKind(_parquet_tasks, "pipelines.stages.data.ingest_tables:pack_rows", _parquet_files),
+    "edit_pairs": SourceKind(_pair_tasks, "pipelines.stages.data.ingest_tables:pack_pairs", _pair_files),
 }
 
 
@@ -197,8 +232,15 @@ def copy_shard(context: ShardContext) -> ShardResult:
     source = context.task.args["source"]
     limits = ShardLimits(**source["limits"])
     target = context.file(f"shards/{context.task.name}.tar")
+    args = context.task.args
     rows = normalise_shard(
-        context.task.args["path"], target, limits, source["caption_field"], source["require_caption"]
+        args["path"],
+        target,
+        limits,
+        source["caption_field"],
+        source["require_caption"],
+        captions=source["captions"],
+        size=args["size"],
     )
     plant(context, source.get("faults"))
     return write_rows(context, rows)

@@ -109,7 +109,8 @@ def test_captions_may_be_lists_and_all_columns_are_kept(tmp_path: Path) -> None:
     )
     (row,) = scan_folder(tmp_path, FolderOptions(caption_column="captions"))
     assert row.caption == "first"
-    assert row.metadata == {"file_name": "1.png", "captions": ["first", "second"], "licence": "cc0"}
+    kept = {"captions": ["first", "second"], "caption_origins": ["captions", "captions"]}
+    assert row.metadata == {"file_name": "1.png", "captions": ["first", "second"], "licence": "cc0", "pixsem": kept}
 
 
 def test_mistakes_of_configuration_are_named(tmp_path: Path) -> None:
@@ -190,7 +191,7 @@ def test_existing_shards_are_copied_whole_with_a_row_for_every_sample(tmp_path: 
     rows = normalise_shard(tmp_path / "in.tar", tmp_path / "out.tar", ShardLimits(), "alt", False, key_prefix="s1_")
     out = {r.key: r for r in read_records(tmp_path / "out.tar") if isinstance(r, Record)}
     assert list(out) == ["s1_0", "s1_2", "s1_3", "s1_5"] and out["s1_5"].parts["txt"] == b"five in json"
-    assert find_shards(tmp_path) == [tmp_path / "in.tar", tmp_path / "out.tar"]
+    assert find_shards(tmp_path) == [str(tmp_path / "in.tar"), str(tmp_path / "out.tar")]
 
 
 def test_a_file_that_is_no_shard_gives_one_failed_row_and_an_empty_tar(tmp_path: Path) -> None:
