@@ -15,14 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from components.data.captions import PRIVATE, gather_captions
+from components.data.caption_origins import PRIVATE, gather_captions
 from components.data.edit_masks import mask_png
 from components.data.ingest_rows import IngestRow, SourceRow, failed_row
 from components.data.options import PairColumns, ShardLimits
-from components.data.parquet_rows import Fault, Part, value_at
 from components.data.parquet_source import Picture, keyed_rows, read_picture, success
 from components.data.places import base_name, with_retries
 from components.data.records import read_records, write_records
+from components.data.row_groups import Fault, Part, value_at
 from components.data.samples import IMAGE_EXTENSIONS, BadRecord, Record, encode_metadata, metadata_of
 from components.data.streams import open_shard
 

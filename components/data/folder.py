@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.data.captions import gather_captions, with_captions
+from components.data.caption_origins import gather_captions, with_captions
 from components.data.image_header import read_header
 from components.data.ingest_rows import IngestRow, ShardList, SourceRow, failed_row, split_rows
 from components.data.list_files import ListFormat, RowFault, field_names, read_rows

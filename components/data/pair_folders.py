@@ -14,7 +14,7 @@ from components.data.folder import find_captions_file, read_inside
 from components.data.ingest_rows import IngestRow, ShardList, SourceRow, split_rows
 from components.data.list_files import ListFormat, RowFault, read_rows
 from components.data.options import FolderOptions, PairColumns, ShardLimits
-from components.data.parquet_rows import Fault, value_at
+from components.data.row_groups import Fault, value_at
 from components.data.samples import encode_metadata
 
 

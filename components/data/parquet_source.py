@@ -1,6 +1,6 @@
 """Parquet files with the pictures inside, as Hugging Face datasets write them: packing their rows into shards.
 
-Which rows make a shard is parquet_rows.py's: ranges of row groups. A group is read in small batches, nothing is loaded
+Which rows make a shard is row_groups.py's: ranges of row groups. A group is read in small batches, nothing is loaded
 whole.
 """
 
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.data.captions import PRIVATE, gather_captions, with_captions
+from components.data.caption_origins import PRIVATE, gather_captions, with_captions
 from components.data.image_header import picture_format, read_header
 from components.data.ingest_rows import IngestRow, SourceRow, failed_row
 from components.data.options import ParquetOptions, ShardLimits, caption_columns
-from components.data.parquet_rows import Fault, Part, read_part, value_at
 from components.data.places import with_retries
 from components.data.records import write_records
+from components.data.row_groups import Fault, Part, read_part, value_at
 from components.data.samples import IMAGE_EXTENSIONS, BadRecord, Record, encode_metadata
 
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from components.data import parquet_rows
+from components.data import row_groups
 from components.data.addresses import is_pipe, is_remote, shown
 from components.data.folder import list_files_of
 from components.data.image_header import read_header
 from components.data.list_files import ListFormat, read_rows
 from components.data.options import FolderOptions, UrlListOptions
-from components.data.parquet_rows import DamagedFile, find_parquet
 from components.data.places import base_name, describe, open_place
+from components.data.row_groups import DamagedFile, find_parquet
 from components.data.samples import IMAGE_EXTENSIONS
 from components.data.sizes import CAPTION_BYTES, METADATA_BYTES, tar_sample_bytes
 from components.data.tables import count_rows
@@ -121,7 +121,7 @@ def survey_parquet(spec: str, pictures: Sequence[str]) -> Survey:
     counts = []
     for path in paths:
         try:
-            counts.append(parquet_rows.count_rows(path))
+            counts.append(row_groups.count_rows(path))
         except DamagedFile:
             counts.append(0)  # ingest reports it
     samples = sum(counts)
@@ -129,11 +129,11 @@ def survey_parquet(spec: str, pictures: Sequence[str]) -> Survey:
         raise ValueError(f"{shown(spec)} holds no rows that can be read")
     first = paths[next(number for number, count in enumerate(counts) if count)]
     sizes, pixels = [], []
-    part = parquet_rows.Part(first, base_name(first), 0, 1, 0, 0)
-    for _, values in islice(parquet_rows.read_part(part, list(pictures)), LOOKED_AT):
-        if isinstance(values, parquet_rows.Fault):
+    part = row_groups.Part(first, base_name(first), 0, 1, 0, 0)
+    for _, values in islice(row_groups.read_part(part, list(pictures)), LOOKED_AT):
+        if isinstance(values, row_groups.Fault):
             continue
-        found = [_bytes(parquet_rows.value_at(values, column)) for column in pictures]
+        found = [_bytes(row_groups.value_at(values, column)) for column in pictures]
         sizes.append(tar_sample_bytes((*map(len, found), CAPTION_BYTES, METADATA_BYTES)))
         pixels += _pixels(found[0][:HEADER])
     how = f"rows of {len(paths)} parquet file{'s' if len(paths) > 1 else ''}"

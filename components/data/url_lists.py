@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.data.captions import gather_captions, with_captions
+from components.data.caption_origins import gather_captions, with_captions
 from components.data.ingest_rows import ShardList, SourceRow, split_rows
 from components.data.list_files import LIST_SUFFIXES, ListFormat, RowFault, expand_paths, read_rows
 from components.data.options import UrlListOptions, caption_columns

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from components.data.addresses import is_pipe
-from components.data.captions import Captions, gather_captions, with_captions
+from components.data.caption_origins import Captions, gather_captions, with_captions
 from components.data.image_header import read_header
 from components.data.ingest_rows import IngestRow, SourceRow, failed_row
 from components.data.options import ShardLimits

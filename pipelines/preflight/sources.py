@@ -77,7 +77,7 @@ def _check_local(paths: Sequence[Path], source: Source, key: str) -> Iterator[st
 def _check_names(source: Source, paths: Sequence[str]) -> None:
     """ValueError where the first file lacks a column that the source names."""
     from components.data import edit_pairs, parquet_source
-    from components.data.parquet_rows import check_columns
+    from components.data.row_groups import check_columns
     from pipelines.stages.data.ingest_tables import pair_format
 
     if isinstance(source, UrlsSource):

@@ -100,7 +100,7 @@ def _named(key: str, found: str | None, usual: str) -> list[str]:
 
 
 def _parquet(place: str) -> list[str]:
-    from components.data.parquet_rows import find_parquet, picture_columns, schema_of
+    from components.data.row_groups import find_parquet, picture_columns, schema_of
 
     first = find_parquet(place)[0]
     fields, pictures = schema_of(first), picture_columns(first)

@@ -28,7 +28,7 @@ from pipelines.config.source_kinds import (
     WebDatasetSource,
 )
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext, shard_name
-from pipelines.stages.data.ingest_lists import list_tasks, of_source, write_rows
+from pipelines.stages.data.ingest_lists import list_tasks, of_source, plant, write_rows
 from pipelines.store.files import Store
 from pipelines.workflow.source_digests import files_digest
 
@@ -166,7 +166,7 @@ def _parquet_tasks(context: StageContext, source: ParquetSource) -> list[ShardTa
 
 
 def _parquet_files(source: ParquetSource) -> Sequence[str | Path]:
-    from components.data.parquet_rows import find_parquet
+    from components.data.row_groups import find_parquet
 
     return find_parquet(source.path)
 
@@ -198,14 +198,6 @@ SOURCES: dict[str, SourceKind] = {
     "parquet": SourceKind(_parquet_tasks, "pipelines.stages.data.ingest_tables:pack_rows", _parquet_files),
     "edit_pairs": SourceKind(_pair_tasks, "pipelines.stages.data.ingest_tables:pack_pairs", _pair_files),
 }
-
-
-def plant(context: ShardContext, faults: dict[str, Any] | None) -> None:
-    """Plant the faults that the source asks for into the shard that was made."""
-    if faults:
-        from pipelines.stages.data.plant import plant_faults
-
-        plant_faults(context, faults)
 
 
 def download(context: ShardContext) -> ShardResult:

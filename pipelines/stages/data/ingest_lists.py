@@ -1,4 +1,4 @@
-"""What sources share: a small list for each shard's task, and a row for what became of each input sample."""
+"""What sources share: a small list for each shard's task, planted faults, a row for what became of each sample."""
 
 from __future__ import annotations
 
@@ -31,6 +31,14 @@ def list_tasks(
 def of_source(group: str, source: str, metrics: dict[str, Any]) -> dict[str, Any]:
     """Return metrics of one source as they stand beside those of the others: a source without a name is alone."""
     return {group: {"sources": {source: metrics}} if source else metrics}
+
+
+def plant(context: ShardContext, faults: dict[str, Any] | None) -> None:
+    """Plant the faults that the source asks for into the shard that was made."""
+    if faults:
+        from pipelines.stages.data.plant import plant_faults
+
+        plant_faults(context, faults)
 
 
 def write_rows(context: ShardContext, rows: list[IngestRow]) -> ShardResult:

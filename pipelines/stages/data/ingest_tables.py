@@ -11,10 +11,10 @@ from pydantic import TypeAdapter
 
 from pipelines.config.source_kinds import EditPairsSource, ParquetSource
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
-from pipelines.stages.data.ingest_lists import list_tasks, write_rows
+from pipelines.stages.data.ingest_lists import list_tasks, plant, write_rows
 
 if TYPE_CHECKING:
-    from components.data.parquet_rows import Part
+    from components.data.row_groups import Part
 
 
 def sized_places(places: Sequence[str]) -> list[dict[str, Any]]:
@@ -34,8 +34,8 @@ def sized_places(places: Sequence[str]) -> list[dict[str, Any]]:
 
 def parquet_tasks(source: ParquetSource) -> list[ShardTask]:
     """Return a task for each range of row groups. ValueError where the first file lacks a column."""
-    from components.data.parquet_rows import check_columns, find_parquet
     from components.data.parquet_source import columns_of
+    from components.data.row_groups import check_columns, find_parquet
 
     paths = find_parquet(source.path)
     check_columns(paths[0], columns_of(source.columns), [source.columns.image_column])
@@ -43,7 +43,7 @@ def parquet_tasks(source: ParquetSource) -> list[ShardTask]:
 
 
 def _range_tasks(paths: Sequence[str], source: ParquetSource | EditPairsSource) -> list[ShardTask]:
-    from components.data.parquet_rows import plan_parts
+    from components.data.row_groups import plan_parts
 
     settings = source.model_dump(mode="json")
     places = [place["path"] for place in sized_places(paths)]
@@ -54,7 +54,7 @@ def _range_tasks(paths: Sequence[str], source: ParquetSource | EditPairsSource) 
 
 
 def _parts(args: dict[str, Any]) -> list[Part]:
-    from components.data.parquet_rows import Part
+    from components.data.row_groups import Part
 
     return [Part(**part) for part in args["parts"]]
 
@@ -63,7 +63,6 @@ def pack_rows(context: ShardContext) -> ShardResult:
     """Pack the rows of one range of row groups."""
     from components.data.options import ParquetOptions
     from components.data.parquet_source import pack_parquet_shard
-    from pipelines.stages.data.ingest import plant
 
     args = context.task.args
     options = TypeAdapter(ParquetOptions).validate_python(args["source"]["columns"])
@@ -95,7 +94,7 @@ def pair_format(source: EditPairsSource) -> Literal["parquet", "webdataset", "fo
 def pair_files(source: EditPairsSource) -> Sequence[str | Path]:
     """Return every file that the pairs are read from."""
     from components.data.pair_folders import list_pair_files
-    from components.data.parquet_rows import find_parquet
+    from components.data.row_groups import find_parquet
     from components.data.webdataset_source import find_shards
 
     kind = pair_format(source)
@@ -108,7 +107,7 @@ def pair_tasks(context: StageContext, source: EditPairsSource) -> list[ShardTask
     """Return a task for each shard of pairs. ValueError where a column or a field is missing."""
     from components.data.edit_pairs import columns_of, pictures_of
     from components.data.pair_folders import split_pairs
-    from components.data.parquet_rows import check_columns, find_parquet
+    from components.data.row_groups import check_columns, find_parquet
     from components.data.webdataset_source import find_shards
 
     kind = pair_format(source)

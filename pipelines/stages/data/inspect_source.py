@@ -122,8 +122,8 @@ def _roles(**columns: Any) -> dict[str, str]:
 
 def _parquet(source: ParquetSource, count: int) -> Preview:
     from components.data.options import caption_columns
-    from components.data.parquet_rows import check_columns, find_parquet
     from components.data.parquet_source import columns_of, packed
+    from components.data.row_groups import check_columns, find_parquet
 
     paths = find_parquet(source.path)
     options = source.columns
@@ -137,7 +137,7 @@ def _parquet(source: ParquetSource, count: int) -> Preview:
 
 def _parts(paths: list[str], count: int) -> list[Any]:
     """The first row groups that hold `count` rows."""
-    from components.data.parquet_rows import plan_parts
+    from components.data.row_groups import plan_parts
 
     parts: list[Any] = []
     for path in paths:
@@ -148,7 +148,7 @@ def _parts(paths: list[str], count: int) -> list[Any]:
 
 
 def _schema(paths: list[str]) -> dict[str, str]:
-    from components.data.parquet_rows import DamagedFile, schema_of
+    from components.data.row_groups import DamagedFile, schema_of
 
     for path in paths:
         try:
@@ -243,9 +243,9 @@ def _urls(source: UrlsSource, count: int) -> Preview:
 def _pairs(source: EditPairsSource, count: int) -> Preview:
     from components.data import edit_pairs, pair_folders
     from components.data.list_files import ListFormat, field_names
-    from components.data.parquet_rows import check_columns, find_parquet
     from components.data.places import base_name
     from components.data.records import read_records
+    from components.data.row_groups import check_columns, find_parquet
     from components.data.streams import open_shard
     from components.data.webdataset_source import find_shards
     from pipelines.stages.data.ingest_tables import pair_format

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from components.curation.faults import CAPTION_FAULTS, apply_fault, plan_faults
 from components.curation.images import ImageError, decode_image
 from components.curation.options import FaultOptions, ImageLimits
+from components.data.caption_origins import without_captions
 from components.data.records import Record, caption_of, image_part, metadata_of, read_records, write_records
 from components.data.samples import IMAGE_EXTENSIONS
 from pipelines.stage import ShardContext, derive_seed
@@ -50,7 +51,7 @@ def planted(records: list[Record], options: FaultOptions, seed: int) -> Iterator
         if plan.fault in CAPTION_FAULTS:  # the picture's own bytes stay
             extension, data = image_part(record) or (extension, data)
         metadata = metadata_of(record)
-        about = {**(metadata if isinstance(metadata, dict) else {}), "faults": [plan.fault]}
+        about = {**without_captions(metadata if isinstance(metadata, dict) else {}), "faults": [plan.fault]}
         about |= {} if plan.source is None else {"fault_source": shown.key}
         parts |= {extension: data, "txt": caption.encode(), "json": json.dumps(about, sort_keys=True).encode()}
         yield Record(record.key, parts)

@@ -24,6 +24,7 @@ ATTEMPT_SCHEMA = {
 }  # fmt: skip
 DONORS = 16  # photos of a shard whose objects may be pasted into the others
 SHEET_PAIRS = 24
+CAPTION_KEYS = {"captions", "caption_origins"}  # of any picture, under our key of its json
 
 
 def run(context: StageContext) -> None:
@@ -98,7 +99,7 @@ def _pairs(context: ShardContext, attempts: list[dict[str, Any]]) -> Iterator[An
         seed = derive_seed(context.seed, record.key)
         if "scene" in metadata:
             made = scene_pairs(metadata["scene"], rgb, args["settings"], metadata.get("scene_options", {}), seed)
-        elif isinstance(about_picture := metadata.get("pixsem"), dict):
+        elif isinstance(about_picture := metadata.get("pixsem"), dict) and about_picture.keys() - CAPTION_KEYS:
             from pipelines.stages.data.picture_pairs import curated_catalogue, picture_pairs
 
             try:

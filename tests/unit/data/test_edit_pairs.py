@@ -19,8 +19,8 @@ from components.data.edit_pairs import pack_parquet_pairs, pack_tar_pairs
 from components.data.ingest_rows import read_shard_list
 from components.data.options import PairColumns, ShardLimits
 from components.data.pair_folders import list_pair_files, pack_folder_pairs, split_pairs
-from components.data.parquet_rows import plan_parts
 from components.data.records import Record, read_records, write_records
+from components.data.row_groups import plan_parts
 
 pytestmark = pytest.mark.unit
 LIMITS = ShardLimits()

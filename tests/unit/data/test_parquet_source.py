@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from components.data.options import ParquetOptions, ShardLimits
-from components.data.parquet_rows import Fault, Part, check_columns, count_rows, find_parquet, plan_parts, read_part
 from components.data.parquet_source import pack_parquet_shard
 from components.data.records import Record, read_records
+from components.data.row_groups import Fault, Part, check_columns, count_rows, find_parquet, plan_parts, read_part
 
 pytestmark = pytest.mark.unit
 
@@ -206,12 +206,12 @@ def test_a_file_without_the_column_fails_its_rows_and_a_configured_one_is_named_
 
 def test_a_large_group_is_never_in_memory_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its columns are read in batches of a bounded size, and pages, which are the least that is read, in turn."""
-    from components.data import parquet_rows
+    from components.data import row_groups
 
     table = pa.table({"image": [bytes(50_000)] * 400, "caption": ["x"] * 400})
     pages = {"write_batch_size": 10, "data_page_size": 100_000, "use_dictionary": False}
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=400, compression="none", **pages)
-    monkeypatch.setattr(parquet_rows, "BATCH_BYTES", 500_000)
+    monkeypatch.setattr(row_groups, "BATCH_BYTES", 500_000)
     before, most = pa.total_allocated_bytes(), 0
     for _, values in read_part(Part(str(tmp_path / "a.parquet"), "a", 0, 1, 0, 400), ["image", "caption"]):
         assert isinstance(values, dict)

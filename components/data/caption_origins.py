@@ -63,6 +63,16 @@ def _collect(origin: str, value: Any, found: list[tuple[str, str]], depth: int =
     return f"{origin}: the caption is {type(value).__name__}, not text"
 
 
+def without_captions(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Metadata without the captions of `with_captions`, for a sample that is given another caption."""
+    ours = metadata.get(PRIVATE)
+    if not isinstance(ours, dict):
+        return metadata
+    rest = {name: value for name, value in ours.items() if name not in ("captions", "caption_origins")}
+    kept = {name: value for name, value in metadata.items() if name != PRIVATE}
+    return {**kept, PRIVATE: rest} if rest else kept
+
+
 def with_captions(metadata: dict[str, Any], captions: Captions, named: bool) -> dict[str, Any]:
     """Metadata with the captions in it, where there are several, or where `named` says that their origins were asked
     for. What a source itself has under our key is kept as `source_pixsem`, unless it is a dict as we write it.

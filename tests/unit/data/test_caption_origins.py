@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from components.data.captions import Captions, gather_captions, with_captions
+from components.data.caption_origins import Captions, gather_captions, with_captions
 from components.data.folder import pack_folder_shard, split_folder
 from components.data.ingest_rows import read_shard_list
 from components.data.options import FolderOptions, ShardLimits, UrlListOptions

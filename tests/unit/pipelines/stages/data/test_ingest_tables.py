@@ -1,0 +1,116 @@
+"""Parquet files and given edit pairs as sources: their shards, their counts, their faults."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from components.data.records import Record, read_records
+from components.data.tables import read_table
+from pipelines.config.compose import compose_config
+from pipelines.preflight import problems
+from pipelines.store.files import Store
+from pipelines.workflow.source_digests import files_digest
+from tests.unit.pipelines.stages.data.stage_chain import local_files, run_stages
+
+pytestmark = pytest.mark.unit
+
+
+def photo(seed: int, kind: str = "JPEG") -> bytes:
+    rng = np.random.default_rng(seed)
+    blocks = np.kron(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), np.ones((32, 32, 1), np.uint8))
+    buffer = io.BytesIO()
+    Image.fromarray(blocks).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def records_of(artifact, pattern: str = "shards/*.tar") -> list[Record]:
+    return [r for path in local_files(artifact, pattern) for r in read_records(path) if isinstance(r, Record)]
+
+
+def test_parquet_becomes_shards_by_row_groups_and_every_row_is_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    captions = [[f"a photo of thing number {i} by the old house", f"thing {i}"] for i in range(10)]
+    pictures = [{"bytes": photo(i), "path": f"{i}.jpg"} if i != 4 else None for i in range(10)]
+    table = pa.table({"image": pictures, "texts": captions, "source": ["x"] * 10})
+    pq.write_table(table, folder / "a.parquet", row_group_size=3)
+    settings = ["preset=tiny", "source=parquet", f"source.path={folder}", "source.samples_per_shard=6"]
+    config = compose_config([*settings, "source.columns.caption_column=texts"])
+    assert problems(config, {"ingest"}) == []
+    made = run_stages(tmp_path / "store", config, "curate")
+    counts = made["ingest"].manifest.counts
+    assert counts == {"input": 10, "kept": 9, "dropped": 0, "failed": 1}
+    assert made["ingest"].manifest.metrics["ingest"]["failed_by_reason"] == {"no_picture": 1}
+    rows = [read_table(path) for path in local_files(made["ingest"], "rows/*.parquet")]
+    assert [len(table["key"]) for table in rows] == [6, 4]
+    assert made["curate"].manifest.counts["kept"] == 9
+    first = records_of(made["curate"])[0]
+    assert first.parts["jpg"] == photo(0) and first.parts["txt"].decode() == captions[0][0]
+    assert json.loads(first.parts["json"])["pixsem"] == {"captions": captions[0], "caption_origins": ["texts"] * 2}
+    wrong = compose_config([*settings, "source.columns.caption_column=text"])
+    assert "did you mean 'texts'" in problems(wrong, {"ingest"})[0]
+    before = files_digest([str(folder / "a.parquet")], Store(str(tmp_path / "store")))
+    pq.write_table(table.slice(1), folder / "a.parquet")
+    assert files_digest([str(folder / "a.parquet")], Store(str(tmp_path / "store"))) != before
+
+
+@pytest.mark.parametrize("kind", ["parquet", "folder", "webdataset"])
+def test_given_pairs_become_shards_as_made_ones_are(tmp_path: Path, kind: str) -> None:
+    """Of whatever they lie in: the parts and the json that measuring and judging pairs read."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    befores, afters = [photo(i) for i in range(4)], [photo(i + 9, "WEBP") for i in range(4)]
+    settings = ["preset=tiny", "source=edit_pairs", f"source.path={folder}", "source.samples_per_shard=3"]
+    if kind == "parquet":
+        table = pa.table({"source": befores, "target": afters, "instruction": ["go"] * 3 + [None]})
+        pq.write_table(table, folder / "a.parquet", row_group_size=2)
+    elif kind == "folder":
+        lines = []
+        for i in range(4):
+            (folder / f"{i}.jpg").write_bytes(befores[i])
+            (folder / f"{i}.webp").write_bytes(afters[i])
+            lines.append({"source": f"{i}.jpg", "target": f"{i}.webp", "instruction": "go" if i < 3 else None})
+        (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    else:
+        from components.data.records import write_records
+
+        parts = [
+            {"source.jpg": befores[i], "target.webp": afters[i], "txt": b"go" if i < 3 else b" "} for i in range(4)
+        ]
+        for number in range(2):
+            some = [Record(f"{i}", parts[i]) for i in range(2 * number, 2 * number + 2)]
+            write_records(folder / f"{number}.tar", some)
+        settings.append("source.pairs.instruction=[txt]")
+    config = compose_config(settings)
+    assert problems(config, {"ingest"}) == []
+    made = run_stages(tmp_path / "store", config, "ingest")["ingest"]
+    assert made.manifest.counts == {"input": 4, "kept": 3, "dropped": 0, "failed": 1}
+    assert made.manifest.metrics["ingest"]["failed_by_reason"] == {"no_instruction": 1}
+    found = records_of(made)
+    assert [(r.parts["source.jpg"], r.parts["target.webp"]) for r in found] == list(zip(befores, afters, strict=True))[
+        :3
+    ]
+    assert len(local_files(made, "shards/*.tar")) == 2
+    for record in found:
+        about = json.loads(record.parts["json"])
+        assert record.parts["txt"] == b"go" and about["source_key"] == record.key and about["family"] == "given"
+        assert about["source_shard"] in ("00000", "00001") and about["pixsem"]["group"]
+    assert not problems(compose_config([*settings, "source.pairs.metadata=[]"]), {"ingest"})
+
+
+def test_ready_maps_of_published_pairs_resolve_and_name_what_they_read() -> None:
+    for name in ("omniedit", "magicbrush", "ultraedit", "instructpix2pix"):
+        source = compose_config(["preset=tiny", f"source={name}"]).source
+        assert source.kind == "edit_pairs" and source.path.startswith("hf://datasets/") and source.format == "parquet"
+    pico = compose_config(["preset=tiny", "source=pico_banana", "source.path=/data"]).source
+    assert pico.kind == "edit_pairs" and pico.pairs.instruction == ("text", "summarized_text")
+    settings = ["preset=tiny", "source=imgedit", "source.path=/data", "source.metadata_file=a.parquet"]
+    assert compose_config(settings).source.kind == "edit_pairs"
