@@ -75,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         self.server.calls.append(f"{self.command} {path}")
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
-            self.server.refused += 1
+            self.server.refused += REPO in path
             self.answer(401, b"{}", X_Error_Code="RepoNotFound", X_Error_Message="Repository not found")
             return
         api, files = f"/api/datasets/{REPO}", f"/datasets/{REPO}/resolve/"
