@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ def guess_source(place: str) -> list[str]:
     if is_pipe(place):
         raise UserError(
             f"{place} runs a command of the shell. Where that is meant: pixsem inspect source=webdataset "
-            f"source.allow_pipe=true {_set('source.shards', place)}"
+            f"source.allow_pipe=true 'source.shards={place}'"
         )
     path = Path(local_path(place))
     if not is_remote(place) and not path.exists() and not any(c in place for c in "*?[{"):
@@ -34,19 +33,12 @@ def guess_source(place: str) -> list[str]:
     if name.endswith(".parquet") or place.startswith("hf://"):
         return _parquet(place)
     if name.endswith((".csv", ".tsv", ".json", ".jsonl", ".txt")):
-        return ["source=urls", _set("source.path", place), *_url_columns(path)]
+        return ["source=urls", f"source.path={place}", *_url_columns(path)]
     if path.is_dir():
         return _folder(path, place)
     raise UserError(
         f"nobody can say what {place} is by its name. Say it: pixsem inspect source=parquet source.path=..."
     )
-
-
-def _set(key: str, value: Any) -> str:
-    """`key=value` as the command line takes it."""
-    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
-    plain = isinstance(value, str) and all(c.isalnum() or c in "/._-:@+" for c in value)
-    return f"{key}={text if plain or not isinstance(value, str) else json.dumps(text, ensure_ascii=False)}"
 
 
 def _nearest(names: Any, known: tuple[str, ...]) -> str | None:
@@ -67,7 +59,7 @@ def _folder(path: Path, place: str) -> list[str]:
     if not names & set(CAPTIONS_FILES) and any(path.glob("**/*.parquet")):
         return _parquet(place)
     captions = find_captions_file(path, FolderOptions())
-    found = ["source=folder", _set("source.path", place)]
+    found = ["source=folder", f"source.path={place}"]
     if captions is None:
         return found
     fields = field_names(captions, ListFormat())
@@ -75,13 +67,13 @@ def _folder(path: Path, place: str) -> list[str]:
     if "file_name" not in fields and before and after and before != after:
         return _pairs(place, before, after, fields)
     caption = _nearest([name for name in fields if name != "file_name"], CAPTION_NAMES)
-    return found + ([_set("source.files.caption_column", caption)] if caption and caption != "text" else [])
+    return found + ([f"source.files.caption_column={caption}"] if caption and caption != "text" else [])
 
 
 def _pairs(place: str, before: str, after: str, fields: Any) -> list[str]:
     instruction = _nearest([n for n in fields if n not in (before, after)], INSTRUCTION_NAMES) or "instruction"
-    columns = [_set("source.pairs.source", before), _set("source.pairs.target", after)]
-    return ["source=edit_pairs", _set("source.path", place), *columns, f"source.pairs.instruction=[{instruction}]"]
+    columns = [f"source.pairs.source={before}", f"source.pairs.target={after}"]
+    return ["source=edit_pairs", f"source.path={place}", *columns, f"source.pairs.instruction=[{instruction}]"]
 
 
 def _url_columns(path: Path) -> list[str]:
@@ -96,7 +88,7 @@ def _url_columns(path: Path) -> list[str]:
 
 
 def _named(key: str, found: str | None, usual: str) -> list[str]:
-    return [] if found in (None, usual) else [_set(key, found)]
+    return [] if found in (None, usual) else [f"{key}={found}"]
 
 
 def _parquet(place: str) -> list[str]:
@@ -106,11 +98,11 @@ def _parquet(place: str) -> list[str]:
     fields, pictures = schema_of(first), picture_columns(first)
     if not pictures:
         if _nearest(fields, URL_NAMES):
-            return ["source=urls", _set("source.path", place), *_url_columns(Path(first))]
+            return ["source=urls", f"source.path={place}", *_url_columns(Path(first))]
         raise UserError(f"{first} has no column with pictures or addresses; its columns are {', '.join(fields)}")
     if len(pictures) > 1:
         if ready := _ready_map(set(fields)):
-            return [f"source={ready}", _set("source.path", place)]
+            return [f"source={ready}", f"source.path={place}"]
         before = _nearest(pictures, SOURCE_NAMES)
         after = _nearest([name for name in pictures if name != before], TARGET_NAMES)
         if before and after:
@@ -118,7 +110,7 @@ def _parquet(place: str) -> list[str]:
     caption = _nearest([name for name in fields if name not in pictures], CAPTION_NAMES)
     return [
         "source=parquet",
-        _set("source.path", place),
+        f"source.path={place}",
         *_named("source.columns.image_column", _nearest(pictures, ("image",)) or pictures[0], "image"),
         *(
             _named("source.columns.caption_column", caption, "caption")
@@ -148,7 +140,7 @@ def _tars(place: str) -> list[str]:
     from components.data.streams import open_shard
     from components.data.webdataset_source import find_shards
 
-    found = ["source=webdataset", _set("source.shards", place)]
+    found = ["source=webdataset", f"source.shards={place}"]
     with open_shard(str(find_shards(place)[0])) as stream:
         record = next((record for record in read_records(stream) if isinstance(record, Record)), None)
     if record is None:
