@@ -14,6 +14,17 @@ import numpy as np
 from components.curation.duplicates import find_duplicates
 from components.curation.options import CurationRules, SignalBounds
 
+UNSURE = "?"  # stands for a language that is only guessed
+SURE, SURE_WORDS = 0.8, 4  # least confidence, and least words, at which a language in Latin letters counts as known
+# Languages that their script gives away, however short the text is.
+OTHER_SCRIPTS = frozenset(
+    (
+        *("am", "ar", "as", "be", "bg", "bn", "el", "fa", "gu", "he", "hi", "hy", "ja", "ka", "kk", "km", "kn", "ko"),
+        *("ky", "lo", "mk", "ml", "mn", "mr", "my", "ne", "or", "pa", "ps", "ru", "sa", "sd", "si", "sr", "ta", "te"),
+        *("tg", "th", "ug", "uk", "ur", "yi", "zh"),
+    )
+)
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -62,9 +73,17 @@ def _caption(rules: CurationRules) -> Check | None:
 
 def _language(rules: CurationRules) -> Check | None:
     languages = rules.languages
+    allowed = (*languages, UNSURE)
     return (
-        Check("caption_language", "language", lambda v: v not in languages, ", ".join(languages)) if languages else None
+        Check("caption_language", "language", lambda v: v not in allowed, ", ".join(languages)) if languages else None
     )
+
+
+def _known_language(language: str | None, confidence: float | None, words: int | None) -> str | None:
+    """The language, or UNSURE where the identification is a weak guess: of few words, names among them, it often is."""
+    if language is None or confidence is None or language in ("", "und", *OTHER_SCRIPTS):
+        return language
+    return language if confidence >= SURE and (words or 0) >= SURE_WORDS else UNSURE
 
 
 def _sure_language(rules: CurationRules) -> Check | None:
@@ -120,7 +139,12 @@ def decide(columns: dict[str, list[Any]], rules: CurationRules) -> list[Decision
     """
     if not columns:
         return []
-    columns = {**columns, "min_side": [min(w, h) for w, h in zip(columns["width"], columns["height"], strict=True)]}
+    languages = zip(columns["language"], columns["language_confidence"], columns["words"], strict=True)
+    columns = {
+        **columns,
+        "min_side": [min(w, h) for w, h in zip(columns["width"], columns["height"], strict=True)],
+        "language": [_known_language(*row) for row in languages],
+    }
     checked = rules_in_order(rules)
     for check in checked:
         if check.signal not in columns:

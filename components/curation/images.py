@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import io
 import warnings
 from dataclasses import dataclass
@@ -17,7 +19,8 @@ MAX_SIDE = (
 MAX_SCANNED = (
     20 * 10**9
 )  # pixels times scans: each scan of a progressive JPEG, a few bytes, costs a pass over all its pixels
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "HEIF")
+PLUGINS = {"HEIF": "pillow_heif"}  # format -> the package that reads it, where it is installed
 # What PIL's decoders raise on damaged files; anything else is an error of ours.
 DECODE_ERRORS = (
     OSError,
@@ -53,6 +56,16 @@ class DecodedImage:
     frames: int
 
 
+@functools.cache
+def readable_formats() -> tuple[str, ...]:
+    """Those of FORMATS that the installed Pillow and its plug-ins read."""
+    Image.init()
+    for package in PLUGINS.values():
+        if importlib.util.find_spec(package) is not None:
+            importlib.import_module(package).register_heif_opener()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
 def decode_image(data: bytes, limits: ImageLimits) -> DecodedImage:
     """Decode the first frame. Raises `ImageError` (`empty_image`, `too_many_bytes`, `too_many_pixels`,
     `unknown_format`, `broken_image`).
@@ -65,9 +78,10 @@ def decode_image(data: bytes, limits: ImageLimits) -> DecodedImage:
         # PIL warns of odd metadata and of large pictures; the first do no harm, the second are refused below.
         warnings.simplefilter("ignore")
         try:
-            picture = Image.open(io.BytesIO(data), formats=FORMATS)
+            picture = Image.open(io.BytesIO(data), formats=readable_formats())
         except UnidentifiedImageError:
-            raise ImageError("unknown_format", f"none of {', '.join(FORMATS)}") from None
+            known = ", ".join(readable_formats())
+            raise ImageError("unknown_format", f"none of {known}; HEIC needs the package pillow-heif") from None
         except Image.DecompressionBombError as error:
             raise ImageError("too_many_pixels", str(error)) from None
         except DECODE_ERRORS as error:
@@ -84,7 +98,8 @@ def decode_image(data: bytes, limits: ImageLimits) -> DecodedImage:
         if not picture.width or not picture.height:
             raise ImageError("broken_image", "a side of zero pixels")
         try:
-            frames = int(getattr(picture, "n_frames", 1))
+            # Phones keep depth or brightness as further pictures of an MPO: it is no animation.
+            frames = 1 if picture.format == "MPO" else int(getattr(picture, "n_frames", 1))
             mode = picture.mode
             picture.load()
             rgb = np.asarray(_to_rgb(ImageOps.exif_transpose(picture)))

@@ -41,7 +41,7 @@ class CurationRules:
     min_sharpness: float = 0.0  # variance of the Laplacian; 0 asks for nothing
     min_words: int = 3  # words of the caption
     max_words: int = 256
-    languages: tuple[str, ...] = ("en",)  # ISO 639-1 codes; empty: any
+    languages: tuple[str, ...] = ("en",)  # ISO 639-1 codes; empty: any. A weak guess of another one drops nothing
     min_language_confidence: float = 0.0  # of the identification
     max_repetition: float = 0.6  # share of words that the caption said before
     max_url_share: float = 0.0  # share of characters in URLs and addresses

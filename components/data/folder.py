@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from components.data.caption_origins import gather_captions, with_captions
 from components.data.image_header import read_header
-from components.data.ingest_rows import IngestRow, ShardList, SourceRow, failed_row, split_rows
+from components.data.ingest_rows import IngestRow, ShardList, SourceRow, dropped_row, failed_row, split_rows
 from components.data.list_files import ListFormat, RowFault, field_names, read_rows
 from components.data.options import FolderOptions, caption_columns
 from components.data.records import Record, write_records
@@ -21,31 +22,46 @@ from components.data.samples import IMAGE_EXTENSIONS, BadRecord, caption_from_va
 
 CAPTIONS_FILES = tuple(f"metadata.{suffix}" for suffix in ("jsonl", "csv", "tsv", "parquet", "json"))
 
+OTHER_FILE = "other_file"  # dropped: what is neither picture nor caption
+
 
 def find_captions_file(folder: str | Path, options: FolderOptions) -> Path | None:
     """The captions file configured, else the folder's only metadata.{jsonl,csv,tsv,parquet,json}, else None.
 
     Raises ValueError where the configured one is missing, or there are several.
     """
-    folder = _need_folder(folder)
+    found = find_captions_files(folder, options)
+    return found[0] if found else None
+
+
+def find_captions_files(folder: str | Path, options: FolderOptions) -> list[Path]:
+    """The captions file configured, else the metadata.{jsonl,csv,tsv,parquet,json} of the folder and of every folder
+    below it, as sets with splits have them; the paths in each count from its own folder. ValueError as of
+    `find_captions_file`.
+    """
+    root = _need_folder(folder)
     if options.captions_file is not None:
-        path = folder / options.captions_file
+        path = root / options.captions_file
         if not path.is_file():
             raise ValueError(f"there is no captions file {path}; captions_file is a path inside the folder")
-        return path
-    found = [folder / name for name in CAPTIONS_FILES if (folder / name).is_file()]
-    if len(found) > 1:
-        raise ValueError(f"{folder} has {' and '.join(p.name for p in found)}; say which one with captions_file")
-    return found[0] if found else None
+        return [path]
+    by_folder: dict[Path, list[Path]] = {}
+    for path in _walk(root, options).captions:
+        by_folder.setdefault(path.parent, []).append(path)
+    for place, found in by_folder.items():
+        if len(found) > 1:
+            names = " and ".join(sorted((path.name for path in found), key=CAPTIONS_FILES.index))
+            raise ValueError(f"{place} has {names}; say which one with captions_file")
+    return sorted(found[0] for found in by_folder.values())
 
 
 def list_files_of(folder: str | Path, options: FolderOptions) -> list[Path]:
     """Every file that makes up the source (pictures, captions), sorted: what digest.digest_files is to be given."""
     root = _need_folder(folder)
-    captions = find_captions_file(folder, options)
-    files = [root / name for name in _picture_names(root)]
-    if captions is not None:
-        return sorted([*files, captions])
+    captions = find_captions_files(folder, options)
+    files = [root / name for name in _walk(root, options).pictures]
+    if captions:
+        return sorted([*files, *captions])
     return sorted(files + [side for file in files if (side := file.with_suffix(".txt")).is_file()])
 
 
@@ -57,16 +73,20 @@ def scan_folder(folder: str | Path, options: FolderOptions) -> Iterator[SourceRo
     of the folder are each one row. Raises ValueError where the folder, its captions file or a column is missing.
     """
     root = _need_folder(folder)
-    pictures = _picture_names(root)
-    captions = find_captions_file(folder, options)
-    if captions is None:
-        yield from _scan_side_files(root, pictures, options)
-        return
-    rows = _captioned_rows(root, captions, set(pictures), options)
-    named = {row.origin for row in rows}
-    reason = ("no_caption", f"{captions.name} has no row for it") if options.require_caption else ("", "")
-    rows += [SourceRow("", name, None, None, {}, *reason) for name in pictures if name not in named]
+    found = _walk(root, options)
+    captions = find_captions_files(folder, options)
+    rows: list[SourceRow] = []
+    for file in captions:
+        rows += _captioned_rows(root, file, set(found.pictures), options)
+    if captions:
+        named = {row.origin for row in rows}
+        what = " and ".join(file.relative_to(root).as_posix() for file in captions[:3])
+        reason = ("no_caption", f"{what} has no row for it") if options.require_caption else ("", "")
+        rows += [SourceRow("", name, None, None, {}, *reason) for name in found.pictures if name not in named]
+    else:
+        rows += _scan_side_files(root, found.pictures, options)
     yield from sorted(rows, key=lambda row: row.origin)
+    yield from _other_files(found, captions, root)  # last, since keys count rows
 
 
 def split_folder(
@@ -97,27 +117,75 @@ def _need_folder(folder: str | Path) -> Path:
     return root
 
 
-def _picture_names(root: Path) -> list[str]:
-    """Paths of all pictures below root, relative with '/', sorted; folders and files that begin with a dot are left
-    out.
-    """
-    names: list[str] = []
-    for place, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+@dataclass
+class _Files:
+    """What lies below a folder, paths relative with '/', sorted. Names that begin with a dot are left out."""
+
+    pictures: list[str] = field(default_factory=list)
+    captions: list[Path] = field(default_factory=list)  # metadata.jsonl and the like
+    others: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)  # to folders that are not followed
+
+
+def _walk(root: Path, options: FolderOptions) -> _Files:
+    found = _Files()
+    walked = {os.path.realpath(root)}
+    for place, folders, files in os.walk(root, followlinks=options.follow_links):
+        inside = []
+        for name in sorted(folders):
+            path = Path(place) / name
+            if name.startswith("."):
+                continue
+            true = os.path.realpath(path)
+            if path.is_symlink() and (not options.follow_links or true in walked):
+                found.links.append(path.relative_to(root).as_posix())
+                continue
+            walked.add(true)
+            inside.append(name)
+        folders[:] = inside
         for name in files:
-            if not name.startswith(".") and name.rpartition(".")[2].lower() in IMAGE_EXTENSIONS:
-                names.append((Path(place) / name).relative_to(root).as_posix())
-    return sorted(names)
+            path = Path(place) / name
+            if name.startswith("."):
+                continue
+            if name.rpartition(".")[2].lower() in IMAGE_EXTENSIONS:
+                found.pictures.append(path.relative_to(root).as_posix())
+            elif name in CAPTIONS_FILES:
+                found.captions.append(path)
+            else:
+                found.others.append(path.relative_to(root).as_posix())
+    for names in (found.pictures, found.others, found.links):
+        names.sort()
+    return found
+
+
+def _other_files(found: _Files, captions: list[Path], root: Path) -> Iterator[SourceRow]:
+    """A row for everything else that lies there, so that no file is in no count. Text files beside a picture are its
+    captions.
+    """
+    stems = {name.rpartition(".")[0] for name in found.pictures}
+    listed = {file.relative_to(root).as_posix() for file in captions}
+    for name in found.others:
+        stem, _, extension = name.rpartition(".")
+        if name in listed or (extension == "txt" and stem in stems):
+            continue
+        if extension == "txt" and not captions:
+            yield SourceRow("", name, None, None, {}, "no_picture", "there is no picture beside this text")
+        else:
+            detail = f"files of the type .{extension.lower()} are not read" if "." in name else "it has no extension"
+            yield SourceRow("", name if _is_text(name) else repr(name), None, None, {}, OTHER_FILE, detail)
+    for name in found.links:
+        yield SourceRow("", name, None, None, {}, "link_not_followed", "a link to a folder; see files.follow_links")
 
 
 def _captioned_rows(root: Path, captions: Path, pictures: set[str], options: FolderOptions) -> list[SourceRow]:
     names = field_names(captions, ListFormat())
     named = caption_columns(options.captions, options.caption_column)
     columns = list(dict.fromkeys([options.file_column, *named.values(), *names]))
+    below = captions.parent.relative_to(root).as_posix() if options.captions_file is None else ""
     rows: list[SourceRow] = []
     seen: set[str] = set()
     for number, values in read_rows(captions, columns, ListFormat()):
-        where = f"{captions.name}:{number}"
+        where = f"{captions.relative_to(root).as_posix()}:{number}"
         if isinstance(values, RowFault):
             rows.append(SourceRow("", where, None, None, {}, "bad_row", values.detail))
             continue
@@ -125,7 +193,7 @@ def _captioned_rows(root: Path, captions: Path, pictures: set[str], options: Fol
         if not isinstance(name, str) or not name.strip():
             rows.append(SourceRow("", where, None, None, {}, "bad_row", f"{options.file_column} is empty or no text"))
             continue
-        origin = os.path.normpath(name.strip()).replace("\\", "/")
+        origin = os.path.normpath(os.path.join(below, name.strip())).replace("\\", "/")
         metadata = {k: v for k, v in values.items() if v is not None}
         texts = {name: values[column] for name, column in named.items()}
         row = _captioned_row(root, origin, texts, metadata, pictures, options)
@@ -200,7 +268,7 @@ def packed(root: Path, rows: Sequence[SourceRow], options: FolderOptions, result
         data: bytes | tuple[str, str]
         data = (row.reason, row.detail) if row.reason else read_inside(root, row.origin, options)
         if isinstance(data, tuple):
-            results.append(failed_row(row, *data))
+            results.append(dropped_row(row, *data) if data[0] == OTHER_FILE else failed_row(row, *data))
             continue
         header = read_header(data)
         size = (header.width, header.height) if header is not None else (None, None)

@@ -8,18 +8,19 @@ exception.
 from __future__ import annotations
 
 import contextlib
-import csv
 import glob
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from components.data import tables
+from components.data.delimited import Form, find_encoding, find_form, open_text, rows_of
 
 LIST_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt")
+USUAL = {".csv": Form("utf-8-sig", ",", True), ".tsv": Form("utf-8-sig", "\t", False)}
 _ROWS_FOR_NAMES = 1000  # a field absent from the first rows of a jsonl file counts as missing
 
 
@@ -35,7 +36,7 @@ class ListFormat:
     """What a csv or tsv file does not say itself."""
 
     column_names: tuple[str, ...] = ()  # for files without a header row
-    quoted: bool | None = None  # None: csv yes, tsv no
+    quoted: bool | None = None  # None: as the file shows it
 
 
 def expand_paths(spec: str | Path, suffixes: Sequence[str]) -> list[Path]:
@@ -51,24 +52,36 @@ def expand_paths(spec: str | Path, suffixes: Sequence[str]) -> list[Path]:
     if path.is_dir():
         found = sorted(p for p in path.iterdir() if p.suffix.lower() in suffixes and p.is_file())
         what = f"the folder {text} has no {' or '.join(suffixes)} file"
-    elif "{" in text:
+    elif "{" in (pattern := _below(text)[1]):
         import braceexpand
 
-        found = [Path(p) for pattern in braceexpand.braceexpand(text) for p in _glob_or_self(pattern)]
+        start = glob.escape(_below(text)[0])
+        found = [Path(p) for part in braceexpand.braceexpand(pattern) for p in _glob_or_self(start + part)]
         missing = [str(p) for p in found if not p.is_file()]
         if missing:
             raise ValueError(f"{text} names {len(missing)} files that are not there, first {missing[0]}")
         what = f"nothing matches {text}"
     else:
-        found = sorted(Path(p) for p in glob.glob(text, recursive=True) if Path(p).is_file())
+        escaped = glob.escape(_below(text)[0]) + pattern
+        found = sorted(Path(p) for p in glob.glob(escaped, recursive=True) if Path(p).is_file())
         what = f"no file matches {text}" if glob.has_magic(text) else f"there is no file or folder {text}"
     if not found:
         raise ValueError(f"{what}; give a file, a folder or a pattern")
     return found
 
 
+def _below(text: str) -> tuple[str, str]:
+    """Cut a pattern behind the folders that are there: they are meant as they are called, whatever their characters."""
+    parts = text.split("/")
+    for count in range(len(parts) - 1, 0, -1):
+        start = "/".join(parts[:count])
+        if start and Path(start).is_dir():
+            return f"{start}/", "/".join(parts[count:])
+    return "", text
+
+
 def _glob_or_self(pattern: str) -> list[str]:
-    return sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]
+    return sorted(glob.glob(pattern, recursive=True)) or [pattern]
 
 
 def read_rows(path: Path, columns: Sequence[str], form: ListFormat) -> Iterator[tuple[int, dict[str, Any] | RowFault]]:
@@ -96,8 +109,9 @@ def field_names(path: Path, form: ListFormat) -> list[str]:
     if suffix == ".parquet":
         return tables.column_names(path)
     if suffix in (".csv", ".tsv"):
-        with _open_text(path) as file:
-            return list(form.column_names) or _header_row(path, _reader(path, file, form))
+        found = find_form(path, form.quoted)
+        with open_text(path, found) as file:
+            return list(form.column_names) or _header_row(path, rows_of(file, found))
     if suffix == ".jsonl":
         return _jsonl_names(path) or []
     return _object_names(_json_content(path))
@@ -108,55 +122,48 @@ def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dic
     for batch in tables.iter_table(path, columns):
         for values in zip(*(batch[name] for name in columns), strict=True):
             number += 1
-            yield number, dict(zip(columns, values, strict=True))
+            yield number, {column: _text(value) for column, value in zip(columns, values, strict=True)}
+
+
+def _text(value: Any) -> Any:
+    """Older writers of parquet store texts as plain bytes."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value
+    return value
 
 
 def _delimited_rows(
     path: Path, columns: Sequence[str], form: ListFormat
 ) -> Iterator[tuple[int, dict[str, Any] | RowFault]]:
-    with _open_text(path) as file:
-        reader = _reader(path, file, form)
-        names = list(form.column_names) or _header_row(path, reader)
+    found = find_form(path, form.quoted)
+    with open_text(path, found) as file:
+        rows = rows_of(file, found)
+        names = list(form.column_names) or _header_row(path, rows)
         if not names:
             return
         for column in columns:
             if column not in names:
                 hint = "" if form.column_names else "; if its first row is data, name the columns with column_names"
+                hint += "" if found == USUAL.get(path.suffix.lower()) else f"; it was read as {found.words()}"
                 raise ValueError(tables.missing_column(path, column, names) + hint)
         wanted = [(column, names.index(column)) for column in columns]
-        while True:
-            try:
-                values = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield reader.line_num, RowFault(f"line {reader.line_num} cannot be read: {error}")
-                continue
-            if not values:
-                continue  # an empty line is no row
-            if len(values) != len(names):
-                yield reader.line_num, RowFault(f"{len(values)} fields where the file has {len(names)} columns")
+        for number, values in rows:
+            if isinstance(values, str):
+                yield number, RowFault(f"line {number}: {values}")
+            elif len(values) != len(names):
+                yield number, RowFault(f"{len(values)} fields where the file has {len(names)} columns")
             else:
-                yield reader.line_num, {column: values[index] for column, index in wanted}
+                yield number, {column: values[index] for column, index in wanted}
 
 
-def _open_text(path: Path) -> TextIO:
-    # bytes that are no utf-8 become lone surrogates, so that one bad row does not end the list; its reader fails that
-    # row
-    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
-
-
-def _reader(path: Path, file: TextIO, form: ListFormat) -> Any:
-    tabs = path.suffix.lower() == ".tsv"
-    quoted = form.quoted if form.quoted is not None else not tabs
-    return csv.reader(file, delimiter="\t" if tabs else ",", quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
-
-
-def _header_row(path: Path, reader: Any) -> list[str]:
-    try:
-        return next(reader, [])
-    except csv.Error as error:
-        raise ValueError(f"the header row of {path} cannot be read: {error}") from error
+def _header_row(path: Path, rows: Iterator[tuple[int, list[str] | str]]) -> list[str]:
+    _, names = next(rows, (0, []))
+    if isinstance(names, str):
+        raise ValueError(f"the header row of {path} cannot be read: {names}")
+    return names
 
 
 def _jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | RowFault]]:
@@ -178,6 +185,8 @@ def _jsonl_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[
 
 def _jsonl_names(path: Path) -> list[str] | None:
     """The fields of the file's first rows, in order of appearance; None where no row there can be read."""
+    if (encoding := find_encoding(path)) != "utf-8-sig":
+        raise ValueError(f"{path} is {encoding}: save it as utf-8")
     names: dict[str, None] = {}
     with path.open("rb") as file:
         for line in islice(file, _ROWS_FOR_NAMES):

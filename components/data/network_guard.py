@@ -3,7 +3,7 @@ http and https only, a bounded body and one deadline for all of it. What is priv
 which rows are fetched, download.py's.
 
 Environment proxies are not used: behind a proxy the address connected to would be the proxy's, and nothing could be
-checked.
+checked. Where one is set, a connection that fails says so.
 """
 
 from __future__ import annotations
@@ -12,20 +12,24 @@ import concurrent.futures
 import functools
 import http.client
 import io
+import os
 import socket
 import ssl
 import threading
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable
 from email.message import Message
+from importlib import metadata
 from typing import IO, Any
 
 from components.data.options import DownloadOptions
 from components.data.web_rules import FetchError, is_public_address, normalise_url, opted_out
 
 _CHUNK = 2**16
+PROXIES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY")
 
 
 class Fetcher:
@@ -34,12 +38,14 @@ class Fetcher:
     def __init__(self, options: DownloadOptions) -> None:
         self.options = options
         self._ssl = ssl.create_default_context()
+        self._name = f"{options.user_agent_token}/{metadata.version('pixsem')} (collects pictures for data sets)"
 
     def open(self, request: urllib.request.Request) -> FetchedBody:
         """Fetch the request whole, following redirects. Raises FetchError for anything but a complete 200 answer within
         the limits.
         """
         deadline = time.monotonic() + self.options.timeout_s
+        request.add_header("User-Agent", self._name)  # in place of img2dataset's, which names a browser and its authors
         try:
             with self._opener(deadline).open(request, timeout=self.options.timeout_s) as response:
                 if response.status != 200:
@@ -75,7 +81,24 @@ class Fetcher:
             raise FetchError("incomplete_body", f"{response.length} bytes announced never came")
         if body.tell() == 0:
             raise FetchError("empty_body", "the answer has no bytes")
-        return body.getvalue()
+        coding = (response.headers.get("Content-Encoding") or "identity").strip().lower()
+        return body.getvalue() if coding == "identity" else self._unpacked(body.getvalue(), coding)
+
+    def _unpacked(self, body: bytes, coding: str) -> bytes:
+        """Servers compress unasked. No more than `max_bytes` is unpacked."""
+        limit = self.options.max_bytes
+        if coding not in ("gzip", "x-gzip", "deflate"):
+            raise FetchError("bad_answer", f"the body is {coding[:40]}-coded, which was not asked for")
+        unpacker = zlib.decompressobj(32 + zlib.MAX_WBITS)
+        try:
+            data = unpacker.decompress(body, limit + 1)
+        except zlib.error as error:
+            raise FetchError("bad_answer", f"its {coding} coding is damaged: {error}") from None
+        if len(data) > limit:
+            raise FetchError("too_large", f"the unpacked body is over max_bytes = {limit}")
+        if not unpacker.eof:
+            raise FetchError("incomplete_body", f"the {coding}-coded body ends early")
+        return data
 
     def _opener(self, deadline: float) -> urllib.request.OpenerDirector:
         """An opener of these parts alone: urllib's default one would add file:, ftp:, data: and the environment's
@@ -90,6 +113,7 @@ class Fetcher:
             _HTTPHandler(connect, deadline),
             _HTTPSHandler(connect, deadline, self._ssl),
             urllib.request.HTTPDefaultErrorHandler(),
+            urllib.request.HTTPCookieProcessor(),  # kept for this fetch alone: some servers set one and redirect
             _RedirectHandler(self.options.max_redirects),
             urllib.request.HTTPErrorProcessor(),
             urllib.request.UnknownHandler(),
@@ -115,6 +139,10 @@ class Fetcher:
                 return socket.create_connection((address, port), timeout=share)
             except OSError as failure:
                 error = failure
+        proxy = next((name for name in PROXIES if os.environ.get(name)), None)
+        if proxy is not None:
+            said = "timeout" if isinstance(error, TimeoutError) else "connection_failed"
+            raise FetchError(said, f"{error}; {proxy} is set, and downloads use no proxy")
         raise error
 
     def _resolve(self, host: str, port: int, deadline: float) -> list[str]:

@@ -13,11 +13,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from components.data.names import split_name
 from components.data.options import ShardLimits
 from components.data.samples import BadRecord, Record, caption_of, image_part, metadata_of
 from components.data.tar_members import Member, TarFault, walk_members
 
 __all__ = ["BadRecord", "Record", "caption_of", "image_part", "metadata_of", "read_records", "write_records"]
+
+APART = "its files do not stand together in the tar"
+SORT = "make the tar with its files sorted by name: tar --sort=name"
+GATHERED_BYTES = 2**30  # of a tar whose samples' files stand apart: what is held in memory to read it all the same
+
+
+class UnsortedTar(ValueError):
+    """A tar in which the files of one sample do not stand together."""
 
 
 class _Group:
@@ -46,13 +55,16 @@ class _Group:
         self.parts = {}
 
 
-def read_records(source: str | Path | BinaryIO, limits: ShardLimits | None = None) -> Iterator[Record | BadRecord]:
+def read_records(
+    source: str | Path | BinaryIO, limits: ShardLimits | None = None, refuse_unsorted: bool = False
+) -> Iterator[Record | BadRecord]:
     """Every sample of a tar shard in order, each once, as a Record or as a BadRecord with its reason.
 
     `source`: a local path, or an open binary stream. One sample is in memory at a time. Files of one sample stand
     together, and its key ends at the first dot of the file's name, as in webdataset. Faults of the shard itself
-    (truncated, no tar, compressed) are one BadRecord: of the sample they cut, else with the key "". Raises ValueError
-    where there is no such file, OSError where reading fails; never for the content.
+    (truncated, no tar, compressed) are one BadRecord: of the sample they cut, else with the key "". The later files of
+    a sample that stand apart from its first ones are a BadRecord `unsorted_tar`; or, with `refuse_unsorted`, raise
+    UnsortedTar, for `gather_records`. Raises ValueError where there is no such file, OSError where reading fails.
     """
     limits = limits or ShardLimits()
     if isinstance(source, str | Path):
@@ -60,55 +72,88 @@ def read_records(source: str | Path | BinaryIO, limits: ShardLimits | None = Non
         if not path.is_file():
             raise ValueError(f"no shard at {path}; give the path of a .tar file")
         with path.open("rb") as stream:
-            yield from _read_stream(stream, limits)
+            yield from _read_stream(stream, limits, refuse_unsorted)
     else:
-        yield from _read_stream(source, limits)
+        yield from _read_stream(source, limits, refuse_unsorted)
 
 
-def _read_stream(stream: BinaryIO, limits: ShardLimits) -> Iterator[Record | BadRecord]:
-    seen: set[str] = set()
+def gather_records(stream: BinaryIO, limits: ShardLimits | None = None) -> Iterator[Record | BadRecord]:
+    """Every sample of a tar whose samples' files stand apart, in the order of their first files. What does not fit into
+    `GATHERED_BYTES` is a BadRecord `unsorted_tar`.
+    """
+    limits = limits or ShardLimits()
+    groups: dict[str, _Group] = {}
+    faults: list[BadRecord] = []
+    held = 0
+    for item in walk_members(stream, limits):
+        if isinstance(item, TarFault):
+            key = _printable(split_name(item.member)[0]) if item.member is not None else ""
+            if key in groups:
+                groups[key].spoil(item.reason, item.detail)
+            else:
+                faults.append(BadRecord(key, item.reason, item.detail))
+            continue
+        if _is_shard_metadata(item.name):
+            continue
+        raw_key, extension = split_name(item.name)
+        group = groups.setdefault(_printable(raw_key), _Group(_printable(raw_key)))
+        before = sum(map(len, group.parts.values()))
+        fault = _name_fault(item.name, raw_key, extension, limits)
+        if fault is not None:
+            group.spoil(*fault)
+        elif extension in group.parts:
+            faults.append(BadRecord(group.key, "duplicate_key", f"{_printable(item.name)} is there twice"))
+            continue
+        elif held + len(item.data or b"") > GATHERED_BYTES:
+            group.spoil("unsorted_tar", f"{APART}, and those before fill {GATHERED_BYTES} bytes of memory: {SORT}")
+        group.add(extension, item, limits)
+        held += sum(map(len, group.parts.values())) - before
+    for group in groups.values():
+        yield _finish(group, {})
+    yield from faults
+
+
+def _read_stream(stream: BinaryIO, limits: ShardLimits, refuse_unsorted: bool) -> Iterator[Record | BadRecord]:
+    seen: dict[str, frozenset[str]] = {}  # key -> the extensions of its files
     group: _Group | None = None
     for item in walk_members(stream, limits):
         if isinstance(item, TarFault):
-            key = _printable(_split_name(item.member)[0]) if item.member is not None else ""
+            key = _printable(split_name(item.member)[0]) if item.member is not None else ""
             if group is not None and group.key == key:
                 group.spoil(item.reason, item.detail)
             elif group is not None:
-                yield _finish(group, seen)
+                yield _finish(group, seen, refuse_unsorted)
                 group = None
             if group is None:
                 yield BadRecord(key, item.reason, item.detail)
             continue
         if _is_shard_metadata(item.name):
             continue
-        raw_key, extension = _split_name(item.name)
+        raw_key, extension = split_name(item.name)
         key = _printable(raw_key)
         fault = _name_fault(item.name, raw_key, extension, limits)
         if group is None or group.key != key or extension in group.parts:
             if group is not None:
-                yield _finish(group, seen)
+                yield _finish(group, seen, refuse_unsorted)
             group = _Group(key)
         if fault is not None:
             group.spoil(*fault)
         group.add(extension, item, limits)
     if group is not None:
-        yield _finish(group, seen)
+        yield _finish(group, seen, refuse_unsorted)
 
 
-def _finish(group: _Group, seen: set[str]) -> Record | BadRecord:
+def _finish(group: _Group, seen: dict[str, frozenset[str]], refuse_unsorted: bool = False) -> Record | BadRecord:
     if group.fault is None and group.key in seen:
+        if seen[group.key].isdisjoint(group.parts):
+            if refuse_unsorted:
+                raise UnsortedTar(f"the sample {group.key!r}: {APART}")
+            group.spoil("unsorted_tar", f"{APART}; the first ones were read as the sample. {SORT}")
         group.spoil("duplicate_key", f"the key {group.key!r} was there before in this shard; the first one counts")
     if group.fault is not None:
         return BadRecord(group.key, *group.fault)
-    seen.add(group.key)
+    seen[group.key] = frozenset(group.parts)
     return Record(group.key, group.parts)
-
-
-def _split_name(name: str) -> tuple[str, str]:
-    """`a/b.source.png` -> (`a/b`, `source.png`); a name without a key or an extension gives "" for it."""
-    folder, slash, base = name.rpartition("/")
-    stem, _, extension = base.partition(".")
-    return (folder + slash + stem if stem else ""), extension.lower()
 
 
 def _name_fault(name: str, key: str, extension: str, limits: ShardLimits) -> tuple[str, str] | None:
@@ -163,7 +208,7 @@ def write_records(path: str | Path, records: Iterable[Record]) -> int:
             seen.add(record.key)
             for extension in sorted(record.parts):
                 name = f"{record.key}.{extension}"
-                if _split_name(name) != (record.key, extension) or _name_fault(name, record.key, extension, limits):
+                if split_name(name) != (record.key, extension) or _name_fault(name, record.key, extension, limits):
                     raise ValueError(
                         f"cannot write {path}: {name!r} would not read back as sample {record.key!r} with part "
                         f"{extension!r}; a key has no dot in its last part and no '..', an extension is lower case"

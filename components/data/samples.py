@@ -5,10 +5,12 @@ records.py's.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2", "ppm", "pgm")
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2", "ppm", "pgm",
+                    "jfif", "jpe", "heic", "heif", "mpo")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,19 @@ def metadata_of(record: Record) -> dict[str, Any] | BadRecord:
 
 def encode_metadata(metadata: dict[str, Any]) -> bytes:
     """A sample's `json` part: utf-8, keys in the order given, byte-identical for equal input."""
-    return json.dumps(metadata, ensure_ascii=False, default=_plain).encode("utf-8", "backslashreplace")
+    try:
+        text = json.dumps(metadata, ensure_ascii=False, default=_plain, allow_nan=False)
+    except ValueError:  # what tables hold and JSON does not: not a number, infinity
+        text = json.dumps(_finite(metadata), ensure_ascii=False, default=_plain, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain(value: object) -> Any:

@@ -9,6 +9,8 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.data.names import split_name
+
 
 @dataclass(frozen=True)
 class IndexedSample:
@@ -24,7 +26,7 @@ def index_shard(path: str | Path) -> list[IndexedSample]:
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
-                key, _, extension = member.name.partition(".")
+                key, extension = split_name(member.name)
                 samples.setdefault(key, {})[extension] = (member.offset_data, member.size)
     except (tarfile.TarError, OSError) as error:
         raise ValueError(f"{path} is no shard that can be indexed: {error}") from error

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from components.data.image_header import read_header
 from components.data.ingest_rows import IngestRow, SourceRow, failed_row
 from components.data.options import ShardLimits
 from components.data.places import base_name, find_places, with_retries
-from components.data.records import read_records, write_records
+from components.data.records import APART, UnsortedTar, gather_records, read_records, write_records
 from components.data.samples import BadRecord, Record, caption_of, encode_metadata, image_part, metadata_of
 from components.data.streams import open_shard
 
@@ -54,15 +54,18 @@ def normalise_shard(
     where there is no such file, Unreachable where a server fails again and again.
     """
 
-    def copy() -> list[IngestRow]:
+    def copy(apart: bool = False) -> list[IngestRow]:
         results: list[IngestRow] = []
         wanted = Wanted(caption_field, captions or {}, require_caption)
         with open_shard(str(path), size) as stream:
-            records = read_records(stream, limits)
+            records = gather_records(stream, limits) if apart else read_records(stream, limits, refuse_unsorted=True)
             write_records(out_path, packed(base_name(str(path)), records, wanted, key_prefix, results))
-        return results
+        return [replace(row, detail=row.detail or APART) for row in results] if apart else results
 
-    return with_retries(str(path), copy)
+    try:
+        return with_retries(str(path), copy)
+    except UnsortedTar:
+        return with_retries(str(path), lambda: copy(apart=True))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.curation.decide import Decision, decide
+from components.curation.decide import Decision, _known_language, decide
 from components.curation.duplicates import find_duplicates, near_pairs
 from components.curation.faults import FAULTS, apply_fault, plan_faults, score_faults
 from components.curation.images import encode_png
@@ -208,3 +208,22 @@ def test_sheets_escape_strangers_captions_and_show_broken_images():
 def test_impossible_rules_are_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize(
+    ("language", "confidence", "words", "kept"),
+    [
+        ("pl", 0.95, 3, True),
+        ("fr", 0.56, 5, True),
+        ("de", 0.18, 4, True),
+        ("de", 0.9, 9, False),
+        ("ru", 0.3, 2, False),
+        ("und", 0.0, 5, False),
+        ("", 0.0, 3, False),
+    ],
+)
+def test_a_weak_guess_of_the_language_drops_nothing(language, confidence, words, kept):
+    from components.curation.decide import rules_in_order
+
+    (rule,) = [check for check in rules_in_order(CurationRules()) if check.reason == "caption_language"]
+    assert rule.bad(_known_language(language, confidence, words)) is not kept

@@ -51,6 +51,7 @@ def test_pictures_with_side_files_are_listed_in_order(tmp_path: Path) -> None:
         ("b.png", "a bee", ""),
         ("c.gif", None, "no_caption"),
         ("d.png", None, "bad_caption"),
+        ("notes.md", None, "other_file"),
     ]
     assert [r.reason for r in scan_folder(tmp_path, FolderOptions(require_caption=False))] == [
         "",
