@@ -10,6 +10,7 @@ import os
 import secrets
 import sqlite3
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -53,6 +54,20 @@ def prepare_database(path: Path, artifact_root: str) -> None:
     connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=rw", uri=True, timeout=BUSY_SECONDS)
     try:
         connection.execute("select name from sqlite_master limit 1").fetchall()
+    finally:
+        connection.close()
+
+
+def has_versions(path: Path, versions: Iterable[tuple[str, str]]) -> bool:
+    """True where a database has all these versions (name, number) of models. MLflow is not loaded, which takes long."""
+    if not path.is_file():
+        return False
+    query = "select 1 from model_versions where name = ? and version = ? and current_stage != 'Deleted_Internal'"
+    connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+    try:
+        return all(connection.execute(query, (name, int(number))).fetchone() for name, number in versions)
+    except sqlite3.OperationalError:
+        return False  # no such table: no registry yet
     finally:
         connection.close()
 

@@ -73,6 +73,9 @@ def check_encoder(config: Config) -> Iterator[str]:
         if values is None:
             return
         values = values.get("vision_config", values)
+        if not isinstance(values, dict):
+            yield f"encoder.path={settings.path}: vision_config in its config.json is no configuration."
+            return
     elif settings.path in KNOWN:
         values = KNOWN[settings.path]
     else:
@@ -83,6 +86,10 @@ def check_encoder(config: Config) -> Iterator[str]:
         return
     patch = values.get("patch_size", FAMILIES[kind].patch)
     size = settings.size or values.get("image_size", PICTURE_SIDE)
+    for name, value in (("patch_size", patch), ("image_size", size)):
+        if type(value) is not int or value < 1:
+            yield f"encoder.path={settings.path}: its {name} is {value!r}, where one number of pixels is needed."
+            return
     if size % patch:
         near = max(patch, round(size / patch) * patch)
         yield (

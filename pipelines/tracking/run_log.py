@@ -7,6 +7,8 @@ import json
 import time
 from pathlib import Path
 
+from components.registry.database import database_path, has_versions
+from components.registry.mlflow_errors import without_credentials
 from components.registry.tracking import Tracker, default_tracking_uri
 from pipelines.config.compose import flatten, load_config, to_dict
 from pipelines.config.schema import Config
@@ -15,7 +17,7 @@ from pipelines.stage import fetched
 from pipelines.store.artifacts import Artifact, Manifest, find_artifact
 from pipelines.store.files import Store
 from pipelines.store.runs import Run, list_run_ids, milliseconds, read_run, save_run
-from pipelines.tracking.registering import Registrar
+from pipelines.tracking.registering import Registrar, registration_path
 
 # Files of artifacts that people look at; they are copied into MLflow, the rest is named by its digest.
 PICTURES = ("*.png", "*.html")
@@ -134,6 +136,25 @@ class RunLog:
 def register_versions(log: RunLog, run: Run, artifact: Artifact) -> None:
     """Make the registered versions of a run's `register` artifact. Doing it again changes nothing."""
     Registrar(log.tracker, log.store).register(run.stages["register"].mlflow_run, artifact, log.config)
+
+
+def is_registered(config: Config, store: Store, fingerprint: str, environ: dict[str, str]) -> bool:
+    """True where the registry still has the versions that a `register` artifact was made into. Somebody may have
+    deleted them there, or named another registry.
+    """
+    path = registration_path(fingerprint)
+    if not store.exists(path):
+        return False
+    made, uri = store.read_json(path), tracking_uri(config, store, environ)
+    if made["tracking"] != without_credentials(uri):
+        return False
+    versions = [(model["name"], str(model["version"])) for model in made["models"]]
+    database = database_path(uri)
+    if database is not None:
+        return has_versions(database, versions)
+    registry = Registrar(open_tracker(config, store, environ), store).registry
+    found = {(version.name, str(version.version)) for name in registry.names() for version in registry.versions(name)}
+    return found.issuperset(versions)
 
 
 def settle_runs(store: Store, tracker: Tracker, current: str | None) -> None:

@@ -15,7 +15,7 @@ from pipelines.stage import Stage
 from pipelines.store.files import Store
 from pipelines.store.leases import Leases
 from pipelines.store.runs import Run, find_run, new_run, save_run
-from pipelines.tracking.run_log import RunLog, close_open, open_tracker, register_versions, settle_runs
+from pipelines.tracking.run_log import RunLog, close_open, is_registered, open_tracker, register_versions, settle_runs
 from pipelines.workflow.driver import Driver, Listener, start_stages
 from pipelines.workflow.graph import ancestors, build_workflow, descendants, stages_named
 from pipelines.workflow.identity import StagePlan, identify, make_plan
@@ -153,6 +153,8 @@ def _drive(
         console = Console(stderr=True, quiet=quiet)
         # Loading MLflow takes longer than a run in which everything is cached; such a run is written there later.
         cached = all(plan.cached for plan in plans.values())
+        if cached and "register" in plans:
+            cached = is_registered(config, store, identities["register"].fingerprint, dict(os.environ))
         log = None if cached and not run.mlflow_run else _open_log(store, config, run)
         ended: BaseException | None = None
         try:

@@ -97,7 +97,7 @@ def _pairs(context: ShardContext, attempts: list[dict[str, Any]]) -> Iterator[An
         metadata = found if isinstance(found, dict) else {}
         caption = caption if isinstance(caption, str) else None
         seed = derive_seed(context.seed, record.key)
-        if "scene" in metadata:
+        if is_scene(metadata):
             made = scene_pairs(metadata["scene"], rgb, args["settings"], metadata.get("scene_options", {}), seed)
         elif isinstance(about_picture := metadata.get("pixsem"), dict) and about_picture.keys() - CAPTION_KEYS:
             from pipelines.stages.data.picture_pairs import curated_catalogue, picture_pairs
@@ -118,6 +118,19 @@ def _pairs(context: ShardContext, attempts: list[dict[str, Any]]) -> Iterator[An
                 about |= {"kind": attempt["kind"], "family": attempt["family"], **extra}
                 parts["json"] = json.dumps(about, ensure_ascii=False, sort_keys=True).encode()
                 yield Record(key, parts)
+
+
+def is_scene(metadata: dict[str, Any]) -> bool:
+    """True where a sample's metadata holds a scene of ours: many people's data have a column of that name, too."""
+    from components.scenes.scene import Scene
+
+    if not (isinstance(metadata.get("scene"), dict) and isinstance(metadata.get("scene_options", {}), dict)):
+        return False
+    try:
+        Scene.from_dict(metadata["scene"])
+    except ValueError:
+        return False
+    return True
 
 
 def scene_pairs(

@@ -12,7 +12,8 @@ from pipelines.config.compose import compose_config
 from pipelines.store.artifacts import Manifest
 from pipelines.store.files import Store
 from pipelines.tracking.figures import skipped_gates
-from pipelines.tracking.registering import Registrar
+from pipelines.tracking.registering import Registrar, registration_path
+from pipelines.tracking.run_log import is_registered
 
 pytestmark = pytest.mark.integration
 RETRIEVAL = {"text_to_image": {"retrieval": 0.4}}  # what an evaluation of any data measures
@@ -36,6 +37,7 @@ def version(tmp_path, empty_mlflow):
     def held(gates, skipped=None) -> dict:
         return registrar._version("m", logged, run, {"pixsem.digest": "d"}, judged, gates, "champion", skipped)[1]
 
+    held.registrar = registrar
     return held
 
 
@@ -61,3 +63,18 @@ def test_a_refused_version_becomes_champion_once_its_gates_are_changed(version):
     assert version(strict)["aliases"] == []
     changed = version(loose)
     assert (changed["version"], changed["aliases"], changed["refused"]) == ("1", ["champion"], "")
+
+
+def test_versions_that_somebody_deleted_and_those_of_another_registry_are_not_there(version):
+    registrar = version.registrar
+    store, client = registrar.store, registrar.tracker.client
+    config = compose_config(["preset=tiny", f"store={store.root}"])
+    assert not is_registered(config, store, "f", {})
+    models = [{key: version(())[key] for key in ("name", "version")}]
+    store.write_json(registration_path("f"), {"tracking": registrar.tracker.uri, "models": models})
+    assert is_registered(config, store, "f", {})
+    assert not is_registered(config, store, "f", {"MLFLOW_TRACKING_URI": f"sqlite:///{store.root}/other.db"})
+    client.delete_model_version("m", "1")
+    assert not is_registered(config, store, "f", {})
+    store.local("mlflow.db").unlink()
+    assert not is_registered(config, store, "f", {})

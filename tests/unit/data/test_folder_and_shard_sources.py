@@ -59,6 +59,7 @@ def test_pictures_with_side_files_are_listed_in_order(tmp_path: Path) -> None:
         "",
         "",
         "bad_caption",
+        "other_file",
     ]
     assert [p.name for p in list_files_of(tmp_path, FolderOptions())] == [
         *("k.webp", "z.JPG", "z.txt", "b.png", "b.txt", "c.gif", "c.txt", "d.png", "d.txt"),
