@@ -125,7 +125,7 @@ def _recaption_stage(config: Config) -> Stage:
         function="pipelines.stages.data.recaption:run",
         external="pipelines.workflow.source_digests:recaption_files",
         config=("seed", "measure.limits", "recaption", *((f"measure.models.{proof}",) if model else ())),
-        inputs=("curate", *(("train_matcher",) if model and model.kind == "matcher" else ())),
+        inputs=(*(("train_matcher",) if model and model.kind == "matcher" else ()), "curate"),
         given={"proof": proof},
         summary="captions by a vision-language model, beside those that samples have",
     )

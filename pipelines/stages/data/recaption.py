@@ -205,6 +205,7 @@ class Made:
 
 def with_captions(record: Any, captions: Sequence[str]) -> Any:
     """Return a sample with captions added to those it has, each with its origin."""
+    from components.data.caption_origins import PRIVATE
     from components.data.records import Record
     from components.data.samples import caption_of, metadata_of
 
@@ -214,7 +215,7 @@ def with_captions(record: Any, captions: Sequence[str]) -> Any:
         if isinstance(found, dict)
         else {"unreadable_metadata": record.parts["json"].decode("utf-8", "replace")}
     )
-    said = dict(about["pixsem"]) if isinstance(about.get("pixsem"), dict) else {}
+    said = dict(about[PRIVATE]) if isinstance(about.get(PRIVATE), dict) else {}
     first = caption_of(record)
     known = said.get("captions")
     if not isinstance(known, list):
@@ -224,7 +225,7 @@ def with_captions(record: Any, captions: Sequence[str]) -> Any:
         origins = ["caption"] * len(known)
     fresh = [caption for caption in captions if caption not in known]
     said |= {"captions": [*known, *fresh], "caption_origins": [*origins, *[ORIGIN] * len(fresh)]}
-    about["pixsem"] = said
+    about[PRIVATE] = said
     parts = {**record.parts, "json": json.dumps(about, ensure_ascii=False, sort_keys=True).encode()}
     parts.setdefault("txt", captions[0].encode())  # a sample without a caption now has one
     return Record(record.key, parts)
