@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -43,18 +43,37 @@ class Similarity:
         return (self._towers.pictures(prepared) * self._towers.texts(captions)).sum(1).tolist()
 
 
-class Match:
-    """Probability, 0 to 1, that picture and caption belong together, as a model says that was trained to tell."""
+class RivalTowers(Towers, Protocol):
+    """Towers that know what else a caption could have said."""
 
-    def __init__(self, towers: Towers) -> None:
-        assert towers.bias is not None, "only a model of SigLIP's loss says so"
+    def rivals(self, captions: Sequence[str]) -> tuple[Any, list[int]]:
+        """Return unit vectors `[n, D]` of the captions that differ from each of these by a word, one caption's after
+        the other's, and how many each has.
+        """
+        ...
+
+
+class Match:
+    """How much likelier a caption is than the likeliest that differs from it by one word: the log of the odds.
+
+    Below 0 another word would be truer of the picture. 0 of a caption of which no word has a rival.
+    """
+
+    def __init__(self, towers: RivalTowers) -> None:
         self._towers = towers
         self.prepare = towers.prepare
 
     def score(self, prepared: Sequence[Any], captions: Sequence[str]) -> list[float]:
-        """Return the probability of each pair."""
-        cosines = (self._towers.pictures(prepared) * self._towers.texts(captions)).sum(1)
-        return (self._towers.scale * cosines + self._towers.bias).sigmoid().tolist()
+        """Return the log-odds of each caption against its best rival."""
+        pictures, texts = self._towers.pictures(prepared), self._towers.texts(captions)
+        rivals, counts = self._towers.rivals(captions)
+        own = (pictures * texts).sum(1)
+        found, first = [], 0
+        for picture, cosine, count in zip(pictures, own, counts, strict=True):
+            best = (rivals[first : first + count] @ picture).max() if count else cosine
+            found.append(self._towers.scale * (cosine - best).item())
+            first += count
+        return found
 
 
 class ZeroShot:
@@ -109,8 +128,8 @@ SIGNALS: dict[str, SignalKind] = {
         extra="nsfw",
     ),
     "matcher": SignalKind(
-        "probability that caption and picture belong together, by a small encoder trained on these samples",
-        lambda m, p, towers: Match(towers(None, None, p)),
+        "how much likelier a caption is than with another word, by a small encoder trained on these samples",
+        lambda m, p, towers: Match(cast("RivalTowers", towers(None, None, p))),
     ),
 }
 

@@ -13,7 +13,11 @@ from components.vision_models.options import SignalModel
 from pipelines.store.artifacts import Artifact, Manifest
 from pipelines.store.files import Store
 
+RIVALS = 32  # captions that differ by a word, that one is compared with, at most
+EMBEDDED = 1024  # of them at once
+
 if TYPE_CHECKING:
+    from components.tokenizer.word_swaps import WordSwaps
     from components.vision_models.loading import Place
     from components.vision_models.towers import Towers
 
@@ -26,7 +30,8 @@ class OwnTowers:
 
         self._model, self._vocabulary = load_image_text(folder)
         self._model.to(place.device)
-        self._place = place
+        self._place, self._folder = place, folder
+        self._swaps: WordSwaps | None = None
         self.scale = self._model.log_scale.exp().item()
         self.bias: float | None = self._model.bias.item()
 
@@ -48,11 +53,32 @@ class OwnTowers:
 
     def texts(self, texts: Sequence[str]) -> Any:
         """Return unit vectors `[B, D]` of texts."""
+        return self._embed(self._encode(texts))
+
+    def rivals(self, captions: Sequence[str]) -> tuple[Any, list[int]]:
+        """Return unit vectors `[n, D]` of captions that differ from these by a word, and how many each has."""
         import torch
 
-        ids = self._vocabulary.encode(list(texts), self._model.options.max_words).to(self._place.device)
+        from components.tokenizer.word_swaps import WordSwaps
+
+        if self._swaps is None:
+            self._swaps = WordSwaps.load(self._folder)
+        found = [self._swaps.rivals(ids, RIVALS) for ids in self._encode(captions)]
+        counts = [len(rows) for rows in found]
+        if not any(counts):
+            return torch.empty(0, self._model.options.width), counts
+        return torch.cat([self._embed(part) for part in torch.cat(found).split(EMBEDDED)]), counts
+
+    def _encode(self, texts: Sequence[str]) -> Any:
+        """Return word numbers `[B, L]`, no longer than the longest of these texts: padding costs as words do."""
+        ids = self._vocabulary.encode(list(texts), self._model.options.max_words)
+        return ids[:, : max(1, int((ids != 0).sum(1).max()))]
+
+    def _embed(self, ids: Any) -> Any:
+        import torch
+
         with torch.inference_mode():
-            return self._model.embed_text(ids).cpu()
+            return self._model.embed_text(ids.to(self._place.device)).cpu()
 
 
 def open_towers(path: str | None, revision: str | None, place: Place) -> Towers:

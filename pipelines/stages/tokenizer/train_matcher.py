@@ -62,6 +62,7 @@ def build(context: BuildContext) -> Built:
 
     def save(folder: Path) -> dict[str, Any]:
         save_image_text(model, vocabulary, folder / "model")
+        source.swaps.save(folder / "model")
         return {"parameters": sum(p.numel() for p in model.parameters()), "words": len(vocabulary)}
 
     return Built(EncoderTask(model, (Block,)), source, settings.training, save, samples=len(pictures))
@@ -75,7 +76,7 @@ class MatcherSource(CaptionSource):
 
         super().__init__(pictures, encode, batch, seed, rank, world)
         self._seed = seed
-        self._swaps = WordSwaps(encode(pictures.rows["caption"]))
+        self.swaps = WordSwaps(encode(pictures.rows["caption"]))
 
     def batch(self, step: int) -> tuple[dict[str, Any], list[str]]:
         """Return the batch of a step, and the names of its pictures."""
@@ -84,7 +85,7 @@ class MatcherSource(CaptionSource):
         batch, names = super().batch(step)
         seeds = [derive_seed(self._seed, "swap", step, name) for name in names]
         ids = batch["ids"][:, : max(1, int((batch["ids"] != 0).sum(1).max()))]  # padding costs as words do
-        wrong = [self._swaps.swapped(one, seed) for one, seed in zip(ids, seeds, strict=True)]
+        wrong = [self.swaps.swapped(one, seed) for one, seed in zip(ids, seeds, strict=True)]
         return {**batch, "ids": ids, "wrong": torch.stack(wrong)}, names
 
 

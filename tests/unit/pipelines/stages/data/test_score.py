@@ -103,7 +103,7 @@ def test_stages_of_models_are_there_where_models_are(models):
     )
 
 
-def test_the_pipelines_own_image_text_model_is_opened_by_its_folder(tmp_path):
+def test_the_pipelines_own_image_text_model_gives_cosines_and_odds_against_captions_of_other_words(tmp_path):
     import numpy as np
     import torch
 
@@ -126,3 +126,17 @@ def test_the_pipelines_own_image_text_model_is_opened_by_its_folder(tmp_path):
         expected = (seen * model.embed_text(words.encode(captions, 8))).sum(1).tolist()
     scorer = load_signal(SignalModel("image_text", str(tmp_path)), Place(torch.device("cpu")), open_towers)
     assert scorer.score([scorer.prepare(rgb) for rgb in pictures], captions) == pytest.approx(expected, abs=1e-6)
+
+    # As a matcher: each caption against those that differ by a word.
+    from components.tokenizer.word_swaps import WordSwaps
+    from components.vision_models.signal_kinds import Match
+    from pipelines.stages.data.image_text_models import OwnTowers
+
+    WordSwaps(words.encode([*captions, "a blue circle"], 8)).save(tmp_path)
+    towers = OwnTowers(tmp_path, Place(torch.device("cpu")))
+    matched = Match(towers).score([towers.prepare(rgb) for rgb in pictures], captions)
+    with torch.inference_mode():
+        rival = (seen * model.embed_text(words.encode(["a blue circle"] * 2, 8))).sum(1).tolist()
+    scale = model.log_scale.exp().item()
+    assert matched == pytest.approx([scale * (a - b) for a, b in zip(expected, rival, strict=True)], abs=1e-4)
+    assert Match(towers).score([towers.prepare(pictures[0])], ["nothing known"]) == [0.0]
