@@ -13,7 +13,7 @@ from components.curation.images import encode_png, square
 from components.curation.options import ImageLimits
 from components.data.latent_reader import LatentDataset
 from components.data.records import Record, write_records
-from components.tokenizer.image_text import ImageTextModel, Vocabulary, save_image_text, small_encoder
+from components.tokenizer.image_text import Vocabulary, small_encoder
 from components.tokenizer.options import SmallEncoderOptions
 from components.tokenizer.rivals import load_tokenizer
 from components.tokenizer.vae import PixelSemanticVAE
@@ -22,7 +22,6 @@ from pipelines.config.schema import LatentsSection
 from pipelines.errors import UserError
 from pipelines.stage import ShardContext, ShardTask
 from pipelines.stages.data.index import index_one, is_held_out
-from pipelines.stages.data.measure import ImageTextSimilarity
 from pipelines.stages.tokenizer import encode_latents
 from pipelines.stages.tokenizer.picture_batches import CaptionSource, Pictures, PictureSource, caption_pairs
 from pipelines.store.artifacts import Artifact, FileEntry, Manifest, Work
@@ -183,20 +182,6 @@ def test_pairs_are_encoded_on_both_sides_and_mirrored_where_no_side_is_named(tmp
     with torch.no_grad():
         wanted = model.encode(mirrored).latent_dist.mode()[0].numpy()
     assert np.allclose(flipped[0].source, wanted, atol=2e-3)
-
-
-def test_similarity_is_the_cosine_in_the_model_and_null_where_there_is_nothing_to_compare(tmp_path):
-    torch.manual_seed(0)
-    vocabulary = Vocabulary.of(["caption one"])
-    save_image_text(ImageTextModel(small_encoder(SMALL, 16), len(vocabulary), SMALL), vocabulary, tmp_path)
-    signal = ImageTextSimilarity(str(tmp_path), LIMITS)
-    rows = [{"error": ""} for _ in range(3)]
-    signal.add(rows[0], encode_png(picture(0)), "caption one")
-    signal.add(rows[1], None, "caption one")
-    signal.add(rows[2], encode_png(picture(0, side=40)), "caption one")
-    signal.finish()
-    assert rows[1][signal.name] is None
-    assert -1 <= rows[0][signal.name] <= 1 and rows[0][signal.name] != rows[2][signal.name]
 
 
 def test_a_saved_model_says_nothing_of_where_it_was_loaded_from(tmp_path):
