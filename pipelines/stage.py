@@ -12,7 +12,7 @@ import importlib
 import logging
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -180,10 +180,13 @@ class StageContext:
         """Return the inputs that are instances of a stage, in the graph's order."""
         return [artifact for name, artifact in self.inputs.items() if base_of(name) == base]
 
-    @property
-    def curated(self) -> Artifact:
-        """The curated samples: with new captions, where there is a stage that adds them."""
-        return self.inputs.get("recaption") or self.inputs["curate"]
+    def curated_shards(self, sources: Collection[str] | None = None) -> dict[str, str]:
+        """Return {name: store path} of the shards of curated samples: with new captions where a stage has added them.
+        `sources` names those that are wanted; None: all.
+        """
+        stages = [self.inputs[name] for name in ("curate", "recaption") if name in self.inputs]
+        found = {PurePosixPath(path).stem: path for made in stages for path in made.files("shards/*.tar")}
+        return {name: found[name] for name in sorted(found) if sources is None or source_of(name) in sources}
 
     @property
     def seed(self) -> int:

@@ -5,7 +5,7 @@ fails decides.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,8 +130,21 @@ def _of_signal(name: str, bounds: SignalBounds) -> Iterator[Check]:
         yield Check(f"high_{name}", name, lambda v: v > high, f"at most {high:g}")
 
 
-def decide(columns: dict[str, list[Any]], rules: CurationRules) -> list[Decision]:
-    """Return one decision per row of signals.
+# Signals of the caption: of a sample whose caption nothing reads they decide nothing.
+OF_CAPTION = (
+    "characters", "url_share", "markup_share", "boilerplate", "symbol_share", "words", "repetition", "language",
+    "language_confidence",
+)  # fmt: skip
+
+
+def decide(
+    columns: dict[str, list[Any]],
+    rules: CurationRules,
+    uncaptioned: Collection[int] = (),
+    comparing: Collection[str] = (),
+) -> list[Decision]:
+    """Return one decision per row of signals. `uncaptioned` are rows whose captions nothing reads: no rule of captions
+    holds for them, nor one of a signal that compares picture and caption, which `comparing` names.
 
     After the rules of `rules_in_order` come captions that stand on too many pictures (all of them go), then duplicates,
     looked for only among what is left, so that a copy of a dropped sample may stay. Raises ValueError where a threshold
@@ -152,6 +165,7 @@ def decide(columns: dict[str, list[Any]], rules: CurationRules) -> list[Decision
                 f"a threshold for {check.reason} is set, but the signal {check.signal} was not measured: measure it, "
                 "or leave the threshold out"
             )
+    of_caption = {*OF_CAPTION, *comparing}
     count = len(columns["key"])
     decisions: list[Decision | None] = [None] * count
     for row in range(count):
@@ -159,14 +173,17 @@ def decide(columns: dict[str, list[Any]], rules: CurationRules) -> list[Decision
             decisions[row] = Decision("failed", columns["error"][row], columns["detail"][row])
             continue
         for check in checked:
+            if row in uncaptioned and check.signal in of_caption:
+                continue
             value = columns[check.signal][row]
             if value is None or check.bad(value):  # no model measures a sample without picture or caption
                 said = f"{check.signal} {_short(value)}, asked for {check.asked}"
                 decisions[row] = Decision("dropped", check.reason, said)
                 break
     left = [row for row in range(count) if decisions[row] is None]
-    repeats = Counter(columns["caption_hash"][row] for row in left)
-    for row in left:
+    told = [row for row in left if row not in uncaptioned]
+    repeats = Counter(columns["caption_hash"][row] for row in told)
+    for row in told:
         times = repeats[columns["caption_hash"][row]]
         if times > rules.max_caption_repeats:
             detail = f"the same caption on {times} pictures, asked for at most {rules.max_caption_repeats}"

@@ -1,5 +1,5 @@
-"""The order of samples: a shuffle of each epoch that (seed, epoch) alone decides, and each rank's share of every
-step.
+"""The order of samples: a shuffle of each epoch that (seed, epoch) alone decides, each rank's share of every step, and
+groups of samples mixed by given shares.
 """
 
 from __future__ import annotations
@@ -71,3 +71,64 @@ class EpochSampler:
             parts.append(self._order[place : place + share])
             start, share = start + len(parts[-1]), share - len(parts[-1])
         return np.concatenate(parts)
+
+
+PATTERN = 4096  # slots after which the mix of groups begins again
+
+
+class MixedSampler:
+    """Row numbers of any step, without a state, where each group of rows gives its share of all samples.
+
+    Groups take turns as evenly as their shares allow, in a pattern of `PATTERN` slots; within a group epoch follows
+    epoch, as in `EpochSampler`. `groups` are arrays of row numbers, `shares` any positive numbers. ValueError where a
+    group has no rows, or so small a share that it never comes.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[np.ndarray],
+        shares: Sequence[float],
+        batch: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if not groups or any(not len(rows) for rows in groups):
+            raise ValueError("every group to take batches from needs rows")
+        if not 0 <= rank < world or batch < 1 or batch % world:
+            raise ValueError(f"rank {rank} of {world} cannot take its slice of batches of {batch}")
+        self._groups, self.batch, self.rank, self.world = list(groups), batch, rank, world
+        self._pattern = _turns(np.asarray(shares, np.float64) / sum(shares))
+        self._each = np.bincount(self._pattern, minlength=len(groups))
+        if not self._each.all():
+            raise ValueError(f"a share is below one in {PATTERN}: it would never come. Raise it")
+        ranks = np.zeros((len(groups), PATTERN), np.int64)
+        for group in range(len(groups)):
+            ranks[group, 1:] = np.cumsum(self._pattern == group)[:-1]
+        self._before = ranks[self._pattern, np.arange(PATTERN)]  # slots of its group before each slot
+        self._seeds = [(seed * 1_000_003 + group + 1) % 2**63 for group in range(len(groups))]
+        self._orders: dict[int, tuple[int, np.ndarray]] = {}
+
+    def at(self, step: int) -> np.ndarray:
+        """Return the rows of a step, int64 [batch / world]."""
+        share = self.batch // self.world
+        slots = step * self.batch + self.rank * share + np.arange(share)
+        turns, places = np.divmod(slots, PATTERN)
+        found = np.empty(share, np.int64)
+        for n, (turn, place) in enumerate(zip(turns.tolist(), places.tolist(), strict=True)):
+            group = int(self._pattern[place])
+            rows = self._groups[group]
+            epoch, position = divmod(turn * int(self._each[group]) + int(self._before[place]), len(rows))
+            if self._orders.get(group, (-1,))[0] != epoch:
+                self._orders[group] = epoch, epoch_order(len(rows), self._seeds[group], epoch)
+            found[n] = rows[self._orders[group][1][position]]
+        return found
+
+
+def _turns(shares: np.ndarray) -> np.ndarray:
+    """Return which group each slot of the pattern is of: always the one that is furthest behind its share."""
+    counts, found = np.zeros(len(shares)), np.empty(PATTERN, np.int64)
+    for slot in range(PATTERN):
+        found[slot] = group = int(np.argmax(shares * (slot + 1) - counts))
+        counts[group] += 1
+    return found

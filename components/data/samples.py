@@ -6,11 +6,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2", "ppm", "pgm",
                     "jfif", "jpe", "heic", "heif", "mpo")  # fmt: skip
+
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,17 @@ def image_part(record: Record) -> tuple[str, bytes] | None:
     for extension in IMAGE_EXTENSIONS:
         if extension in record.parts:
             return extension, record.parts[extension]
+    return None
+
+
+def side_part(parts: Mapping[str, Part], side: str) -> tuple[str, Part] | None:
+    """(extension, part) of one picture of an edit pair (`source`, `target` or `mask`), or None where there is none.
+
+    `parts` maps an extension such as `source.png` to its bytes, or to whatever stands for them.
+    """
+    for extension in IMAGE_EXTENSIONS:
+        if f"{side}.{extension}" in parts:
+            return extension, parts[f"{side}.{extension}"]
     return None
 
 

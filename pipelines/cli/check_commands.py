@@ -18,7 +18,8 @@ def add_commands(app: typer.Typer) -> None:
 def plan(
     overrides: Overrides = None,
     samples: Annotated[
-        int | None, typer.Option(min=1, help="Number of samples, where the source cannot be counted here.")
+        list[str] | None,
+        typer.Option(help="Number of samples, where the source cannot be counted here: N, or SOURCE=N."),
     ] = None,
     keep: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of samples that pass download and curation.")
@@ -58,12 +59,29 @@ def plan(
     from pipelines.sizing.planning import make_plan
 
     config = compose_config(overrides or [], config_dir, stand_in=NOT_GIVEN)
-    refuse_problems(config, skip_source=samples is not None)
+    refuse_problems(config, skip_source=bool(samples))
+    counts = _sample_counts(samples or [], list(config.named_sources()))
     given = Assumptions(
-        samples, keep, text_tokens, utilisation, peak_tflops, cpu_tflops, memory_gb, worker_memory_gb, store_gb
-    )
+        counts.pop("", None), keep, text_tokens, utilisation, peak_tflops, cpu_tflops, memory_gb, worker_memory_gb,
+        store_gb, counts,
+    )  # fmt: skip
     made = make_plan(config, given)
     show({"preset": config.preset, **made.to_json()}, as_json, lambda: plan_text(made))
+
+
+def _sample_counts(given: list[str], sources: list[str]) -> dict[str, int]:
+    """Return {source: samples} of `N` (its name is "") and `SOURCE=N`."""
+    from pipelines.errors import UserError, nearest
+
+    found = {}
+    for text in given:
+        name, _, count = text.rpartition("=")
+        if not count.isdecimal() or int(count) < 1:
+            raise UserError(f"--samples {text}: give a number of samples, N, or SOURCE=N of one source.")
+        if name and name not in sources:
+            raise UserError(f"--samples {text}: no source {name!r}{nearest(name, sources)}")
+        found[name] = int(count)
+    return found
 
 
 def doctor(overrides: Overrides = None, config_dir: ConfigDir = None, as_json: AsJson = False) -> None:

@@ -24,6 +24,7 @@ def inspect_source(
         list[str], typer.Argument(help="A path or an address, or configuration: source=KIND source.path=...")
     ],
     count: Annotated[int, typer.Option(min=1, max=1000, help="Samples to look at.")] = 20,
+    name: Annotated[str | None, typer.Option("--source", help="Of several sources, this one.")] = None,
     config_dir: ConfigDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -31,13 +32,19 @@ def inspect_source(
     from dataclasses import asdict
 
     from pipelines.config.compose import compose_config
+    from pipelines.errors import UserError, nearest
     from pipelines.stages.data.guess_source import guess_source
     from pipelines.stages.data.inspect_source import preview
 
     guessed = len(source) == 1 and "=" not in source[0].partition("/")[0]
     settings = guess_source(source[0]) if guessed else source
     config = compose_config(settings, config_dir)
-    found = preview(config.source, count)
+    sources = config.named_sources()
+    if name is None and len(sources) > 1:
+        raise UserError(f"there are several sources. Name one with --source: {', '.join(sources)}")
+    if name is not None and name not in sources:
+        raise UserError(f"no source {name!r}{nearest(name, sources)} Sources: {', '.join(filter(None, sources))}")
+    found = preview(next(iter(sources.values())) if name is None else sources[name], count)
     show(
         {"configuration": settings, **asdict(found)},
         as_json,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import typing
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from pipelines.config.origins import (
     Origins,
     choices_in,
     is_choice,
+    is_named_source,
     name_of,
 )
 from pipelines.config.schema import Config
@@ -79,8 +81,21 @@ def _composed(overrides: list[str], config_dir: str | None, store: str = "") -> 
     by_environment = store and "store" not in map(name_of, overrides)
     values, choices = _hydra([*overrides, assign("store", store)] if by_environment else overrides, folders)
     values["preset"] = choices.get("preset", "none")
+    if values.get("sources"):
+        _check_one_form(overrides)
+        values["source"] = None  # the base's, or a preset's: `sources` stands in its place
     environment = {"store": STORE_VARIABLE} if by_environment else {}
     return values, Origins(overrides, folders, choices, environment=environment)
+
+
+def _check_one_form(overrides: list[str]) -> None:
+    """Refuse `source` beside `sources`: one would be left unread."""
+    given = [text for text in overrides if re.match(r"source[.=]", name_of(text) + "=")]
+    if given:
+        raise UserError(
+            f"{given[0]}: this configuration has several sources, under `sources`, and `source` is not read. Give it "
+            "a name, as in sources.NAME.path=..., or leave it out."
+        )
 
 
 def _filled(values: Any, stand_in: str) -> Any:
@@ -126,8 +141,9 @@ def _explain(error: ValidationError, origins: Origins) -> list[str]:
     for problem in error.errors():
         parts = [str(part) for part in problem["loc"]]
         # pydantic names the member of the union it chose; no user wrote that.
-        if len(parts) > 1 and parts[0] == "source" and parts[1] in source_kinds():
-            del parts[1]
+        at = {"source": 1, "sources": 2}.get(parts[0] if parts else "", len(parts))
+        if len(parts) > at and parts[at] in source_kinds():
+            del parts[at]
         key = ".".join(parts)
         message = problem["msg"].removeprefix("Value error, ")
         shown = without_secrets(without_credentials(json.dumps(problem["input"], default=str)))
@@ -184,6 +200,8 @@ def _check_overrides(overrides: list[str], folders: list[Path]) -> None:
             ) from None
         if override.is_sweep_override():
             raise UserError(f"{text!r} gives several values. A list is written in brackets: key=[a,b].")
+        if is_named_source(text):
+            text = text.removeprefix("+")
         if text.startswith(("+", "~")) or (override.value() is None and "=" not in text):
             raise UserError(f"{text!r}: keys are set with key=value; none can be added or removed.")
         name = name_of(text)
@@ -193,7 +211,7 @@ def _check_overrides(overrides: list[str], folders: list[Path]) -> None:
             raise UserError(f"{name} is given twice, as {given[name]!r} and {text!r}: leave one out.{hint}")
         given[name] = text
         group, _, package = name.partition("@")
-        if package and name not in OPTIMIZERS:
+        if package and name not in OPTIMIZERS and not is_named_source(text):
             raise UserError(
                 f"{text}: no such place of a group{nearest(name, OPTIMIZERS)} Known: {', '.join(OPTIMIZERS)}"
             )
@@ -207,9 +225,25 @@ def _check_overrides(overrides: list[str], folders: list[Path]) -> None:
                 )
 
 
+def _compose(settings: list[str], search: list[str]) -> Any:
+    """Compose by Hydra. The kind of a named source is added, or replaced where a preset names it, too."""
+    from hydra import compose
+    from hydra.errors import ConfigCompositionException
+
+    while True:
+        try:
+            return compose("config", overrides=settings + search, return_hydra_config=True)
+        except ConfigCompositionException as error:
+            told = re.search(r"(?:Multiple values for|already at) '?(source@sources\.\w+)", str(error))
+            there = [o for o in settings if told and name_of(o) == f"+{told.group(1)}"]
+            if not there:
+                raise
+            settings = [o.removeprefix("+") if o in there else o for o in settings]
+
+
 def _hydra(overrides: list[str], folders: list[Path]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the composed values, not yet checked, and the choice made in each group."""
-    from hydra import compose, initialize_config_dir
+    from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
@@ -220,15 +254,16 @@ def _hydra(overrides: list[str], folders: list[Path]) -> tuple[dict[str, Any], d
     # Values are set with `++`, so that an unknown key meets the schema, which knows its nearest neighbour. An optimizer
     # is chosen for all trainings, but for those that are named with one of their own.
     listed = {name_of(o): value for o in overrides if (value := _listed_models(o)) is not None}
-    plain = [o for o in overrides if name_of(o) not in listed]
+    plain = [o for o in overrides if name_of(o) not in listed and not is_named_source(o)]
     settings = [o if is_choice(o) else f"++{as_meant(o)}" for o in plain if name_of(o) != "optimizer"]
+    settings += [f"+{o.removeprefix('+')}" for o in overrides if is_named_source(o)]
     named = {name_of(o) for o in overrides}
     for chosen in [o for o in overrides if name_of(o) == "optimizer"]:
         settings += [f"{place}={chosen.split('=', 1)[1]}" for place in OPTIMIZERS if place not in named]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-            config = compose("config", overrides=settings + search, return_hydra_config=True)
+            config = _compose(settings, search)
             choices = {k: str(v) for k, v in config.hydra.runtime.choices.items() if k.partition("@")[0] in GROUPS}
             choices |= {group: ",".join(_choices_of(group, folders)) for group in SEVERAL}  # Hydra does not tell which
             whole = OmegaConf.to_container(config, resolve=False, throw_on_missing=False)

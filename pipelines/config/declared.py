@@ -50,6 +50,11 @@ class _View:
             raise AttributeError(name)
         return self._at(name, lambda: getattr(self._section, name))
 
+    def named_sources(self) -> dict[str, Any]:
+        """Return the sources that the stage declared, by name."""
+        names = [key.removeprefix("sources.") for key in self._keys if key.startswith("sources.")]
+        return {name: self.sources[name] for name in names} if names else {"": self.source}
+
     def __getitem__(self, name: str) -> Any:
         return self._at(name, lambda: self._section[name])
 

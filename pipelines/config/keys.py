@@ -60,7 +60,8 @@ def nearest_key(key: str, beside: list[str]) -> str:
         return f"; it is gone, write {GONE[key]}"
     whole = all_keys(Config)
     *path, last = key.split(".")
-    others = [kind for kind, section in _sources().items() if path == ["source"] and last in section.model_fields]
+    of_source = path == ["source"] or (len(path) == 2 and path[0] == "sources")
+    others = [kind for kind, section in _sources().items() if of_source and last in section.model_fields]
     if others:
         return f"; it belongs to source={' or source='.join(others)}"
     names = [k.rpartition(".")[2] for k in whole]
@@ -85,6 +86,8 @@ def all_keys(kind: Any, prefix: str = "") -> list[str]:
 def fields_of_value(kind: Any, values: Any) -> dict[str, Any] | None:
     """Return {field: type} of a section's type, choosing the member of a union by its `kind`; None for a leaf."""
     kinds = members(kind)
+    if (values_of := _values_of(kind)) is not None:
+        return dict.fromkeys(values, values_of) if isinstance(values, dict) else None
     if len(kinds) > 1:
         wanted = values.get("kind") if isinstance(values, dict) else None
         kinds = [k for k in kinds if wanted in typing.get_args(k.model_fields["kind"].annotation)]
@@ -97,8 +100,17 @@ def members(kind: Any) -> list[Any]:
         kind = kind.annotation
     if typing.get_origin(kind) is typing.Annotated:
         kind = typing.get_args(kind)[0]
-    kinds = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
-    return [k for k in kinds if isinstance(k, type) and fields_of(k) is not None]
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return [member for part in typing.get_args(kind) for member in members(part)]
+    return [kind] if isinstance(kind, type) and fields_of(kind) is not None else []
+
+
+def _values_of(kind: Any) -> Any:
+    """Return the type of the values where a type maps names to sections; None for another."""
+    if isinstance(kind, FieldInfo):
+        kind = kind.annotation
+    value = typing.get_args(kind)[1] if typing.get_origin(kind) is dict else None
+    return value if members(value) else None
 
 
 def fields_of(kind: Any) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ NEWER: dict[str, Any] = {
     "source.files.captions": {},
     "source.captions": {},
     "source.allow_pipe": False,
+    "generator.captions": {},
     "tokenizer.pixel_decoder.refine": 0,
     "curate.signals": {},
 }

@@ -43,6 +43,11 @@ def choices_in(value: object) -> list[str]:
     return [str(one) for one in value] if isinstance(value, list) else str(value).split(",")
 
 
+def is_named_source(override: str) -> bool:
+    """True for the kind of a named source: `source@sources.NAME=KIND`, with or without Hydra's `+`."""
+    return name_of(override).removeprefix("+").startswith("source@sources.")
+
+
 class Origins:
     """Knows which file, or the command line, gave a key its value."""
 
@@ -54,7 +59,7 @@ class Origins:
         default: str = "conf/",
         environment: dict[str, str] | None = None,
     ) -> None:
-        self._command_line = [name_of(o) for o in overrides if not is_choice(o)]
+        self._command_line = [name_of(o) for o in overrides if not is_choice(o) and not is_named_source(o)]
         self._folders = folders
         self._choices = choices
         self._default = default

@@ -21,7 +21,7 @@ from components.tokenizer.spaces import find_space
 from components.training.options import OptimizerOptions, TrainingOptions
 from components.vision_models.options import SignalModel, check_signal_name
 from pipelines.config.node_selectors import check_selector
-from pipelines.config.source_kinds import ScenesSource, Section, Source, SourceName
+from pipelines.config.source_kinds import USES, ScenesSource, Section, Source, SourceName, source_key
 
 # Stages' names are keys; `register` is also a method of every class's metaclass, which pydantic warns of and instances
 # never see.
@@ -160,6 +160,7 @@ class GeneratorSection(Section):
     small: SmallBackboneOptions = SmallBackboneOptions()
     model: FusionOptions = FusionOptions()
     flow: FlowOptions = FlowOptions()
+    captions: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)  # share of each origin; {}: alike
     max_text_tokens: Annotated[int, Field(ge=1)]  # longer texts are cut
     training: TrainingOptions  # text-to-image
     editing: TrainingOptions  # the mixture with edits, from the former's weights
@@ -289,7 +290,7 @@ class Config(Section):
     preset: str
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     store: Annotated[Address, Field(min_length=1)]
-    source: Source
+    source: Source | None = None  # the short form of one source, without a name
     sources: dict[SourceName, Source] = Field(default_factory=dict)  # several, by name; then `source` is not used
     measure: MeasureSection = MeasureSection()
     matcher: MatcherSection = MatcherSection()
@@ -311,7 +312,20 @@ class Config(Section):
 
     def named_sources(self) -> dict[str, Source]:
         """Return the sources by name, in the order they are given; the one of `source` has the name ""."""
-        return dict(self.sources) or {"": self.source}
+        if self.sources:
+            return dict(self.sources)
+        assert self.source is not None, "validation asks for a source"
+        return {"": self.source}
+
+    @property
+    def only_source(self) -> Source:
+        """The one source of a configuration without `sources`."""
+        assert self.source is not None and not self.sources, "a configuration of several sources"
+        return self.source
+
+    def of_source(self, name: str) -> Config:
+        """Return the configuration with one of its sources alone, without its name."""
+        return self.model_copy(update={"source": self.named_sources()[name], "sources": {}})
 
     def proof_of_captions(self) -> str | None:
         """Return the model of `measure.models` that proves that new captions fit; None where there is none."""
@@ -320,11 +334,9 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if isinstance(self.source, ScenesSource) and self.source.scene.size < self.curate.min_side:
-            raise ValueError(
-                f"source.scene.size is {self.source.scene.size} but curate.min_side is {self.curate.min_side}: "
-                "every picture would be dropped as too small. Raise the first or lower the second."
-            )
+        if self.source is None and not self.sources:
+            raise ValueError("there is no source. Name one with source=KIND, or several under sources.")
+        self._possible_sources()
         if not self.encoder.path:
             side = self.encoder.size or self.image_size
             patch = self.encoder.small.patch
@@ -357,3 +369,21 @@ class Config(Section):
                 "of them to null."
             )
         return self
+
+    def _possible_sources(self) -> None:
+        sources = self.named_sources()
+        for name, source in sources.items():
+            key = source_key(name)
+            if isinstance(source, ScenesSource) and source.scene.size < self.curate.min_side:
+                raise ValueError(
+                    f"{key}.scene.size is {source.scene.size} but curate.min_side is {self.curate.min_side}: "
+                    "every picture would be dropped as too small. Raise the first or lower the second."
+                )
+        for use in USES:
+            weights = {source_key(name): source.weight for name, source in sources.items() if use in source.use}
+            without = [key for key, weight in weights.items() if weight is None]
+            if without and len(without) < len(weights):
+                raise ValueError(
+                    f"{without[0]} serves {use} and has no weight, and other sources that serve it have one. Give "
+                    f"{without[0]}.weight, or leave out the weights of all."
+                )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -35,6 +36,8 @@ USES: tuple[Use, ...] = ("tokenizer", "text_to_image", "editing")
 
 class SourceSection(Section):
     """What every source has, whatever its kind."""
+
+    holds_pairs: ClassVar[bool] = False  # edit pairs, and no pictures of their own
 
     use: Annotated[tuple[Use, ...], Field(min_length=1)] = USES  # what its samples serve
     weight: Annotated[float, Field(gt=0)] | None = None  # share of a training's samples, relative to the other sources'
@@ -115,6 +118,8 @@ def _editing_alone(use: tuple[Use, ...]) -> tuple[Use, ...]:
 class EditPairsSource(SourceSection):
     """Edit pairs that are there already: a picture before, one after, and instructions."""
 
+    holds_pairs: ClassVar[bool] = True
+
     kind: Literal["edit_pairs"]
     use: Annotated[tuple[Use, ...], AfterValidator(_editing_alone)] = ("editing",)
     path: Place  # parquet files, WebDataset shards (as theirs), or a folder with a metadata file
@@ -131,3 +136,25 @@ Source = Annotated[
     ScenesSource | PicturesSource | UrlsSource | WebDatasetSource | FolderSource | ParquetSource | EditPairsSource,
     Field(discriminator="kind"),
 ]
+
+READABLE = ("scenes", "pictures")  # kinds whose pictures can be read back, so that generated ones are judged by them
+
+
+def source_key(name: str) -> str:
+    """Return the dotted key of a source in the configuration."""
+    return f"sources.{name}" if name else "source"
+
+
+def judged_source(sources: Mapping[str, Source]) -> tuple[str, Source] | None:
+    """Return the source whose world judges what is generated, with its name: the first that can be read back of those
+    that serve text_to_image. None where there is none: then held-out captions and pairs are shown, and not judged.
+    """
+    for name, source in sources.items():
+        if source.kind in READABLE and "text_to_image" in source.use:
+            return name, source
+    return None
+
+
+def serving_sources(sources: Mapping[str, Source]) -> dict[Use, list[str]]:
+    """Return for each use the names of the sources that serve it."""
+    return {use: [name for name, source in sources.items() if use in source.use] for use in USES}

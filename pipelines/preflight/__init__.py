@@ -17,9 +17,8 @@ from pipelines.preflight.signal_models import check_recaption, check_signals
 from pipelines.preflight.sources import check_source
 from pipelines.stage import base_of
 
-# Each check, and the stages that would fail of it.
+# Each check beside that of the sources, and the stages that would fail of it.
 CHECKS: tuple[tuple[Callable[[Config], Iterator[str]], tuple[str, ...]], ...] = (
-    (check_source, ("ingest",)),
     (check_signals, ("score", "curate")),
     (check_recaption, ("recaption",)),
     (check_weights, ("train_tokenizer", "evaluate_tokenizer")),
@@ -33,10 +32,10 @@ CHECKS: tuple[tuple[Callable[[Config], Iterator[str]], tuple[str, ...]], ...] = 
 def problems(config: Config, stages: Collection[str] | None = None, skip_source: bool = False) -> list[str]:
     """Return what these stages (None: all) cannot work with, each in words that say where and what to do."""
     found: list[str] = []
+    if not skip_source:
+        found += check_source(config, stages)
     for check, concerned in CHECKS:
-        if (stages is None or set(concerned) & set(map(base_of, stages))) and not (
-            skip_source and check is check_source
-        ):
+        if stages is None or set(concerned) & set(map(base_of, stages)):
             found += check(config)
     return found
 

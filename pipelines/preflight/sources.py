@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from components.data.addresses import is_pipe, is_remote
@@ -19,16 +19,19 @@ from pipelines.config.source_kinds import (
     Source,
     UrlsSource,
     WebDatasetSource,
+    source_key,
 )
+from pipelines.stage import instance_name
 from pipelines.stages.data.ingest import SOURCES
 
 FROM_ADDRESSES = (WebDatasetSource, ParquetSource, EditPairsSource)  # the others are read from a file system
 
 
-def check_source(config: Config) -> Iterator[str]:
-    """Check the configured sources."""
+def check_source(config: Config, stages: Collection[str] | None = None) -> Iterator[str]:
+    """Check the configured sources, of those alone that the stages (None: all) bring in."""
     for name, source in config.named_sources().items():
-        yield from check_one(source, f"sources.{name}" if name else "source")
+        if stages is None or instance_name("ingest", name) in stages:
+            yield from check_one(source, source_key(name))
 
 
 def check_one(source: Source, key: str) -> Iterator[str]:

@@ -4,7 +4,8 @@ otherwise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 GPU_PEAK_TFLOPS = {"bf16": 312.0, "fp32": 19.5}  # dense matrix products of an NVIDIA A100, by its data sheet
 GPU_UTILISATION = 0.4
@@ -37,3 +38,4 @@ class Assumptions:
     memory_gb: float | None = None  # of one GPU
     worker_memory_gb: float | None = None  # of one CPU worker
     store_gb: float | None = None  # free in the store
+    of_source: Mapping[str, int] = field(default_factory=dict)  # samples of sources by name

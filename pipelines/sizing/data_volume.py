@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from components.data.options import DownloadOptions
 from pipelines.config.compose import NOT_GIVEN
 from pipelines.config.schema import Config
-from pipelines.config.source_kinds import FolderSource, ParquetSource, UrlsSource, WebDatasetSource
+from pipelines.config.source_kinds import (
+    USES,
+    EditPairsSource,
+    FolderSource,
+    ParquetSource,
+    Source,
+    UrlsSource,
+    WebDatasetSource,
+    source_key,
+)
 from pipelines.errors import UserError
 from pipelines.sizing.assumptions import (
     ASPECT,
@@ -41,6 +51,13 @@ class Flow:
     per_shard: int
     words: tuple[str, ...] | None  # texts whose words stand for all there are; None: nobody knows them yet
     beside_bytes: float = 0.0  # that ingest keeps beside the shards, for a sample
+    captions: int | None = None  # curated samples that are encoded for text-to-image; None: all
+    trained_on: int | None = None  # pictures that the latent space is trained on; None: all
+
+    @property
+    def captioned(self) -> int:
+        """Curated samples that are encoded, and trained on as captioned pictures."""
+        return self.kept if self.captions is None else self.captions
 
     @property
     def pictures(self) -> int:
@@ -53,15 +70,80 @@ class Flow:
         return round(self.pictures * (1 - self.held_out))
 
     @property
+    def train_space(self) -> int:
+        """Pictures to train the latent space on."""
+        return self.train if self.trained_on is None else round(self.trained_on * (1 - self.held_out))
+
+    @property
     def index_rows(self) -> int:
         """Rows of the index: a sample's picture, an edit's source and target."""
         return self.kept + 2 * self.pairs
 
 
+def find_flows(config: Config, assumptions: Assumptions) -> dict[str, Flow]:
+    """Follow the samples of each source, by its name. `UserError` where nobody can say how many there are."""
+    found = {}
+    for name, source in config.named_sources().items():
+        anything = None if name and source.kind in WORLDS else assumptions.samples  # what is drawn is counted
+        samples = assumptions.of_source.get(name, anything)
+        try:
+            flow = find_flow(config.of_source(name), replace(assumptions, samples=samples))
+        except UserError as error:
+            told = f"{source_key(name)}: {error}"
+            raise UserError(told.replace("--samples N", f"--samples {name}=N") if name else str(error)) from None
+        if name or set(source.use) != set(USES):
+            flow = _serving(flow, source)
+        found[name] = flow
+    return found
+
+
+def _serving(flow: Flow, source: Source) -> Flow:
+    """Return what of a source's samples is put to use."""
+    pairs = flow.kept if source.holds_pairs else flow.pairs if "editing" in source.use else 0
+    kept = 0 if source.holds_pairs else flow.kept
+    return replace(
+        flow,
+        kept=kept,
+        pairs=pairs,
+        pair_bytes=flow.sample_bytes if source.holds_pairs else flow.pair_bytes,
+        captions=kept if "text_to_image" in source.use else 0,
+        trained_on=kept + pairs if "tokenizer" in source.use else 0,
+    )
+
+
+def joined(flows: Mapping[str, Flow]) -> Flow:
+    """Return the samples of all sources together; bytes of one are their mean."""
+    parts = list(flows.values())
+    if len(parts) == 1:
+        return parts[0]
+
+    def mean(name: str, weight: str) -> float:
+        total = sum(getattr(part, weight) for part in parts)
+        return sum(getattr(part, name) * getattr(part, weight) for part in parts) / total if total else 0.0
+
+    words = [part.words for part in parts]
+    return Flow(
+        source=sum(part.source for part in parts),
+        how="; ".join(f"{name}: {part.source:,}, {part.how}" for name, part in flows.items()),
+        kept=sum(part.kept for part in parts),
+        pairs=sum(part.pairs for part in parts),
+        captioned_pairs=mean("captioned_pairs", "pairs"),
+        sample_bytes=mean("sample_bytes", "kept"),
+        pair_bytes=mean("pair_bytes", "pairs"),
+        caption_bytes=mean("caption_bytes", "captioned"),
+        held_out=mean("held_out", "pictures"),
+        per_shard=round(mean("per_shard", "source")),
+        words=None if None in words else tuple(word for part in words if part for word in part),
+        beside_bytes=mean("beside_bytes", "source"),
+        captions=sum(part.captioned for part in parts),
+        trained_on=sum(part.pictures if part.trained_on is None else part.trained_on for part in parts),
+    )
+
+
 def find_flow(config: Config, assumptions: Assumptions) -> Flow:
-    """Follow the samples of the configured source. `UserError` where nobody can say how many there are."""
+    """Follow the samples of the one source. `UserError` where nobody can say how many there are."""
     try:
-        drawn = WORLDS[config.source.kind](config) if config.source.kind in WORLDS else None
+        drawn = WORLDS[config.only_source.kind](config) if config.only_source.kind in WORLDS else None
     except ValueError as error:
         raise UserError(str(error)) from None
     found = _survey(config, assumptions, drawn)
@@ -109,18 +191,19 @@ def latent_bytes(flow: Flow, shape: tuple[int, int, int], flip: bool) -> int:
         parts = whole * latent_shard_bytes(shape, kind, per_shard, text)
         return parts + (latent_shard_bytes(shape, kind, rest, text) if rest else 0)
 
-    return shards(flow.kept, "captions", KEY_BYTES + flow.caption_bytes) + shards(
+    return shards(flow.captioned, "captions", KEY_BYTES + flow.caption_bytes) + shards(
         flow.pairs, "edits", KEY_BYTES + INSTRUCTION_BYTES
     )
 
 
 def _survey(config: Config, assumptions: Assumptions, drawn: Drawn | None) -> Survey:
     from components.data.survey import Survey, survey_folder, survey_parquet, survey_shards, survey_url_lists
+    from pipelines.stages.data.ingest_tables import pair_format
 
-    source = config.source
+    source = config.only_source
     if drawn is not None:
         return Survey(assumptions.samples or drawn.samples, drawn.how)
-    assert isinstance(source, UrlsSource | FolderSource | WebDatasetSource | ParquetSource)
+    assert isinstance(source, UrlsSource | FolderSource | WebDatasetSource | ParquetSource | EditPairsSource)
     key = "shards" if isinstance(source, WebDatasetSource) else "path"
     where = getattr(source, key)
     try:
@@ -132,6 +215,10 @@ def _survey(config: Config, assumptions: Assumptions, drawn: Drawn | None) -> Su
             found = survey_folder(where, source.files)
         elif isinstance(source, ParquetSource):
             found = survey_parquet(where, [source.columns.image_column])
+        elif isinstance(source, EditPairsSource) and pair_format(source) == "folder":
+            raise ValueError(f"pairs of a metadata file, as in {where}, are not counted")
+        elif isinstance(source, EditPairsSource) and pair_format(source) == "parquet":
+            found = survey_parquet(where, [source.pairs.source])
         else:
             found = survey_shards(where, source.allow_pipe)
     except (ValueError, OSError) as error:
@@ -144,12 +231,15 @@ def _survey(config: Config, assumptions: Assumptions, drawn: Drawn | None) -> Su
 
 
 def _per_shard(config: Config, samples: int) -> int:
-    source = config.source
+    source = config.only_source
     if not isinstance(source, WebDatasetSource):
         return source.samples_per_shard
     from components.data.webdataset_source import find_shards
 
-    return max(1, samples // len(find_shards(source.shards, source.allow_pipe))) if source.shards != NOT_GIVEN else 1000
+    try:
+        return max(1, samples // len(find_shards(source.shards, source.allow_pipe)))
+    except (ValueError, OSError):  # not here: its samples are as many as --samples says
+        return 1000
 
 
 def _caption_bytes() -> float:
@@ -163,12 +253,13 @@ def _sample_bytes(config: Config, found: Survey) -> float:
 
     if found.sample_bytes is not None:
         return found.sample_bytes
-    if isinstance(config.source, UrlsSource):
-        download = config.source.download
+    if isinstance(config.only_source, UrlsSource):
+        download = config.only_source.download
         picture = downloaded_pixels(download) * PICTURE_BYTES_PER_PIXEL[download.encode_format]
     else:
         picture = PHOTO_PIXELS * PICTURE_BYTES_PER_PIXEL["jpg"]
-    return tar_sample_bytes((picture, CAPTION_BYTES, METADATA_BYTES))
+    pictures = (picture, picture) if config.only_source.holds_pairs else (picture,)
+    return tar_sample_bytes((*pictures, CAPTION_BYTES, METADATA_BYTES))
 
 
 def downloaded_pixels(download: DownloadOptions) -> float:
@@ -187,8 +278,8 @@ def _photo_pair_bytes(pixels: float, config: Config) -> float:
     """Of an edit of a photo: source and target as PNG, shrunk to `max_side`; the mask hardly counts."""
     from components.data.sizes import METADATA_BYTES, tar_sample_bytes
 
-    if isinstance(config.source, UrlsSource):
-        pixels = downloaded_pixels(config.source.download)
+    if isinstance(config.only_source, UrlsSource):
+        pixels = downloaded_pixels(config.only_source.download)
     shrunk = min(pixels, config.synthesize_edits.photos.max_side**2 / ASPECT)
     picture = shrunk * PICTURE_BYTES_PER_PIXEL["png"]
     return tar_sample_bytes((picture, picture, 0.02 * picture, INSTRUCTION_BYTES, METADATA_BYTES))

@@ -61,8 +61,8 @@ def draw_scenes(config: Config) -> Drawn:
     from pipelines.stages.data.ingest_scenes import World, scene_records
     from pipelines.stages.data.synthesize_edits import scene_pairs
 
-    assert isinstance(config.source, ScenesSource)
-    source = config.source.model_dump(mode="json")
+    assert isinstance(config.only_source, ScenesSource)
+    source = config.only_source.model_dump(mode="json")
     world = World(source, config.seed)
     args = {"first": 0, "end": min(DRAWN, source["count"]), "source": source, "seed": config.seed}
     records: list[Record] = list(scene_records(args, []))
@@ -79,7 +79,13 @@ def draw_scenes(config: Config) -> Drawn:
     texts += [parts["txt"].decode() for parts in pairs]
     each = (float(config.synthesize_edits.pairs_per_scene), 1.0)
     return _drawn(
-        config.source.count, "scenes that are drawn", each, config.held_out, [r.parts for r in records], pairs, texts
+        config.only_source.count,
+        "scenes that are drawn",
+        each,
+        config.held_out,
+        [r.parts for r in records],
+        pairs,
+        texts,
     )
 
 
@@ -91,12 +97,12 @@ def draw_pictures(config: Config) -> Drawn:
     from pipelines.stages.data.ingest_pictures import World, draw_all, entry_records
     from pipelines.stages.data.picture_pairs import picture_pairs
 
-    assert isinstance(config.source, PicturesSource)
-    options = config.source.picture
+    assert isinstance(config.only_source, PicturesSource)
+    options = config.only_source.picture
     named: dict[str, Parsed] = {}
     varied: list[DrawingFile] = []
     plain: list[DrawingFile] = []
-    for file in read_sets(config.source.path):
+    for file in read_sets(config.only_source.path):
         try:
             parsed = parse(parse_codes(file.stem))
         except NoCodePoints:
@@ -114,7 +120,7 @@ def draw_pictures(config: Config) -> Drawn:
     variants = Counter(parsed.concept for parsed in named.values())
     editable = sum(variants[parsed.concept] > 1 for parsed in named.values()) / len(named)
     catalogue = build_catalogue(drawn, options, config.seed)
-    world = World(catalogue, options, config.source.faults, config.seed)
+    world = World(catalogue, options, config.only_source.faults, config.seed)
     records, pairs = [], []
     for number in range(len(catalogue.entries)):
         record, _ = world.record(f"{number:09d}", number, "", str)

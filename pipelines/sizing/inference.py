@@ -22,7 +22,7 @@ def size_encoding(row: StageSize, config: Config, flow: Flow, models: Models, ha
 
     settings = config.latents
     hardware.place(row, settings.precision)
-    row.samples = flow.pictures
+    row.samples = flow.captioned + flow.pairs
     row.store_bytes = latent_bytes(flow, models.latent_shape, settings.flip)
     tokenizer = models.tokenizer()
     row.frozen = parameters(tokenizer)
@@ -31,7 +31,7 @@ def size_encoding(row: StageSize, config: Config, flow: Flow, models: Models, ha
         [tokenizer], lambda images: encoded(tokenizer, images), models.pictures(count), row.bf16, row.device == "GPU"
     )
     row.memory = {"weights": FP32 * row.frozen, "activations": cost.activations}
-    row.flops = cost.flops / count * (flow.kept + 2 * flow.pairs) * (2 if settings.flip else 1)
+    row.flops = cost.flops / count * (flow.captioned + 2 * flow.pairs) * (2 if settings.flip else 1)
 
 
 def size_tokenizer_evaluation(row: StageSize, config: Config, flow: Flow, models: Models, hardware: Hardware) -> None:

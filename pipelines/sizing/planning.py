@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipelines.config.schema import Config
 from pipelines.sizing.assumptions import Assumptions
-from pipelines.sizing.data_volume import Flow, find_flow, stage_bytes
+from pipelines.sizing.data_volume import Flow, find_flows, joined, stage_bytes
 from pipelines.sizing.hardware import Hardware
 from pipelines.sizing.inference import (
     size_encoding,
@@ -15,7 +15,7 @@ from pipelines.sizing.inference import (
 from pipelines.sizing.models import Models
 from pipelines.sizing.stage_sizes import Plan, StageSize
 from pipelines.sizing.training import size_trainings
-from pipelines.stage import base_of
+from pipelines.stage import instance_name
 from pipelines.workflow.graph import build_workflow
 
 INFERENCE = {
@@ -30,21 +30,29 @@ def make_plan(config: Config, given: Assumptions) -> Plan:
     """Plan every stage of a configuration as if nothing were cached. `UserError` where its samples cannot be
     counted.
     """
-    flow = find_flow(config, given)
+    flows = find_flows(config, given)
+    flow = joined(flows)
     models, hardware = Models(config, flow.words, given.text_tokens), Hardware(config, given)
-    rows = {stage.name: StageSize(stage.name) for stage in build_workflow(config)}
-    samples = {
-        "ingest": flow.source,
-        "measure": flow.source,
-        "curate": flow.source,
-        "synthesize_edits": flow.kept,
-        "index": flow.index_rows,
-    }
-    for name, size in stage_bytes(flow).items():
-        rows[name].samples, rows[name].store_bytes = samples[name], size
-    for row in rows.values():
-        if base_of(row.stage) in ("score", "recaption", "train_matcher"):
-            row.samples = flow.kept if row.stage == "recaption" else flow.source
+    stages = build_workflow(config)
+    rows = {stage.name: StageSize(stage.name) for stage in stages}
+    for source, part in flows.items():
+        samples = {
+            "ingest": part.source,
+            "measure": part.source,
+            "curate": part.source,
+            "synthesize_edits": part.kept,
+            "index": part.index_rows,
+        }
+        for base, size in stage_bytes(part).items():
+            row = rows.get(instance_name(base, source)) or rows.get(base)
+            if row is not None:  # given pairs are not measured as pictures
+                row.samples = (row.samples or 0) + samples[base]
+                row.store_bytes = (row.store_bytes or 0) + size
+    for stage in stages:
+        if stage.base == "score":
+            rows[stage.name].samples = flows[stage.given["source"]].source
+        elif stage.base in ("recaption", "train_matcher"):
+            rows[stage.name].samples = flow.kept if stage.base == "recaption" else flow.source
     size_trainings(rows, config, flow, models, hardware)
     for name, fill in INFERENCE.items():
         try:

@@ -14,12 +14,14 @@ CRITICS = ("weights", "gradients", "optimizer", "master")  # parts of the memory
 
 def size_trainings(rows: dict[str, StageSize], config: Config, flow: Flow, models: Models, hardware: Hardware) -> None:
     """Fill the rows of the training stages; a model that cannot be built, or is not known, is a problem of its row."""
-    captions, edits = (round(n * (1 - flow.held_out)) for n in (flow.kept, flow.pairs))
+    captions, edits = (round(n * (1 - flow.held_out)) for n in (flow.captioned, flow.pairs))
     captioned = captions + round(edits * flow.captioned_pairs)
     samples = {"train_generator": captioned, "train_editor": captioned + edits}
+    if config.encoder.path:  # its text side is trained on the captions of text-to-image, too
+        samples["train_encoder"] = flow.train
     for training in models.trainings():
         row = rows[training.stage]
-        row.samples = samples.get(row.stage, flow.train)
+        row.samples = samples.get(row.stage, flow.train_space)
         row.seen = training.options.steps * training.options.batch
         row.host = host_memory(row.stage, config, flow)
         try:

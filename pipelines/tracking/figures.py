@@ -12,7 +12,14 @@ from components.pictures import options as pictures
 from components.scenes import options as scenes
 from components.tokenizer.spaces import find_space
 from pipelines.config.schema import Config
-from pipelines.config.source_kinds import PicturesSource, ScenesSource
+from pipelines.config.source_kinds import (
+    PicturesSource,
+    ScenesSource,
+    Source,
+    judged_source,
+    serving_sources,
+    source_key,
+)
 
 LATENT = ("std_min", "std_max", "std_mean", "dead_channels", "kl_mean")
 OF_EDITS = ("success", "copy_source", "chance", "ceiling", "preservation_psnr", "preservation_psnr_of_reconstructions")
@@ -93,8 +100,9 @@ def generator_figures(config: Config) -> dict[str, str]:
         "seconds_per_image_batch",
     )
     found = dict.fromkeys((f"text_to_image.{name}" for name in of_any), "")
-    world = BY_WORLD.get(config.source.kind)
-    if world is not None:
+    judged = judged_source(config.named_sources())
+    if judged is not None:
+        world = BY_WORLD[judged[1].kind]
         found |= dict.fromkeys(world.names(config), "")
         found["text_to_image.checkpoints"] = "" if config.generator.snapshots else "generator.snapshots keeps none."
         found |= world.lacking(config)
@@ -108,10 +116,11 @@ def other_figures(config: Config) -> dict[str, str]:
         for name in world.names(config):
             if name not in own:
                 having.setdefault(name, []).append(kind)
-    return {
-        name: f"only {' and '.join(kinds)} have it, and the source is {config.source.kind}"
-        for name, kinds in having.items()
-    }
+    sources = config.named_sources()
+    serving = serving_sources(sources)["text_to_image"]
+    kinds_here = " and ".join(dict.fromkeys(sources[name].kind for name in serving)) or "none"
+    source = "the source is" if "" in sources else "what serves text_to_image is"
+    return {name: f"only {' and '.join(kinds)} have it, and {source} {kinds_here}" for name, kinds in having.items()}
 
 
 def skipped_gates(config: Config) -> dict[str, str]:
@@ -121,8 +130,16 @@ def skipped_gates(config: Config) -> dict[str, str]:
     return {metric: others[name] for metric, name in metrics.items() if name in others}
 
 
+def _judged(config: Config) -> tuple[str, Source]:
+    """Return the source that judges, with its dotted key."""
+    judged = judged_source(config.named_sources())
+    assert judged is not None, "only a world has figures of its own"
+    return source_key(judged[0]), judged[1]
+
+
 def _lacking_of_scenes(config: Config) -> dict[str, str]:
-    source, kinds = config.source, config.synthesize_edits.scene_kinds
+    key, source = _judged(config)
+    kinds = config.synthesize_edits.scene_kinds
     assert isinstance(source, ScenesSource)
     found = {} if kinds else {f"editing.{name}": "synthesize_edits.scene_kinds is empty." for name in OF_EDITS}
     for name in (*scenes.EDIT_KINDS, *OF_REMOVALS):
@@ -130,33 +147,34 @@ def _lacking_of_scenes(config: Config) -> dict[str, str]:
         if kind not in kinds:
             found[f"editing.{name}"] = f"synthesize_edits.scene_kinds does not name {kind}."
     if not source.scene.held_out:
-        unseen = "source.scene.held_out keeps no combination out of training."
+        unseen = f"{key}.scene.held_out keeps no combination out of training."
         found |= {f"text_to_image.unseen.{name}": unseen for name in BY_WORLD["scenes"].shares}
     low, high = source.scene.min_objects, source.scene.max_objects
     for name, (fewest, most) in scenes.COUNTS.items():
         if max(low, fewest) > min(high, most):
-            lacks = f"scenes of source.scene have {low} to {high} objects, and it cannot be said of those."
+            lacks = f"scenes of {key}.scene have {low} to {high} objects, and it cannot be said of those."
             found |= {f"text_to_image.{split}{name}": lacks for split in BY_WORLD["scenes"].splits}
     return found
 
 
 def _lacking_of_pictures(config: Config) -> dict[str, str]:
-    assert isinstance(config.source, PicturesSource)
-    options, found = config.source.picture, dict[str, str]()
+    key, source = _judged(config)
+    assert isinstance(source, PicturesSource)
+    options, found = source.picture, dict[str, str]()
     if not options.combinations_held_out:
-        why = "source.picture.combinations_held_out is 0, and only held-out drawings are asked for."
+        why = f"{key}.picture.combinations_held_out is 0, and only held-out drawings are asked for."
         return dict.fromkeys(BY_WORLD["pictures"].names(config), why)
     if not options.compositions:
-        splits, why = BY_WORLD["pictures"].splits, "source.picture.compositions is 0."
+        splits, why = BY_WORLD["pictures"].splits, f"{key}.picture.compositions is 0."
         found |= {f"text_to_image.{split}{name}": why for split in splits for name in pictures.COMPOSED}
     by_factor = ("by_factor", *pictures.FACTORS)
     by_composition = (*pictures.COMPOSITION_EDITS, *OF_REMOVALS)
     if not options.factor_edits:
-        found |= {f"editing.{name}": "source.picture.factor_edits is 0." for name in by_factor}
+        found |= {f"editing.{name}": f"{key}.picture.factor_edits is 0." for name in by_factor}
     if not options.composition_edits:
-        found |= {f"editing.{name}": "source.picture.composition_edits is 0." for name in by_composition}
+        found |= {f"editing.{name}": f"{key}.picture.composition_edits is 0." for name in by_composition}
     if not options.factor_edits and not options.composition_edits:
-        why = "source.picture.factor_edits and composition_edits are 0."
+        why = f"{key}.picture.factor_edits and composition_edits are 0."
         found |= {f"editing.{name}": why for name in OF_EDITS}
     return found
 

@@ -66,6 +66,7 @@ def start_training(context: StageContext, builder: str, samples: int) -> ShardRe
         builder=builder,
         samples=samples,
         threads=max(1, int(resources.cpus)),
+        given=context.stage.given,
     )
     check_workers(context.work, context.stage.name, resources.workers)
     context.progress("starting the training workers")

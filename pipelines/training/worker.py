@@ -13,8 +13,8 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ class BuildContext:
     rank: int
     world: int
     threads: int
+    given: Mapping[str, Any] = field(default_factory=dict)  # of its stage: which sources serve it, with their weights
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class TrainingLaunch:
     builder: str  # `module:name`
     samples: int  # on the training side of the index
     threads: int  # of each worker
+    given: Mapping[str, Any] = field(default_factory=dict)  # what the graph gave the stage
 
 
 def train_here(launch: TrainingLaunch, rank: int, world: int, device: Any) -> None:
@@ -92,7 +94,7 @@ def train_here(launch: TrainingLaunch, rank: int, world: int, device: Any) -> No
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(dir=store.scratch()) as folder:
         context = BuildContext(
-            launch.config.open(), inputs, launch.seed, store, Path(folder), rank, world, launch.threads
+            launch.config.open(), inputs, launch.seed, store, Path(folder), rank, world, launch.threads, launch.given
         )
         built: Built = load_function(launch.builder)(context)
         checkpoints = CheckpointStore(store, f"{work.path}/checkpoints", Path(folder))

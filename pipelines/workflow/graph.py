@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from components.tokenizer.spaces import Semantic, find_space
+from pipelines.config.source_kinds import USES, Use, source_key
 from pipelines.errors import UserError, nearest
 from pipelines.stage import Stage, instance_name
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 TRAINS_GENERATOR = (
     "generator.flow",
+    "generator.captions",
     "generator.max_text_tokens",
     "generator.validation_samples",
     "generator.snapshots",
@@ -35,13 +37,13 @@ def build_workflow(config: Config | None = None) -> list[Stage]:
     """Return the stages that a configuration asks for, each after its inputs: those of every source, and those of its
     latent space. None: all stages there are, of one source without a name.
     """
-    sources = tuple(config.named_sources()) if config else ("",)
-    scored = list(_signal_stages(sources, config)) if config else []
+    jobs = Jobs(config)
+    scored = list(_signal_stages(jobs, config)) if config else []
     bounded = config.curate.signals if config else {}
     deciding = [stage for stage in scored if stage.given.get("signal") in bounded]
-    found = [*_source_stages(sources), *scored, *_data_stages(sources, deciding), *_model_stages()]
+    found = [*_source_stages(jobs), *scored, *_data_stages(jobs, deciding), *_model_stages(jobs)]
     if config is not None and config.recaption.path:
-        found = _after_recaption(found, config)
+        found = _after_recaption(found, config, jobs)
     if config is None or find_space(config.tokenizer.model.space).semantic is not Semantic.NOTHING:
         return found
     return [
@@ -51,9 +53,34 @@ def build_workflow(config: Config | None = None) -> list[Stage]:
     ]
 
 
-def source_key(source: str) -> str:
-    """Return the dotted key of a source in the configuration."""
-    return f"sources.{source}" if source else "source"
+class Jobs:
+    """Which sources there are, and what they serve. What a stage is told of that is part of its fingerprint; one source
+    that serves all is no news, and is not told.
+    """
+
+    def __init__(self, config: Config | None) -> None:
+        found = config.named_sources() if config else {}
+        self.pictures = tuple(name for name, source in found.items() if not source.holds_pairs) if found else ("",)
+        self.pairs = tuple(name for name, source in found.items() if source.holds_pairs)
+        self.pretrained = bool(config and config.encoder.path)
+        alone = set(found) == {""} and set(found[""].use) == set(USES)
+        self._sources = {} if alone else found
+
+    def weights(self, name: str, *uses: Use) -> dict[str, Any]:
+        """Return {name: {source that serves one of these: its weight}}; {} where every source serves all."""
+        serving = {key: s.weight for key, s in self._sources.items() if set(uses) & set(s.use)}
+        return {name: serving} if self._sources else {}
+
+    def names(self, name: str, *uses: Use) -> dict[str, Any]:
+        """Return {name: [sources that serve one of these]}; {} where every source serves all."""
+        return {name: sorted(found) for name, found in self.weights(name, *uses).items()}
+
+    def uncaptioned(self) -> dict[str, Any]:
+        """Return {"uncaptioned": [sources whose captions nothing needs]}; {} where there are none. An encoder that is
+        trained here needs those of all that it is trained on.
+        """
+        found = sorted(name for name, source in self._sources.items() if set(source.use) == {"tokenizer"})
+        return {"uncaptioned": found} if found and self.pretrained else {}
 
 
 def _without(source: str) -> tuple[str, ...]:
@@ -61,9 +88,9 @@ def _without(source: str) -> tuple[str, ...]:
     return f"{source_key(source)}.use", f"{source_key(source)}.weight"
 
 
-def _source_stages(sources: Sequence[str]) -> Iterator[Stage]:
+def _source_stages(jobs: Jobs) -> Iterator[Stage]:
     """Yield the stages that there are for each source."""
-    for source in sources:
+    for source in (*jobs.pictures, *jobs.pairs):
         yield Stage(
             name=instance_name("ingest", source),
             version="1",
@@ -73,6 +100,8 @@ def _source_stages(sources: Sequence[str]) -> Iterator[Stage]:
             without=_without(source),
             summary="bring every source into WebDataset shards",
         )
+        if source in jobs.pairs:
+            continue
         yield Stage(
             name=instance_name("measure", source),
             version="1",
@@ -84,7 +113,7 @@ def _source_stages(sources: Sequence[str]) -> Iterator[Stage]:
         )
 
 
-def _signal_stages(sources: Sequence[str], config: Config) -> Iterator[Stage]:
+def _signal_stages(jobs: Jobs, config: Config) -> Iterator[Stage]:
     """Yield the stages that there are for each model of `measure.models` and each source; before them, where a model
     is the matcher, the stage that trains it.
     """
@@ -95,11 +124,11 @@ def _signal_stages(sources: Sequence[str], config: Config) -> Iterator[Stage]:
             version="1",
             function="pipelines.stages.tokenizer.train_matcher:run",
             config=("seed", "measure.limits", "image_size", "matcher"),
-            inputs=tuple(instance_name(base, source) for base in ("ingest", "measure") for source in sources),
+            inputs=tuple(instance_name(base, source) for base in ("ingest", "measure") for source in jobs.pictures),
             trains=True,
             summary="a small image-text encoder on uncurated samples, to tell whether captions are true",
         )
-    for source in sources:
+    for source in jobs.pictures:
         for name, model in models.items():
             yield Stage(
                 name=instance_name("score", source, name),
@@ -113,7 +142,7 @@ def _signal_stages(sources: Sequence[str], config: Config) -> Iterator[Stage]:
             )
 
 
-def _recaption_stage(config: Config) -> Stage:
+def _recaption_stage(config: Config, jobs: Jobs) -> Stage:
     """Return the stage that adds captions by a vision-language model. Its proof is by a model of `measure.models`, or
     by none, which preflight refuses.
     """
@@ -126,26 +155,30 @@ def _recaption_stage(config: Config) -> Stage:
         external="pipelines.workflow.source_digests:recaption_files",
         config=("seed", "measure.limits", "recaption", *((f"measure.models.{proof}",) if model else ())),
         inputs=(*(("train_matcher",) if model and model.kind == "matcher" else ()), "curate"),
-        given={"proof": proof},
+        given={"proof": proof} | jobs.names("captions_of", "text_to_image"),
         summary="captions by a vision-language model, beside those that samples have",
     )
 
 
-def _after_recaption(stages: list[Stage], config: Config) -> list[Stage]:
-    """Return the stages with recaption after curate; what read curated samples reads those with new captions."""
+def _after_recaption(stages: list[Stage], config: Config, jobs: Jobs) -> list[Stage]:
+    """Return the stages with recaption after curate; what read curated samples reads those with new captions, and
+    curate's own where some sources get none.
+    """
     found = []
+    captioned = jobs.names("captions_of", "text_to_image").get("captions_of", list(jobs.pictures))
+    instead = ("recaption",) if set(jobs.pictures) <= set(captioned) else ("curate", "recaption")
     for stage in stages:
-        inputs = tuple("recaption" if name == "curate" else name for name in stage.inputs)
+        inputs = tuple(new for name in stage.inputs for new in (instead if name == "curate" else (name,)))
         found.append(dataclasses.replace(stage, inputs=inputs))
         if stage.name == "curate":
-            found.append(_recaption_stage(config))
+            found.append(_recaption_stage(config, jobs))
     return found
 
 
-def _data_stages(sources: Sequence[str], scored: Sequence[Stage]) -> list[Stage]:
+def _data_stages(jobs: Jobs, scored: Sequence[Stage]) -> list[Stage]:
     """Return the stages that see the samples of all sources together. Curation reads signals that have a threshold."""
-    ingested = tuple(instance_name("ingest", source) for source in sources)
-    measured = tuple(instance_name("measure", source) for source in sources)
+    ingested = tuple(instance_name("ingest", source) for source in jobs.pictures)
+    measured = tuple(instance_name("measure", source) for source in jobs.pictures)
     comparing = dict.fromkeys(stage.given["signal"] for stage in scored if stage.given["comparing"])
     return [
         Stage(
@@ -154,7 +187,7 @@ def _data_stages(sources: Sequence[str], scored: Sequence[Stage]) -> list[Stage]
             function="pipelines.stages.data.curate:run",
             config=("curate",),
             inputs=(*ingested, *measured, *(stage.name for stage in scored)),
-            given={"comparing": list(comparing)} if comparing else {},
+            given=({"comparing": list(comparing)} if comparing else {}) | jobs.uncaptioned(),
             summary="keep or drop every sample, with its reason",
         ),
         Stage(
@@ -163,6 +196,7 @@ def _data_stages(sources: Sequence[str], scored: Sequence[Stage]) -> list[Stage]
             function="pipelines.stages.data.synthesize_edits:run",
             config=("seed", "measure.limits", "synthesize_edits"),
             inputs=("curate",),
+            given=jobs.names("pairs_of", "editing"),
             summary="(source, instruction, target, mask) from curated samples",
         ),
         Stage(
@@ -176,8 +210,10 @@ def _data_stages(sources: Sequence[str], scored: Sequence[Stage]) -> list[Stage]
     ]
 
 
-def _model_stages() -> list[Stage]:
+def _model_stages(jobs: Jobs) -> list[Stage]:
     """Return the stages that train, encode and judge."""
+    # A pretrained encoder keeps its weights: only its text side is trained, and captions of any picture will do.
+    captioned: tuple[Use, ...] = ("tokenizer", "text_to_image") if jobs.pretrained else ("tokenizer",)
     return [
         Stage(
             name="train_encoder",
@@ -186,6 +222,7 @@ def _model_stages() -> list[Stage]:
             external="pipelines.workflow.source_digests:encoder_files",
             config=("seed", "measure.limits", "image_size", "encoder"),
             inputs=("index",),
+            given=jobs.weights("pictures_of", *captioned),
             trains=True,
             summary="a small encoder on the captions, or the text side of a pretrained one",
         ),
@@ -209,6 +246,7 @@ def _model_stages() -> list[Stage]:
                 "tokenizer.model.lpips_weights",
             ),
             inputs=("index", "train_encoder"),
+            given=jobs.weights("pictures_of", "tokenizer"),
             trains=True,
             summary="stage 1, the S-VAE: the frozen encoder's features through the bottleneck",
         ),
@@ -227,6 +265,7 @@ def _model_stages() -> list[Stage]:
                 "tokenizer.losses",
             ),
             inputs=("index", "train_encoder", "train_semantic"),
+            given=jobs.weights("pictures_of", "tokenizer"),
             trains=True,
             summary="stage 2, the PS-VAE: pixels and features; or a rival space",
         ),
@@ -236,6 +275,7 @@ def _model_stages() -> list[Stage]:
             function="pipelines.stages.tokenizer.encode_latents:run",
             config=("measure.limits", "image_size", "latents"),
             inputs=("curate", "synthesize_edits", "train_tokenizer"),
+            given=jobs.names("captions_of", "text_to_image") | jobs.names("pairs_of", "editing"),
             summary="every sample and edit pair as latents in Arrow shards",
         ),
         Stage(
@@ -253,6 +293,7 @@ def _model_stages() -> list[Stage]:
                 "generator.training",
             ),
             inputs=("index", "train_tokenizer", "encode_latents"),
+            given=jobs.weights("captions_of", "text_to_image"),
             trains=True,
             summary="text-to-image by flow matching, from latents alone",
         ),
@@ -262,6 +303,7 @@ def _model_stages() -> list[Stage]:
             function="pipelines.stages.generator.train_editor:run",
             config=("seed", *TRAINS_GENERATOR, "generator.editing", "generator.edit_share"),
             inputs=("index", "train_tokenizer", "encode_latents", "train_generator"),
+            given=jobs.weights("captions_of", "text_to_image") | jobs.weights("pairs_of", "editing"),
             trains=True,
             summary="the mixture with edit pairs, from the former's weights",
         ),
@@ -287,7 +329,7 @@ def _model_stages() -> list[Stage]:
             function="pipelines.stages.generator.evaluate_generator:run",
             config=(
                 "seed",
-                "source",
+                *(source_key(name) for name in (*jobs.pictures, *jobs.pairs)),
                 "image_size",
                 "measure.limits",
                 "synthesize_edits.scene_kinds",
@@ -299,7 +341,12 @@ def _model_stages() -> list[Stage]:
                 "generator.max_text_tokens",
                 *SAMPLES,
             ),
-            without=_without(""),
+            without=tuple(
+                key
+                for name in (*jobs.pictures, *jobs.pairs)
+                for key in _without(name)
+                if not name or key.endswith(".weight")
+            ),
             inputs=INPUTS_OF_EVALUATION,
             summary="is the picture exactly what was asked, the edit exactly what was told",
         ),

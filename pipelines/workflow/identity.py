@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.config.compose import flatten, select, to_dict
-from pipelines.config.newer_keys import as_before
+from pipelines.config.newer_keys import NEWER, as_before
 from pipelines.config.schema import Config
 from pipelines.errors import StoreError
 from pipelines.stage import Stage, load_function
@@ -68,7 +68,7 @@ def identify(stages: list[Stage], config: Config, store: Store) -> dict[str, Ide
     for stage in stages:
         identities[stage.name] = Identity(
             stage=stage,
-            config={key: _read(stage, key, select(values, key)) for key in stage.config} | dict(stage.given),
+            config=_config(stage, values),
             external=_external(stage, config, store),
             inputs={name: identities[name].fingerprint for name in stage.inputs},
             code=code[stage.name],
@@ -83,6 +83,13 @@ def _external(stage: Stage, config: Config, store: Store) -> dict[str, str]:
         return {}
     digests = load_function(stage.external)
     return digests(config, store, stage.instance) if stage.instance else digests(config, store)
+
+
+def _config(stage: Stage, values: dict[str, Any]) -> dict[str, Any]:
+    """Return what of the configuration is part of a stage's identity."""
+    found = {key: select(values, key) for key in stage.config}
+    newer = {key for key, value in found.items() if key in NEWER and value == NEWER[key]}
+    return {key: _read(stage, key, value) for key, value in found.items() if key not in newer} | dict(stage.given)
 
 
 def _read(stage: Stage, key: str, value: Any) -> Any:

@@ -103,7 +103,7 @@ def main() -> None:
         config = compose_config([f"preset={given.preset}", f"store={place}/store"])
         store, scratch = Store(config.store), Path(place)
         inputs = run_artifacts(store, run_new(store, config, "train_encoder", [], quiet=True))
-        sides = SimpleNamespace(store=store, inputs=inputs, scratch=scratch, config=config, threads=1)
+        sides = SimpleNamespace(store=store, inputs=inputs, scratch=scratch, config=config, threads=1, given={})
         opened = SimpleNamespace(
             pictures=training_pictures(sides, False),  # type: ignore[arg-type]
             image_text=lambda: load_image_text(store, inputs["train_encoder"], scratch),

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import PurePosixPath
 from typing import Any
 
-from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
+from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext, source_of
 
 DECISION_SCHEMA = {"shard": "string", "key": "string", "state": "string", "reason": "string", "detail": "string"}
 SHEET_SAMPLES = 8  # pictures per reason on the contact sheet
@@ -30,7 +30,10 @@ def run(context: StageContext) -> None:
         for name, values in table.items():
             columns.setdefault(name, []).extend(values)
     context.progress(f"deciding over {len(columns.get('key', [])):,} samples")
-    decisions = decide(columns, context.config.curate)
+    sources = [source_of(shard) for shard in columns.get("shard", [])]
+    silent = context.stage.given.get("uncaptioned", ())
+    uncaptioned = {row for row, source in enumerate(sources) if source in silent} if silent else ()
+    decisions = decide(columns, context.config.curate, uncaptioned, context.stage.given.get("comparing", ()))
     ingested = [path for artifact in context.inputs_of("ingest") for path in artifact.files("shards/*.tar")]
     shards = {PurePosixPath(path).stem: path for path in ingested}
     tasks, first = [], 0
@@ -40,12 +43,15 @@ def run(context: StageContext) -> None:
         tasks.append(ShardTask(name, {"shard": shards[name], "rows": rows}))
         first = end
     records = context.map_shards("pipelines.stages.data.curate:write_shard", tasks)
-    reasons: Counter[str] = Counter(d.reason for d in decisions if d.state != "kept")
-    curation: dict[str, Any] = {name: context.counts.get(name, 0) for name in ("input", "kept", "dropped", "failed")}
-    context.metrics["curation"] = curation | {"by_reason": dict(sorted(reasons.items()))}
+    context.metrics["curation"] = _counted(decisions)
+    if any(sources):
+        of_each: dict[str, list[Any]] = {}
+        for source, decision in zip(sources, decisions, strict=True):
+            of_each.setdefault(source, []).append(decision)
+        context.metrics["curation"]["sources"] = {name: _counted(found) for name, found in sorted(of_each.items())}
     planted = [faults for record in records for faults in record.metrics["faults"]]
     if any(planted):
-        _score(context, planted, columns, decisions)
+        _score(context, planted, sources, columns, decisions)
     _sheet(context, tasks)
 
 
@@ -63,14 +69,31 @@ def _join_scores(context: StageContext, tables: dict[str, dict[str, list[Any]]])
             table[signal] = found[signal]
 
 
+def _counted(decisions: list[Any]) -> dict[str, Any]:
+    """Return how many samples were decided on and how, and the reasons against keeping them."""
+    states = Counter(decision.state for decision in decisions)
+    reasons = Counter(decision.reason for decision in decisions if decision.state != "kept")
+    counts = {"input": len(decisions), **{name: states[name] for name in ("kept", "dropped", "failed")}}
+    return counts | {"by_reason": dict(sorted(reasons.items()))}
+
+
 def _score(
-    context: StageContext, planted: list[dict[str, Any]], columns: dict[str, list[Any]], decisions: list[Any]
+    context: StageContext,
+    planted: list[dict[str, Any]],
+    sources: list[str],
+    columns: dict[str, list[Any]],
+    decisions: list[Any],
 ) -> None:
     """Add precision and recall per planted fault; what cannot be computed goes to `metrics.absent` with its reason."""
     from components.curation.faults import score_faults
 
+    # Keys of two sources may be alike, and a fault's other sample is of its own source.
+    keys = [f"{source}/{key}" if source else key for source, key in zip(sources, columns["key"], strict=True)]
+    for source, faults in zip(sources, planted, strict=True):
+        if source and "fault_source" in faults:
+            faults["fault_source"] = f"{source}/{faults['fault_source']}"
     comparing = [f"low_{signal}" for signal in context.stage.given.get("comparing", ())]
-    for fault, figures in score_faults(planted, columns["key"], decisions, comparing).items():
+    for fault, figures in score_faults(planted, keys, decisions, comparing).items():
         absent = figures.pop("absent", None)
         context.metrics["curation"][fault] = figures
         if absent:

@@ -49,7 +49,7 @@ class SourceKind:
 def run(context: StageContext) -> None:
     """Make the shards of the configured source."""
     name = context.stage.source
-    source = context.config.sources[name] if name else context.config.source
+    source = context.config.named_sources()[name]
     kind = SOURCES[source.kind]
     tasks = [replace(task, name=shard_name(name, task.name)) for task in kind.tasks(context, source)]
     if not tasks:

@@ -11,25 +11,28 @@ from components.pictures.catalogue import TRAIN, Catalogue, Entry
 from components.pictures.composition import render
 from components.pictures.drawing_edits import Edit, composition_edit, factor_edits
 from components.pictures.options import PictureOptions
-from pipelines.stage import ShardContext
+from pipelines.stage import ShardContext, source_of
 from pipelines.stages.data.ingest_pictures import read_catalogue
 from pipelines.stages.data.pair_parts import Made, pair_images
+from pipelines.stages.mixing import of_sources
 from pipelines.store.artifacts import find_artifact
 
 _CATALOGUES: dict[
-    str, Catalogue
-] = {}  # the one that this worker process has read, by stage and fingerprint of its samples
+    tuple[str, str], Catalogue
+] = {}  # the one that this worker has read, by stage, fingerprint and source
 
 
 def curated_catalogue(context: ShardContext, curated: str) -> Catalogue:
-    """Return the drawings that curation kept, of all shards: an edit leads from one of them to another."""
-    if curated not in _CATALOGUES:
+    """Return the drawings that curation kept, of all shards of a source: an edit leads from one of them to another."""
+    source = source_of(context.task.name)
+    if (curated, source) not in _CATALOGUES:
         stage, _, fingerprint = curated.partition("/")
         artifact = find_artifact(context.store, stage, fingerprint)
         assert artifact is not None, "the stage's own input"
         _CATALOGUES.clear()
-        _CATALOGUES[curated] = read_catalogue(context.fetch(path) for path in artifact.files("shards/*.tar"))
-    return _CATALOGUES[curated]
+        shards = of_sources(artifact.files("shards/*.tar"), [source])
+        _CATALOGUES[curated, source] = read_catalogue(context.fetch(path) for path in shards)
+    return _CATALOGUES[curated, source]
 
 
 def picture_pairs(about: dict[str, Any], catalogue: Catalogue, seed: int) -> list[Made]:

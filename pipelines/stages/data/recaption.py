@@ -22,6 +22,7 @@ from pipelines.config.schema import RecaptionSection
 from pipelines.errors import UserError
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext, derive_seed
 from pipelines.stages.data.image_text_models import Opener, matcher_of, place_of
+from pipelines.stages.mixing import of_sources
 from pipelines.stages.read_ahead import ahead
 
 ORIGIN = "recaption"
@@ -55,7 +56,7 @@ def run(context: StageContext) -> None:
             PurePosixPath(path).stem,
             Recaptioning(path, config.recaption, proof, matcher, config.measure.limits, threads),
         )
-        for path in context.inputs["curate"].files("shards/*.tar")
+        for path in of_sources(context.inputs["curate"].files("shards/*.tar"), context.stage.given.get("captions_of"))
     ]
     records = []
     for part in (tasks[:1], tasks[1:]):

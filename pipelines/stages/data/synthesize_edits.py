@@ -31,13 +31,12 @@ def run(context: StageContext) -> None:
     """Make the edit pairs of every curated shard."""
     settings = context.config.synthesize_edits.model_dump(mode="json")
     limits = dataclasses.asdict(context.config.measure.limits)
-    curated = context.curated
-    common = {
-        "settings": settings,
-        "limits": limits,
-        "curated": f"{curated.manifest.stage}/{curated.manifest.fingerprint}",
-    }
-    tasks = [ShardTask(PurePosixPath(path).stem, {"shard": path, **common}) for path in curated.files("shards/*.tar")]
+    common = {"settings": settings, "limits": limits}
+    shards = context.curated_shards(context.stage.given.get("pairs_of"))
+    tasks = [
+        ShardTask(name, {"shard": path, "curated": "/".join(PurePosixPath(path).parts[-4:-2]), **common})
+        for name, path in shards.items()
+    ]
     records = context.map_shards("pipelines.stages.data.synthesize_edits:make_pairs", tasks)
     kinds: Counter[str] = Counter()
     reasons: Counter[str] = Counter()

@@ -114,6 +114,8 @@ def built(context: BuildContext, model: Any, text_tokenizer: Any, options: Train
     train, held_out = open_samples(context)
     tokens = model.side**2 + 2 if model.options.source == "sequence" else 0
 
+    weights = context.given.get("captions_of"), context.given.get("pairs_of")
+
     def source(samples: Any) -> LatentSource:
         return LatentSource(
             samples,
@@ -125,6 +127,7 @@ def built(context: BuildContext, model: Any, text_tokenizer: Any, options: Train
             context.seed,
             context.rank,
             context.world,
+            weights if samples is train else (None, None),
         )
 
     if not held_out.captions or (edit_share and not held_out.edits):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.config.source_kinds import serving_sources
 from pipelines.stages.evaluation import spread
 from pipelines.stages.generator.judged_world import Asked, EditCase, JudgedWorld, Sizes
 
@@ -33,6 +34,10 @@ class HeldOutWorld(JudgedWorld):
         self._pictures = Pictures(
             context.store, inputs["index"], context.scratch, roles, True, config.image_size, config.measure.limits
         )
+        serving = serving_sources(config.named_sources())
+        of_each = self._pictures.sources()
+        self._prompted = [n for n, source in enumerate(of_each) if source in serving["text_to_image"]]
+        self._paired = [n for n, source in enumerate(of_each) if source in serving["editing"]]
 
     @classmethod
     def sizes(cls, config: Config) -> Sizes:
@@ -42,8 +47,7 @@ class HeldOutWorld(JudgedWorld):
     def prompts(self, category: str, count: int, split: str = "") -> list[Asked]:
         """Return held-out captions."""
         rows = self._pictures.rows
-        captions = zip(rows["role"], rows["caption"], strict=True)
-        numbers = [n for n, (role, caption) in enumerate(captions) if role == "picture" and caption]
+        numbers = [n for n in self._prompted if rows["role"][n] == "picture" and rows["caption"][n]]
         return [
             Asked(rows["caption"][n], category, n, {"truth": self._pictures.name(n)}) for n in spread(numbers, count)
         ]
@@ -52,9 +56,9 @@ class HeldOutWorld(JudgedWorld):
         """Return held-out edit pairs. Which pixels each changes is not known."""
         rows = self._pictures.rows
         pairs: dict[tuple[str, str], dict[str, int]] = {}
-        for n, role in enumerate(rows["role"]):
-            if role != "picture":
-                pairs.setdefault((rows["shard"][n], rows["key"][n]), {})[role] = n
+        for n in self._paired:
+            if rows["role"][n] != "picture":
+                pairs.setdefault((rows["shard"][n], rows["key"][n]), {})[rows["role"][n]] = n
         found = []
         for pair in spread(list(pairs.values()), count):
             source, target = (self._picture(pair[role]) for role in ("source", "target"))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from pipelines.config.source_kinds import judged_source
 from pipelines.stage import load_function
 
 if TYPE_CHECKING:
@@ -141,5 +142,6 @@ class JudgedWorld(ABC):
 
 
 def find_world(config: Config) -> type[JudgedWorld]:
-    """Return the world of a configuration's kind of source."""
-    return cast("type[JudgedWorld]", load_function(WORLDS.get(config.source.kind, ANY_WORLD)))
+    """Return the world of the source that judges; that of held-out pictures where none can."""
+    judged = judged_source(config.named_sources())
+    return cast("type[JudgedWorld]", load_function(WORLDS[judged[1].kind] if judged else ANY_WORLD))

@@ -7,16 +7,20 @@ is padded.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from components.data.latent_reader import LatentDataset
-from components.data.order import EpochSampler, epoch_order
+from components.data.order import epoch_order
 from components.data.tables import read_table
 from pipelines.errors import UserError
-from pipelines.stage import derive_seed
+from pipelines.stage import derive_seed, source_of
+from pipelines.stages.mixing import Weights, mixed
 from pipelines.store.artifacts import Artifact
 from pipelines.store.verified_read import fetch_checked
 from pipelines.training.worker import BuildContext
@@ -31,6 +35,8 @@ class Rows:
     dataset: LatentDataset
     numbers: list[int] = field(default_factory=list)
     texts: list[tuple[str, ...]] = field(default_factory=list)  # of which a step takes one
+    sources: list[str] = field(default_factory=list)  # of each row
+    shares: list[tuple[float, ...] | None] = field(default_factory=list)  # of each text; None: all alike
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -56,53 +62,77 @@ def open_samples(context: BuildContext) -> tuple[Samples, Samples]:
     if not paths:
         raise UserError(f"the artifact {latents.path} holds no latents; see: pixsem verify")
     dataset = LatentDataset(paths, latents.manifest.inputs["train_tokenizer"]["digest"])
-    held, captions, texts = _index(context, index)
+    indexed = _index(context, index)
+    mix = dict(context.config.generator.captions)
     sides = tuple(Samples(Rows(dataset), Rows(dataset)) for _ in range(2))
-    for number in range(len(dataset)):
-        row = dataset.row(number)
-        samples = sides[held[row.key]]
-        own = texts.get(row.key, (row.text,))
+    shards = [path.stem for path, size in zip(dataset.paths, dataset.shard_sizes, strict=True) for _ in range(size)]
+    captioned = context.given.get("captions_of")
+    for number, shard in enumerate(shards):
+        row, of = dataset.row(number), indexed[shard]
+        samples = sides[of.held[row.key]]
+        own, origins = of.texts.get(row.key, ((row.text,), None))
         if row.flipped:  # a text may name a side, and only the first is known not to
             own = own[:1]
+        source = source_of(shard)
         if row.source is None:
-            _add(samples.captions, number, own)
+            _add(samples.captions, number, own, source, text_shares(origins, mix, len(own)))
             continue
-        _add(samples.edits, number, own)
-        if captions.get(row.key) and not row.flipped:
-            _add(samples.captions, number, (captions[row.key],))
+        _add(samples.edits, number, own, source)
+        caption = of.captions.get(row.key)
+        if caption and not row.flipped and (captioned is None or source in captioned):
+            _add(samples.captions, number, (caption,), source)
     if not sides[0].captions:
         raise UserError("there are no captioned latents to train on: no sample of the training side has a caption.")
     return sides[0], sides[1]
 
 
-def _add(rows: Rows, number: int, texts: tuple[str, ...]) -> None:
+def _add(rows: Rows, number: int, texts: tuple[str, ...], source: str, shares: tuple[float, ...] | None = None) -> None:
     if texts:  # none: a picture for reconstruction alone
         rows.numbers.append(number)
         rows.texts.append(texts)
+        rows.sources.append(source)
+        rows.shares.append(shares)
 
 
-def _index(
-    context: BuildContext, index: Artifact
-) -> tuple[dict[str, bool], dict[str, str], dict[str, tuple[str, ...]]]:
-    """Return {key: held out}, {key of an edit: its target's caption}, and {key: its texts} where there are several or
-    none.
+def text_shares(origins: tuple[str, ...] | None, mix: Mapping[str, float], count: int) -> tuple[float, ...] | None:
+    """Return the share of each of a sample's `count` texts by a mix {origin: weight}, which its texts of an origin
+    divide among them. None, all alike, without a mix, and where the mix gives none of the texts a weight.
     """
-    held: dict[str, bool] = {}
-    captions: dict[str, str] = {}
-    texts: dict[str, tuple[str, ...]] = {}
+    if not mix or origins is None or len(origins) != count:
+        return None
+    times = Counter(origins)
+    weights = [mix.get(origin, 0.0) / times[origin] for origin in origins]
+    total = sum(weights)
+    return tuple(weight / total for weight in weights) if total else None
+
+
+@dataclass
+class IndexedShard:
+    """What the index says of one shard's samples, by key."""
+
+    held: dict[str, bool] = field(default_factory=dict)  # out
+    captions: dict[str, str] = field(default_factory=dict)  # of an edit's target
+    texts: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = field(default_factory=dict)
+    # where there are several or none, with the origin of each
+
+
+def _index(context: BuildContext, index: Artifact) -> dict[str, IndexedShard]:
+    """Return what the index says of the samples of each shard, by the shard's name."""
+    found: dict[str, IndexedShard] = {}
     for path in index.files("index/*.parquet"):
         table = read_table(fetch_checked(context.store, path, context.scratch))
-        several = table.get("texts") or [None] * len(table["key"])  # an index of before has no such column
-        for key, role, side, caption, said in zip(
-            table["key"], table["role"], table["held_out"], table["caption"], several, strict=True
-        ):
+        none = [None] * len(table["key"])  # an index of before lacks the later columns
+        several, origins = table.get("texts") or none, table.get("origins") or none
+        columns = (table[name] for name in ("shard", "key", "role", "held_out", "caption"))
+        for shard, key, role, side, caption, said, of in zip(*columns, several, origins, strict=True):
+            indexed = found.setdefault(PurePosixPath(shard).stem, IndexedShard())
             if role in ("picture", "target"):
-                held[key] = side
+                indexed.held[key] = side
                 if said is not None:
-                    texts[key] = tuple(said)
+                    indexed.texts[key] = tuple(said), None if of is None else tuple(of)
             if role == "target" and caption:
-                captions[key] = caption
-    return held, captions, texts
+                indexed.captions[key] = caption
+    return found
 
 
 Chosen = tuple[Rows, int, str]  # a row by its place among `Rows`, and the text that a step takes of it
@@ -124,7 +154,9 @@ class LatentSource:
         seed: int,
         rank: int = 0,
         world: int = 1,
+        weights: tuple[Weights | None, Weights | None] = (None, None),
     ) -> None:
+        """`weights` are those of the sources, among captions and among edits."""
         self.samples, self._text_tokenizer, self._longest, self._batch = samples, text_tokenizer, longest, batch
         self._source_tokens, self._seed, self._rank, self._world = source_tokens, seed, rank, world
         self.kinds = ("captions", "edits") if edit_share else ("captions",)  # that it is asked for
@@ -134,12 +166,13 @@ class LatentSource:
                 "there are no edit pairs to train on: set generator.edit_share=0, or let synthesize_edits make some."
             )
         self._draws = []
-        for rows, count, name in (
-            (samples.captions, batch * WINDOW - edits, "captions"),
-            (samples.edits, edits, "edits"),
+        for rows, count, name, shares in (
+            (samples.captions, batch * WINDOW - edits, "captions", weights[0]),
+            (samples.edits, edits, "edits", weights[1]),
         ):
             if count:
-                self._draws.append((rows, EpochSampler(len(rows), count, derive_seed(seed, name) % 2**63)))
+                sources = rows.sources or [""] * len(rows)
+                self._draws.append((rows, mixed(sources, shares, count, derive_seed(seed, name) % 2**63)))
         self._window = -1
         self._steps: list[list[Chosen]] = []
 
@@ -158,8 +191,9 @@ class LatentSource:
         chosen = []
         for rows, sampler in self._draws:
             for n in sampler.at(window):
-                texts = rows.texts[int(n)]
-                chosen.append((rows, int(n), texts[int(rng.integers(len(texts)))]))
+                texts, shares = rows.texts[int(n)], rows.shares[int(n)] if rows.shares else None
+                place = int(rng.integers(len(texts))) if shares is None else int(rng.choice(len(texts), p=shares))
+                chosen.append((rows, int(n), texts[place]))
         found = token_rows(self._text_tokenizer, [text for _, _, text in chosen], self._longest)
         lengths = [
             len(ids) + self._source_tokens * (rows is self.samples.edits)

@@ -11,12 +11,13 @@ from components.pictures.catalogue import HELD_OUT, TRAIN
 from components.pictures.composition import TREATMENTS, Composition, render, same
 from components.pictures.drawing_edits import Edit, composition_edit, held_out_edits
 from components.pictures.drawing_samples import Prompt, sample_prompt
-from components.pictures.options import CATEGORIES, COMPOSITION_EDITS, FACTORS
+from components.pictures.options import CATEGORIES, COMPOSITION_EDITS, FACTORS, PictureOptions
 from components.pictures.read import Reader
 from pipelines.config.schema import Config
-from pipelines.config.source_kinds import PicturesSource
+from pipelines.config.source_kinds import PicturesSource, judged_source
 from pipelines.stage import derive_seed
 from pipelines.stages.generator.judged_world import Asked, EditCase, JudgedWorld, Sizes, Split
+from pipelines.stages.mixing import of_sources
 
 if TYPE_CHECKING:
     from pipelines.stage import ShardContext
@@ -36,8 +37,7 @@ class PictureWorld(JudgedWorld):
         from components.data.tables import read_table
         from pipelines.stages.data.ingest_pictures import read_catalogue
 
-        assert isinstance(config.source, PicturesSource)
-        options = config.source.picture
+        name, options = _judged(config)
         self.seed = seed
         self.categories, self.edit_kinds = _kinds(config)
         self.edit_groups = {"by_factor": FACTORS}
@@ -46,7 +46,7 @@ class PictureWorld(JudgedWorld):
         for path in inputs["index"].files("index/*.parquet"):
             table = read_table(context.fetch(path), ["shard", "role"])
             shards |= {s: None for s, role in zip(table["shard"], table["role"], strict=True) if role == "picture"}
-        self.catalogue = read_catalogue(context.fetch(shard) for shard in sorted(shards))
+        self.catalogue = read_catalogue(context.fetch(shard) for shard in of_sources(sorted(shards), [name]))
         composed = bool(options.compositions or options.composition_edits)
         self._reader = Reader(self.catalogue, composed)
 
@@ -131,9 +131,15 @@ def _treatment(case: EditCase) -> str:
     return case.kind if case.kind in TREATMENTS else ""
 
 
+def _judged(config: Config) -> tuple[str, PictureOptions]:
+    """Return the name of the source whose drawings are known, and what is made of them."""
+    judged = judged_source(config.named_sources())
+    assert judged is not None and isinstance(judged[1], PicturesSource)
+    return judged[0], judged[1].picture
+
+
 def _kinds(config: Config) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the categories of prompts and the kinds of edits that the configuration trains."""
-    assert isinstance(config.source, PicturesSource)
-    options = config.source.picture
+    _, options = _judged(config)
     kinds = (FACTORS if options.factor_edits else ()) + (COMPOSITION_EDITS if options.composition_edits else ())
     return (CATEGORIES if options.compositions else CATEGORIES[:1]), kinds

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.config.schema import Config
+from pipelines.config.source_kinds import serving_sources
 from pipelines.stage import ShardContext, derive_seed
 from pipelines.stages.evaluation import spread
 from pipelines.stages.generator.generator_setup import load_pipeline
@@ -117,9 +118,11 @@ def generated_distances(
     from components.evaluation.retrieval import retrieval_score
     from components.training.machine import best_device
 
+    serving = serving_sources(config.named_sources())["text_to_image"]
     held_out = Pictures(
-        context.store, inputs["index"], context.scratch, ("picture",), True, config.image_size, config.measure.limits
-    )
+        context.store, inputs["index"], context.scratch, ("picture",), True, config.image_size, config.measure.limits,
+        sources=serving,
+    )  # fmt: skip
     numbers = [n for n in range(len(held_out)) if held_out.rows["caption"][n]]
     numbers = spread(numbers, config.evaluate_generator.frechet_pictures)
     name = frechet_name(encoder_slug(config.encoder.path))

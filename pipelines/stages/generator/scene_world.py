@@ -15,7 +15,7 @@ from components.scenes.prompts import Prompt, holds, sample_prompts
 from components.scenes.render import render
 from components.scenes.scene import TONES, Scene, same_scene, sample_scene
 from pipelines.config.schema import Config
-from pipelines.config.source_kinds import ScenesSource
+from pipelines.config.source_kinds import ScenesSource, judged_source
 from pipelines.stage import derive_seed
 from pipelines.stages.generator.judged_world import EXACT, Asked, EditCase, JudgedWorld, Sizes, Split
 
@@ -103,5 +103,6 @@ class SceneWorld(JudgedWorld):
 
 
 def _source(config: Config) -> ScenesSource:
-    assert isinstance(config.source, ScenesSource)
-    return config.source
+    judged = judged_source(config.named_sources())
+    assert judged is not None and isinstance(judged[1], ScenesSource)
+    return judged[1]

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from components.curation.options import ImageLimits
 from pipelines.config.schema import LatentsSection
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
+from pipelines.stages.mixing import of_sources
 from pipelines.stages.read_ahead import ahead
 from pipelines.store.artifacts import Artifact, Manifest
 from pipelines.store.files import Store
@@ -45,8 +46,11 @@ def run(context: StageContext) -> None:
     settings = context.config.latents
     tasks = []
     for stage, kind in KINDS:
-        artifact = context.curated if stage == "curate" else context.inputs[stage]
-        for path in artifact.files("shards/*.tar"):
+        if kind == "captions":
+            paths = list(context.curated_shards(context.stage.given.get("captions_of")).values())
+        else:
+            paths = of_sources(context.inputs[stage].files("shards/*.tar"), context.stage.given.get("pairs_of"))
+        for path in paths:
             encoding = Encoding(
                 shard=path,
                 kind=kind,
@@ -183,7 +187,7 @@ def batches(path: Path, args: Encoding, failed: list[dict[str, str]]) -> Iterato
 def _sample(record: Any, args: Encoding) -> Any:
     """Return (text, picture, source or None), or (reason, detail)."""
     from components.curation.images import ImageError, decode_image, square
-    from components.data.samples import BadRecord, caption_of, image_part
+    from components.data.samples import BadRecord, caption_of, image_part, side_part
 
     text = caption_of(record)
     if isinstance(text, BadRecord):
@@ -192,14 +196,14 @@ def _sample(record: Any, args: Encoding) -> Any:
         return "no_caption", "the sample has no text"
     try:
         if args.kind == "edits":
-            target, source = record.parts["target.png"], record.parts["source.png"]
-            pair = [square(decode_image(data, args.limits).rgb, args.image_size) for data in (target, source)]
-            return text, pair[0], pair[1]
+            pair = [side_part(record.parts, side) for side in ("target", "source")]
+            if None in pair:
+                return "no_image", "the pair lacks its source or its target"
+            pictures = [square(decode_image(part[1], args.limits).rgb, args.image_size) for part in pair if part]
+            return text, pictures[0], pictures[1]
         part = image_part(record)
         if part is None:
             return "no_image", "the sample has no picture"
         return text, square(decode_image(part[1], args.limits).rgb, args.image_size), None
-    except KeyError as error:
-        return "no_image", f"the pair has no {error.args[0]}"
     except ImageError as error:
         return error.reason, error.detail

@@ -123,6 +123,8 @@ class Judge:
         from components.tokenizer.latent_space import decode_pictures
 
         meter = ReconstructionMeter(self._lpips())
+        sources = self.held_out.sources(self.numbers)
+        of_each = {name: ReconstructionMeter(None) for name in sorted(set(sources)) if name}
         statistics = LatentStatistics()
         extractors = self._frechet_features()
         moments = {name: (FeatureMoments(), FeatureMoments()) for name in extractors}
@@ -132,6 +134,10 @@ class Judge:
             latent = posterior.mode()
             decoded = decode_pictures(self.tokenizer, latent)
             meter.update((pictures + 1) / 2, (decoded + 1) / 2)
+            of_batch, sources = sources[: len(pictures)], sources[len(pictures) :]
+            for name in set(of_batch) & set(of_each):
+                own = [n for n, source in enumerate(of_batch) if source == name]
+                of_each[name].update((pictures[own] + 1) / 2, (decoded[own] + 1) / 2)
             statistics.update(latent, (posterior.mean, posterior.logvar))
             for name, extract in extractors.items():
                 moments[name][0].update(extract(pictures))
@@ -148,6 +154,8 @@ class Judge:
         )  # fmt: skip
         found = statistics.compute()
         latent = {k: found[k] for k in ("std_min", "std_max", "std_mean", "dead_channels", "kl_mean")}
+        if of_each:
+            values["sources"] = {name: {**own.compute(), "pictures": own.count} for name, own in of_each.items()}
         return values | {"noise_psnr": noisy[sigma], "latent": latent}
 
     def _lpips(self) -> Any:

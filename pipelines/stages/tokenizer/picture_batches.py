@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ import numpy as np
 
 from components.curation.images import ImageError, decode_image, square
 from components.curation.options import ImageLimits
-from components.data.order import EpochSampler
 from components.data.shard_index import ShardFiles
 from components.data.tables import read_table
 from pipelines.errors import UserError
+from pipelines.stage import source_of
+from pipelines.stages.mixing import Weights, mixed
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import Store
 from pipelines.store.verified_read import fetch_checked
@@ -37,15 +38,19 @@ class Pictures:
         limits: ImageLimits,
         cache_bytes: int = 0,
         threads: int = 2,
+        sources: Collection[str] | None = None,
     ) -> None:
+        """`sources` names those whose pictures are wanted; None: all."""
         columns: dict[str, list[Any]] = {}
         for path in index.files("index/*.parquet"):
             for name, values in read_table(fetch_checked(store, path, scratch)).items():
                 columns.setdefault(name, []).extend(values)
         chosen = [
             i
-            for i, (role, held) in enumerate(zip(columns["role"], columns["held_out"], strict=True))
-            if role in roles and held == held_out
+            for i, (role, held, shard) in enumerate(
+                zip(columns["role"], columns["held_out"], columns["shard"], strict=True)
+            )
+            if role in roles and held == held_out and (sources is None or source_of(shard) in sources)
         ]
         rows = {name: [values[i] for i in chosen] for name, values in columns.items()}
         self._open(store, scratch, rows, side, limits, cache_bytes, threads)
@@ -89,6 +94,11 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.rows["key"])
 
+    def sources(self, numbers: Iterable[int] | None = None) -> list[str]:
+        """Return the source of these pictures; of all."""
+        shards = self.rows["shard"]
+        return [source_of(shards[n]) for n in (range(len(self)) if numbers is None else numbers)]
+
     def name(self, number: int) -> str:
         """Shard, key and role of a picture, for messages."""
         shard = Path(self.rows["shard"][number]).stem
@@ -123,9 +133,12 @@ class PictureSource:
     decides.
     """
 
-    def __init__(self, pictures: Pictures, batch: int, seed: int, rank: int, world: int) -> None:
+    def __init__(
+        self, pictures: Pictures, batch: int, seed: int, rank: int, world: int, weights: Weights | None = None
+    ) -> None:
+        """`weights` are those of the sources, where the pictures are shared by them."""
         self.pictures = pictures
-        self._sampler = EpochSampler(len(pictures), batch, seed, rank, world)
+        self._sampler = mixed(pictures.sources(), weights, batch, seed, rank, world)
 
     def batch(self, step: int) -> tuple[dict[str, Any], list[str]]:
         """Return the batch of a step, and the names of its pictures."""
@@ -142,12 +155,22 @@ class CaptionSource:
     The edit is a hard negative of its source. Samples without a captioned edit are paired among themselves.
     """
 
-    def __init__(self, pictures: Pictures, encode: Any, batch: int, seed: int, rank: int, world: int) -> None:
+    def __init__(
+        self,
+        pictures: Pictures,
+        encode: Any,
+        batch: int,
+        seed: int,
+        rank: int,
+        world: int,
+        weights: Weights | None = None,
+    ) -> None:
         self.pictures, self._encode = pictures, encode
         self.pairs = caption_pairs(pictures)
         if batch // 2 < 1 or not self.pairs:
             raise UserError("image-text training needs at least two captioned pictures, and a batch of two or more.")
-        self._sampler = EpochSampler(len(self.pairs), batch // 2, seed, rank, world)
+        of_pairs = pictures.sources(first for first, _ in self.pairs)
+        self._sampler = mixed(of_pairs, weights, batch // 2, seed, rank, world)
 
     def batch(self, step: int) -> tuple[dict[str, Any], list[str]]:
         """Return the batch of a step, and the names of its pictures."""

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 
 def training_pictures(context: BuildContext, held_out: bool) -> Pictures:
-    """What models are trained on: curated pictures and the results of edits, from one side of the split."""
-    return Pictures(
+    """What models are trained on: curated pictures and the results of edits, from one side of the split, of the sources
+    that serve the stage. `UserError` where there are none.
+    """
+    sources = context.given.get("pictures_of")
+    found = Pictures(
         context.store,
         context.inputs["index"],
         context.scratch,
@@ -32,7 +35,15 @@ def training_pictures(context: BuildContext, held_out: bool) -> Pictures:
         context.config.measure.limits,
         context.config.execution.cache_bytes,
         context.threads,
+        sources,
     )
+    if not len(found):
+        side = "held out" if held_out else "left to train on"
+        raise UserError(
+            f"no picture of the sources that serve this stage ({', '.join(sources or ['all'])}) is {side}. Bring more "
+            "samples, or change held_out, or the sources' use."
+        )
+    return found
 
 
 def local_folder(store: Store, artifact: Artifact, prefix: str, scratch: Path) -> Path:

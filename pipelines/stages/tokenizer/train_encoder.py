@@ -75,11 +75,11 @@ def build(context: BuildContext) -> Built:
     model.expect(vocabulary.encode(spread(captions, COUNTED), length))
     source = CaptionSource(
         pictures, lambda captions: vocabulary.encode(captions, length), options.batch, context.seed,
-        context.rank, context.world,
+        context.rank, context.world, context.given.get("pictures_of"),
     )  # fmt: skip
 
     def save(folder: Path) -> dict[str, Any]:
         save_image_text(model, vocabulary, folder / "model")
         return {"parameters": sum(p.numel() for p in encoder.parameters()), "words": len(vocabulary)}
 
-    return Built(EncoderTask(model, (Block,)), source, options, save)
+    return Built(EncoderTask(model, (Block,)), source, options, save, len(pictures) if context.given else None)

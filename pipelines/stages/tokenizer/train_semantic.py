@@ -34,8 +34,15 @@ def build(context: BuildContext) -> Built:
     pictures = training_pictures(context, held_out=False)
     options = context.config.tokenizer.semantic
     task = semantic_task(context.config, model, image_text.encoder, training_pictures(context, held_out=True))
-    source = PictureSource(pictures, options.batch, context.seed, context.rank, context.world)
-    return Built(task, source, options, lambda folder: save_space(model, pictures, folder, "none"))
+    weights = context.given.get("pictures_of")
+    source = PictureSource(pictures, options.batch, context.seed, context.rank, context.world, weights)
+    return Built(
+        task,
+        source,
+        options,
+        lambda folder: save_space(model, pictures, folder, "none"),
+        len(pictures) if context.given else None,
+    )
 
 
 def semantic_task(config: Config, model: Any, encoder: Any, held_out: Pictures | None) -> TokenizerTask:

@@ -132,8 +132,13 @@ def build(context: BuildContext) -> Built:
         warm_start(model, torch.cat([to_pictures(b) for b in first_pictures(pictures)]), pixel_channels)
         model.train()
     task = tokenizer_task(config, model, encoder, training_pictures(context, held_out=True)) if options.steps else None
-    source = PictureSource(pictures, options.batch, context.seed, context.rank, context.world)
-    return Built(task, source, options, lambda folder: save_space(model, pictures, folder, settings.model.scaling))
+    weights = context.given.get("pictures_of")
+    source = PictureSource(pictures, options.batch, context.seed, context.rank, context.world, weights)
+
+    def save(folder: Path) -> dict[str, Any]:
+        return save_space(model, pictures, folder, settings.model.scaling)
+
+    return Built(task, source, options, save, len(pictures) if context.given else None)
 
 
 def tokenizer_task(config: Config, model: Any, encoder: Any, held_out: Pictures | None) -> TokenizerTask:

@@ -257,6 +257,7 @@ def write_index(folder: Path, count: int) -> int:
             "held_out": n % 20 == 0,
             "instruction": "make the table brighter",
             "texts": None,
+            "origins": None,
         }
         shard = f"work/curate/0123456789abcdef/shards/{n // 1000:05d}.tar"
         made.append({**row, "key": f"{n:09d}", "shard": shard, "role": "picture", "caption": caption.format(n)})
@@ -268,8 +269,12 @@ def write_index(folder: Path, count: int) -> int:
         values = np.zeros((count, 1, 1, 1), np.float16)
         keys = [f"{n:09d}" + ("_00" if kind == "edits" else "") for n in range(count)]
         texts = [caption.format(n) if kind == "captions" else "make the table brighter" for n in range(count)]
-        with LatentWriter(folder / f"{kind}.arrow", spec) as writer:
-            writer.add(keys, texts, values, values if kind == "edits" else None, [False] * count)
+        (folder / kind).mkdir()
+        for first in range(0, count, 1000):
+            part = slice(first, first + 1000)
+            with LatentWriter(folder / kind / f"{first // 1000:05d}.arrow", spec) as writer:
+                sources = values[part] if kind == "edits" else None
+                writer.add(keys[part], texts[part], values[part], sources, [False] * len(keys[part]))
     return len(made)
 
 
@@ -277,7 +282,7 @@ def test_a_worker_holds_as_much_for_each_row_of_the_index_as_the_plan_says(tmp_p
     total = write_index(tmp_path, 4000)
     store = SimpleNamespace(fetch=lambda path, scratch: Path(path))
     index = SimpleNamespace(files=lambda pattern: [str(tmp_path / "index.parquet")])
-    arrows = [str(tmp_path / f"{kind}.arrow") for kind in ("captions", "edits")]
+    arrows = [str(path) for kind in ("captions", "edits") for path in sorted((tmp_path / kind).glob("*.arrow"))]
     manifest = SimpleNamespace(inputs={"train_tokenizer": {"digest": "t"}})
     latents = SimpleNamespace(files=lambda pattern: arrows, manifest=manifest)
     inputs = {"index": index, "encode_latents": latents}
@@ -287,7 +292,8 @@ def test_a_worker_holds_as_much_for_each_row_of_the_index_as_the_plan_says(tmp_p
         return [Pictures(store, index, tmp_path, roles, held_out, 8, limits) for held_out in (False, True)]
 
     def samples() -> object:
-        return open_samples(SimpleNamespace(inputs=inputs, store=store, scratch=tmp_path, rank=0, world=1))
+        place = {"inputs": inputs, "store": store, "scratch": tmp_path, "config": compose_config(["preset=tiny"])}
+        return open_samples(SimpleNamespace(**place, rank=0, world=1, given={}))
 
     for name, read in (("pictures", pictures), ("latents", samples)):
         tracemalloc.start()

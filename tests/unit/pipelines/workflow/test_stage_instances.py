@@ -93,6 +93,7 @@ def test_a_new_or_a_changed_source_asks_for_nothing_of_the_others(store):
 def test_a_sources_jobs_and_weight_are_no_matter_of_how_it_is_read(store):
     values = to_dict(configured("drawn", "photos"))
     values["sources"]["photos"] |= {"use": ["tokenizer"], "weight": 3.0}
+    values["sources"]["drawn"] |= {"weight": 1.0}
     config = Config.model_validate(values)
     assert "ingest@photos" not in running(dry_run_listing(store, config, "measure", []))
     stage = next(s for s in build_workflow(config) if s.name == "ingest@photos")

@@ -12,7 +12,7 @@ from components.training.loop import Hooks, Place, train
 from components.training.options import OptimizerOptions, TrainingOptions
 from pipelines.errors import UserError
 from pipelines.stages.generator.generator_setup import GeneratorTask, spread_snapshots
-from pipelines.stages.generator.latent_batches import WINDOW, LatentSource, Rows, Samples
+from pipelines.stages.generator.latent_batches import WINDOW, LatentSource, Rows, Samples, text_shares
 from tests.unit.generator.worlds import CHANNELS, GRID, VARIANTS, space, transformer
 
 pytestmark = pytest.mark.unit
@@ -58,6 +58,44 @@ def test_a_batch_holds_the_texts_and_sources_of_its_own_samples(samples):
         expected = np.zeros_like(stored.latent) if stored.source is None else stored.source
         assert np.array_equal(batch["sources"][row].numpy(), expected)
     assert "sources" not in source(samples, share=0.0).batch(0)[0]
+
+
+def test_a_mix_of_captions_gives_each_origin_its_share_of_the_steps(samples):
+    mix = {"recaption": 3.0, "alt": 1.0}
+    assert text_shares(("alt", "recaption", "recaption"), mix, 3) == pytest.approx((0.25, 0.375, 0.375))
+    assert text_shares(("alt", "alt"), mix, 2) == (0.5, 0.5) and text_shares(("alt", "other"), mix, 2) == (1.0, 0.0)
+    assert text_shares(("other",), mix, 1) is None and text_shares(None, mix, 2) is None
+    assert text_shares(("alt", "recaption"), {}, 2) is None
+    dataset, numbers = samples.captions.dataset, samples.captions.numbers
+    texts = [(text, f"one {text}") for text in TEXTS]
+    rows = Rows(dataset, numbers, texts, [""] * len(TEXTS), [text_shares(("alt", "recaption"), mix, 2)] * len(TEXTS))
+    words = train_text_tokenizer([text for both in texts for text in both])
+    made = LatentSource(Samples(rows, Rows(dataset)), words, 16, 10, 0.0, 0, 7)
+    taken = [
+        words.decode(ids[text])
+        for batch, _ in (made.batch(step) for step in range(3 * WINDOW))
+        for ids, text in zip(batch["ids"], batch["text"], strict=True)
+    ]
+    assert 0.65 < sum(text.startswith("one ") for text in taken) / len(taken) < 0.85
+
+
+def test_sources_give_their_weights_share_and_a_resume_goes_on_in_the_same_order(samples):
+    dataset, texts = samples.captions.dataset, samples.captions.texts
+    rows = Rows(dataset, samples.captions.numbers, texts, ["drawn"] * 15 + ["photos"] * 5, [None] * 20)
+    words = train_text_tokenizer(TEXTS)
+
+    def made(weights: dict[str, float | None] | None) -> LatentSource:
+        return LatentSource(Samples(rows, Rows(dataset)), words, 16, 10, 0.0, 0, 7, weights=(weights, None))
+
+    weighted = {"drawn": 1.0, "photos": 3.0}
+    first = [made(weighted).batch(step)[1] for step in range(2 * WINDOW)]
+    photos = [int(key.removeprefix("captions")) >= 15 for keys in first for key in keys]
+    assert sum(photos) / len(photos) == 0.75
+    assert made(weighted).batch(13)[1] == first[13]
+    alike = {"drawn": None, "photos": None}
+    assert made(alike).batch(5)[1] == made(None).batch(5)[1]
+    with pytest.raises(UserError, match=r"sources\.more has a weight, and none of its samples"):
+        made({**weighted, "more": 1.0})
 
 
 def test_a_step_takes_one_of_a_samples_texts_and_always_the_same(samples):

@@ -1,0 +1,135 @@
+"""One run of several sources at once, each with its jobs: killed and resumed to the same bytes, and a further source
+that asks for its own stages and what lies downstream, and for nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import Pixsem, kill, processes, wait_for
+
+from components.data.records import Record, write_records
+from pipelines.config.compose import compose_config
+from tests.unit.pipelines.stages.data.stage_chain import run_stages
+
+pytestmark = pytest.mark.integration
+WORDS = ("kitchen", "garden", "street", "window", "table", "river", "bridge", "market")
+
+
+def photograph(seed: int) -> bytes:
+    """Return a picture with soft light, texture and a few objects, as JPEG."""
+    rng = np.random.default_rng(seed)
+    light = cv2.resize(rng.integers(40, 216, (4, 5, 3), dtype=np.uint8), (160, 128), interpolation=cv2.INTER_CUBIC)
+    for _ in range(4):
+        centre, colour = tuple(int(v) for v in rng.integers(20, 110, 2)), tuple(int(v) for v in rng.integers(0, 256, 3))
+        cv2.circle(light, centre, int(rng.integers(8, 24)), colour, -1, cv2.LINE_AA)
+    noisy = np.clip(light + rng.normal(0, 6, light.shape), 0, 255).astype(np.uint8)
+    return cv2.imencode(".jpg", noisy, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+
+
+def caption(seed: int) -> str:
+    rng = np.random.default_rng([7, seed])
+    return f"a photo of a {' and a '.join(rng.choice(WORDS, 3, replace=False))} taken in year {1900 + seed}"
+
+
+def make_folder(folder: Path, first: int, count: int) -> Path:
+    folder.mkdir()
+    for n in range(first, first + count):
+        (folder / f"{n:04d}.jpg").write_bytes(photograph(n))
+        (folder / f"{n:04d}.txt").write_text(caption(n))
+    return folder
+
+
+def make_shards(folder: Path, first: int, count: int) -> Path:
+    folder.mkdir()
+    for shard in range(2):
+        numbers = range(first + shard, first + count, 2)
+        records = (Record(f"{n:06d}", {"jpg": photograph(n), "txt": caption(n).encode()}) for n in numbers)
+        write_records(folder / f"{shard:05d}.tar", records)
+    return folder
+
+
+def settings(root: Path, photos: int) -> list[str]:
+    """Drawn scenes for the tokenizer; photographs for text-to-image; others in shards for editing."""
+    sets = root / "sets"
+    if not sets.exists():
+        sets.mkdir()
+        make_folder(sets / "photos", 0, photos)
+        make_shards(sets / "pairs", 500, photos)
+        make_folder(sets / "fourth", 900, 8)
+    return [
+        "preset=tiny", "source@sources.drawn=scenes_tiny", "sources.drawn.count=60", "sources.drawn.use=[tokenizer]",
+        "sources.drawn.samples_per_shard=20", "source@sources.photos=folder", f"sources.photos.path={sets / 'photos'}",
+        "sources.photos.samples_per_shard=10", "sources.photos.use=[text_to_image]",
+        "source@sources.pairs=webdataset", f"sources.pairs.shards={sets / 'pairs'}",
+        "sources.pairs.use=[editing,tokenizer]", "curate.max_caption_repeats=3",
+    ]  # fmt: skip
+
+
+FOURTH = ["source@sources.fourth=folder", "sources.fourth.use=[text_to_image]"]
+
+
+def by_stage(digests: dict[str, str]) -> dict[str, str]:
+    return {name.partition("/")[0]: digest for name, digest in digests.items()}
+
+
+def kill_all(pixsem: Pixsem, driver, wait) -> None:
+    """Kill the driver and every process of its run as soon as a condition holds."""
+    wait_for(wait)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    kill(processes(str(pixsem.folder)))
+
+
+def test_a_killed_run_of_several_sources_ends_in_the_bytes_of_its_stages_run_one_by_one(fresh, tmp_path):
+    arguments = settings(tmp_path, 12)
+    expected = run_stages(tmp_path / "one_by_one", compose_config(arguments), "curate")
+    driver = fresh.start("run", *arguments, "--until", "curate")
+    kill_all(fresh, driver, lambda: list(fresh.store.glob("work/*/*/records/*.json")) or fresh.digests())
+    fresh("resume")
+    assert by_stage(fresh.digests()) == {name: artifact.manifest.digest for name, artifact in expected.items()}
+    report = fresh.json("report")
+    curation = report["metrics"]["curation"]
+    assert set(curation["sources"]) == {"drawn", "photos", "pairs"}
+    assert curation["input"] == report["metrics"]["ingest"]["kept"] == 60 + 12 + 12
+    more = [*FOURTH, f"sources.fourth.path={tmp_path / 'sets' / 'fourth'}"]
+    rows = fresh.json("run", *arguments, *more, "--until", "curate", "--dry-run")
+    assert [row["stage"] for row in rows if not row["cached"]] == ["ingest@fourth", "measure@fourth", "curate"]
+
+
+@pytest.mark.slow
+def test_the_whole_chain_of_several_sources_is_resumed_to_the_same_bytes_and_takes_in_a_fourth(fresh, tmp_path):
+    arguments = [*settings(tmp_path, 40), "gates=any"]
+    whole = Pixsem(tmp_path / "whole")
+    whole.folder.mkdir()
+    whole("run", *arguments, timeout=1800)
+    moments = ("ingest@photos", "synthesize_edits", "train_tokenizer", "train_generator")
+    for attempt, moment in enumerate(moments):
+        driver = fresh.start(*(["run", *arguments] if not attempt else ["resume"]))
+        kill_all(fresh, driver, lambda moment=moment: list(fresh.store.glob(f"artifacts/{moment}/*/manifest.json")))
+    fresh("resume", timeout=1800)
+    assert fresh.digests() == whole.digests()
+
+    report = fresh.json("report")
+    figures = report["metrics"]
+    assert set(figures["tokenizer"]["sources"]) == {"drawn", "photos", "pairs"}
+    assert figures["latents"]["captions"] == figures["curation"]["sources"]["photos"]["kept"]
+    assert figures["edits"]["pairs"] == figures["latents"]["edits"] > 0
+    lineage = fresh.json("lineage", "models:/pixsem-generator/1")
+    assert {shard["source"] for shard in lineage["shards"]} == {"drawn", "photos", "pairs"}
+
+    before = by_stage(fresh.digests())
+    more = [*FOURTH, f"sources.fourth.path={tmp_path / 'sets' / 'fourth'}"]
+    fresh("run", *arguments, *more, timeout=1800)
+    ran = {stage["name"] for stage in fresh.json("report")["stages"] if not stage["cached"]}
+    assert ran & {name for name in before if "@" in name} == set() and {"ingest@fourth", "measure@fourth"} <= ran
+    kept = json.loads(
+        (fresh.store / "runs").joinpath(sorted(os.listdir(fresh.store / "runs"))[-1], "run.json").read_text()
+    )
+    assert kept["state"] == "completed"
