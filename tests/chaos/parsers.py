@@ -231,6 +231,40 @@ def read_list(data: bytes, folder: Path) -> str:
 
 
 @functools.cache
+def picture_tables() -> list[bytes]:
+    """Parquet files with pictures and captions of several types, in two row groups."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pictures = [{"bytes": picture_bytes(kind), "path": "a"} for kind in ("PNG", "JPEG", "WEBP")]
+    texts = [text for _, text in ROWS]
+    found = []
+    for captions in (pa.array(texts), pa.array(texts).dictionary_encode(), pa.array([[t, "b"] for t in texts])):
+        out = io.BytesIO()
+        pq.write_table(pa.table({"image": pictures, "caption": captions}), out, row_group_size=2)
+        found.append(out.getvalue())
+    return found
+
+
+def read_picture_table(data: bytes, folder: Path) -> str:
+    from components.data.options import ParquetOptions
+    from components.data.parquet_source import pack_parquet_shard
+    from components.data.row_groups import plan_parts
+
+    path = folder / "set.parquet"
+    path.write_bytes(data)
+    reasons = []
+    for parts in plan_parts([str(path)], 2):
+        if sum(part.rows for part in parts) > 10_000:
+            return "too many rows to wait for"
+        rows = pack_parquet_shard(parts, folder / "set.tar", "00000", ParquetOptions())
+        assert len(rows) == sum(part.rows or 1 for part in parts), "rows that are in no count"
+        reasons += [row.reason for row in rows if row.status != "success"]
+        assert all(row.reason and row.detail for row in rows if row.status != "success")
+    return reasons[-1] if reasons else "read"
+
+
+@functools.cache
 def _config_text() -> bytes:
     from pipelines.config.compose import compose_config, to_yaml
 
@@ -365,7 +399,8 @@ PARSERS = [
         0.12,
     ),
     Parser("image", pictures, read_image, 0.2),
-    Parser("image header", pictures, read_image_header, 0.12),
+    Parser("image header", pictures, read_image_header, 0.07),
+    Parser("picture table", picture_tables, read_picture_table, 0.05),
     Parser("latents", latent_shards, read_latents, 0.08),
     Parser("url list", lists, read_list, 0.1),
     Parser("manifest", manifests, read_manifest, 0.06),

@@ -16,6 +16,7 @@ from components.data.records import Record, read_records
 from components.data.tables import read_table
 from pipelines.config.compose import compose_config
 from pipelines.preflight import problems
+from pipelines.stages.data.inspect_source import preview
 from pipelines.store.files import Store
 from pipelines.workflow.source_digests import files_digest
 from tests.unit.pipelines.stages.data.stage_chain import local_files, run_stages
@@ -106,11 +107,61 @@ def test_given_pairs_become_shards_as_made_ones_are(tmp_path: Path, kind: str) -
     assert not problems(compose_config([*settings, "source.pairs.metadata=[]"]), {"ingest"})
 
 
-def test_ready_maps_of_published_pairs_resolve_and_name_what_they_read() -> None:
-    for name in ("omniedit", "magicbrush", "ultraedit", "instructpix2pix"):
-        source = compose_config(["preset=tiny", f"source={name}"]).source
-        assert source.kind == "edit_pairs" and source.path.startswith("hf://datasets/") and source.format == "parquet"
-    pico = compose_config(["preset=tiny", "source=pico_banana", "source.path=/data"]).source
-    assert pico.kind == "edit_pairs" and pico.pairs.instruction == ("text", "summarized_text")
-    settings = ["preset=tiny", "source=imgedit", "source.path=/data", "source.metadata_file=a.parquet"]
-    assert compose_config(settings).source.kind == "edit_pairs"
+def layouts() -> dict[str, dict[str, list]]:
+    """Two rows of each published set, as its column map says."""
+    before, after = [{"bytes": photo(i), "path": None} for i in (1, 2)], [photo(i, "WEBP") for i in (3, 4)]
+    hole = io.BytesIO()
+    Image.new("RGBA", (8, 8)).save(hole, "PNG")
+    texts = ["make it blue", "add a cat"]
+    return {
+        "omniedit": {
+            "omni_edit_id": ["a", "b"], "task": ["color", "addition"], "src_img": before, "edited_img": after,
+            "edited_prompt_list": [[text, f"please {text}"] for text in texts],
+        },
+        "magicbrush": {
+            "img_id": ["7", "7"], "turn_index": [1, 2], "source_img": before, "mask_img": [hole.getvalue()] * 2,
+            "instruction": texts, "target_img": after,
+        },
+        "ultraedit": {
+            "source_image": before, "edited_image": after, "mask_image": [photo(5), None], "edit_prompt": texts,
+            "source_caption": texts, "target_caption": texts,
+        },
+        "instructpix2pix": {
+            "original_prompt": texts, "original_image": before, "edit_prompt": texts, "edited_prompt": texts,
+            "edited_image": after,
+        },
+        "pico_banana": {
+            "open_image_input_url": ["https://x/a.jpg"] * 2, "text": texts,
+            "output_image": ["out/0.webp", "out/1.webp"], "edit_type": ["colour", "add"],
+            "summarized_text": ["blue", "cat"], "local_input_image": ["0.jpg", "1.jpg"],
+        },
+        "imgedit": {
+            "input_images": [["0.jpg"], ["1.jpg"]], "output_images": [["out/0.webp"], ["out/1.webp"]], "prompt": texts,
+        },
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(layouts()))
+def test_each_ready_map_reads_a_set_of_its_published_layout(tmp_path: Path, name: str) -> None:
+    rows = layouts()[name]
+    settings = ["preset=tiny", f"source={name}", f"source.path={tmp_path}"]
+    if name in ("pico_banana", "imgedit"):
+        (tmp_path / "out").mkdir()
+        for i in range(2):
+            (tmp_path / f"{i}.jpg").write_bytes(photo(i))
+            (tmp_path / "out" / f"{i}.webp").write_bytes(photo(i + 2, "WEBP"))
+    if name == "pico_banana":
+        lines = [json.dumps({column: values[i] for column, values in rows.items()}) for i in range(2)]
+        (tmp_path / "sft_with_local_source_image_path.jsonl").write_text("\n".join(lines))
+    else:
+        pq.write_table(pa.table(rows), tmp_path / "a.parquet")
+        settings += ["source.metadata_file=a.parquet"] if name == "imgedit" else []
+    source = compose_config(settings).source
+    assert source.kind == "edit_pairs" and source.use == ("editing",)
+    found = preview(source, 5)
+    assert [seen.problem for seen in found.samples] == ["", ""]
+    for seen, text in zip(found.samples, ("make it blue", "add a cat"), strict=True):
+        assert ("instruction", text) in seen.texts
+    assert {"source", "target"} <= set(found.samples[0].pictures)
+    assert ("mask" in found.samples[0].pictures) == (name in ("magicbrush", "ultraedit"))
+    assert (("turn", "2") in found.samples[1].texts) == (name == "magicbrush")
