@@ -45,7 +45,7 @@ def check_one(source: Source, key: str) -> Iterator[str]:
             "copy it to a disk, and give that path."
         )
         return
-    if place.startswith(("http://", "https://")) and isinstance(source, WebDatasetSource) and not shutil.which("curl"):
+    if place.startswith(("http://", "https://")) and _of_shards(source) and not shutil.which("curl"):
         yield f"{key}: {place} is read with curl, which is not installed. Install it with your system's packages."
     try:
         paths = [str(path) for path in SOURCES[source.kind].files(source)]
@@ -56,6 +56,14 @@ def check_one(source: Source, key: str) -> Iterator[str]:
         _check_names(source, paths)
     except (ValueError, OSError) as error:
         yield f"{key}: {error}"
+
+
+def _of_shards(source: Source) -> bool:
+    from pipelines.stages.data.ingest_tables import pair_format
+
+    return isinstance(source, WebDatasetSource) or (
+        isinstance(source, EditPairsSource) and pair_format(source) == "webdataset"
+    )
 
 
 def _check_remote(paths: Sequence[str]) -> None:

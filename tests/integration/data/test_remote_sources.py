@@ -244,6 +244,36 @@ def test_a_private_data_set_of_a_hub_is_read_with_the_environments_token(folder:
         hub.shutdown()
 
 
+@pytest.mark.slow
+def test_a_run_from_a_hub_leaves_the_token_in_no_configuration_log_manifest_or_database(
+    folder: Path, tmp_path: Path
+) -> None:
+    hub = start_hub(folder)
+    known = {n: v for n, v in os.environ.items() if not n.startswith("HF_") and n != "MLFLOW_TRACKING_URI"}
+    known |= {"PYTHONPATH": str(ROOT), "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": TOKEN}
+    command = [
+        sys.executable,
+        "-c",
+        "from pipelines.cli.main import main; main()",
+        "run",
+        "preset=tiny",
+        "source=parquet",
+    ]
+    command += ["source.path=hf://datasets/org/photos", "--until", "ingest", f"store={tmp_path}/store"]
+    try:
+        done = subprocess.run(command, env=known, capture_output=True, text=True, timeout=280, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert list(tmp_path.glob("store/artifacts/ingest/*/manifest.json"))
+        assert TOKEN not in done.stdout + done.stderr
+        assert not [path for path in tmp_path.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
+        again = subprocess.run(
+            [*command, "--dry-run"], env=known, capture_output=True, text=True, timeout=280, cwd=tmp_path
+        )
+        assert "cached" in again.stdout, again.stdout + again.stderr
+    finally:
+        hub.shutdown()
+
+
 def test_an_address_with_a_secret_is_refused_without_repeating_it() -> None:
     from pipelines.config.compose import compose_config
     from pipelines.errors import UserError
