@@ -60,11 +60,12 @@ def preview(source: Source, count: int) -> Preview:
 
 def _seen(records: Iterator[Record], results: list[IngestRow], count: int) -> list[Seen]:
     """The first samples of a stream, with those that fail on the way."""
-    found: dict[str, Record] = {}
+    found: list[Record] = []
     while len(results) < count and (record := next(records, None)) is not None:
-        found[record.key] = record
+        found.append(record)
+    taken = iter(found)
     return [
-        _of_record(row.origin, found[row.key])
+        _of_record(row.origin, next(taken))
         if row.status == "success"
         else Seen(row.origin, problem=f"{row.reason}: {row.detail}")
         for row in results[:count]

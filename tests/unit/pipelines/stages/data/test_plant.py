@@ -10,11 +10,13 @@ from components.curation.options import FaultOptions
 from components.data.records import Record
 from components.data.samples import metadata_of
 from pipelines.config.compose import compose_config, to_dict
+from pipelines.config.keys import flatten
 from pipelines.config.newer_keys import as_before
 from pipelines.stages.data.plant import planted
 
 pytestmark = pytest.mark.unit
-LATER = ("faults", "use", "weight")  # keys that sources were given later
+# Keys that sources were given later.
+LATER = ("faults", "use", "weight", "captions", "allow_pipe", "columns.captions", "files.captions")
 
 
 def records(count: int) -> list[Record]:
@@ -56,6 +58,6 @@ def test_a_source_without_faults_is_known_as_before_they_could_be_planted(source
     """So that an upgrade downloads nothing again: the fingerprint of ingest is made of this."""
     place = "source.shards=/data/x" if source == "webdataset" else "source.path=/data/x"
     plain = to_dict(compose_config([f"source={source}", place]))["source"]
-    assert as_before("source", plain) == {name: value for name, value in plain.items() if name not in LATER}
+    assert flatten(as_before("source", plain)) == {k: v for k, v in flatten(plain).items() if k not in LATER}
     found = to_dict(compose_config([f"source={source}", place, "source.faults={flat_image: 0.1}"]))["source"]
     assert as_before("source", found)["faults"]["flat_image"] == 0.1
