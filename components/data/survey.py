@@ -16,9 +16,10 @@ from components.data.addresses import is_pipe, is_remote, shown
 from components.data.folder import list_files_of
 from components.data.image_header import read_header
 from components.data.list_files import ListFormat, read_rows
-from components.data.options import FolderOptions, UrlListOptions
+from components.data.options import FolderOptions, PairColumns, ShardLimits, UrlListOptions
+from components.data.pair_folders import folder_pairs, scan_pairs
 from components.data.places import base_name, describe, open_place
-from components.data.row_groups import DamagedFile, find_parquet
+from components.data.row_groups import DamagedFile, Fault, find_parquet
 from components.data.samples import IMAGE_EXTENSIONS
 from components.data.sizes import CAPTION_BYTES, METADATA_BYTES, tar_sample_bytes
 from components.data.tables import count_rows
@@ -94,7 +95,7 @@ def survey_shards(spec: str, allow_pipe: bool = False) -> Survey:
                 if not member.isfile() or not extension:
                     continue
                 keys.add(member.name[: len(member.name) - len(name)] + key)
-                if extension.lower() in IMAGE_EXTENSIONS and len(pixels) < LOOKED_AT:
+                if extension.lower().rpartition(".")[2] in IMAGE_EXTENSIONS and len(pixels) < LOOKED_AT:
                     stream = tar.extractfile(member)
                     pixels += _pixels(stream.read(HEADER) if stream else b"")
                 if is_remote(first) and len(keys) > LOOKED_AT:
@@ -138,6 +139,22 @@ def survey_parquet(spec: str, pictures: Sequence[str]) -> Survey:
         pixels += _pixels(found[0][:HEADER])
     how = f"rows of {len(paths)} parquet file{'s' if len(paths) > 1 else ''}"
     return Survey(samples, how, sum(sizes) / len(sizes) if sizes else None, _mean(pixels))
+
+
+def survey_pair_folder(folder: str, name: str | None, options: PairColumns) -> Survey:
+    """Count the rows of a folder's metadata file, and look at the first pairs. ValueError as of `scan_pairs`."""
+    rows = list(scan_pairs(folder, name, options))
+    looked_at = folder_pairs(folder, rows[:LOOKED_AT], options, ShardLimits())
+    sizes, pixels = [], []
+    for _, _, values in looked_at:
+        if isinstance(values, Fault):
+            continue
+        found = [_bytes(values(column)) for column in (options.source, options.target)]
+        sizes.append(tar_sample_bytes((*map(len, found), CAPTION_BYTES, METADATA_BYTES)))
+        pixels += _pixels(found[0][:HEADER])
+    if not rows:
+        raise ValueError(f"{folder} holds no pairs")
+    return Survey(len(rows), "rows of the metadata file", sum(sizes) / len(sizes) if sizes else None, _mean(pixels))
 
 
 def _bytes(value: object) -> bytes:

@@ -197,7 +197,14 @@ def latent_bytes(flow: Flow, shape: tuple[int, int, int], flip: bool) -> int:
 
 
 def _survey(config: Config, assumptions: Assumptions, drawn: Drawn | None) -> Survey:
-    from components.data.survey import Survey, survey_folder, survey_parquet, survey_shards, survey_url_lists
+    from components.data.survey import (
+        Survey,
+        survey_folder,
+        survey_pair_folder,
+        survey_parquet,
+        survey_shards,
+        survey_url_lists,
+    )
     from pipelines.stages.data.ingest_tables import pair_format
 
     source = config.only_source
@@ -216,9 +223,9 @@ def _survey(config: Config, assumptions: Assumptions, drawn: Drawn | None) -> Su
         elif isinstance(source, ParquetSource):
             found = survey_parquet(where, [source.columns.image_column])
         elif isinstance(source, EditPairsSource) and pair_format(source) == "folder":
-            raise ValueError(f"pairs of a metadata file, as in {where}, are not counted")
+            found = survey_pair_folder(where, source.metadata_file, source.pairs)
         elif isinstance(source, EditPairsSource) and pair_format(source) == "parquet":
-            found = survey_parquet(where, [source.pairs.source])
+            found = survey_parquet(where, [source.pairs.source, source.pairs.target])
         else:
             found = survey_shards(where, source.allow_pipe)
     except (ValueError, OSError) as error:

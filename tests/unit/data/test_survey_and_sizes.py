@@ -6,14 +6,16 @@ import io
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from components.data.latents import LatentSpec, LatentWriter
-from components.data.options import FolderOptions, UrlListOptions
+from components.data.options import FolderOptions, PairColumns, UrlListOptions
 from components.data.records import Record, write_records
 from components.data.sizes import latent_shard_bytes, tar_bytes, tar_sample_bytes
-from components.data.survey import survey_folder, survey_shards, survey_url_lists
+from components.data.survey import survey_folder, survey_pair_folder, survey_parquet, survey_shards, survey_url_lists
 from components.data.tables import write_table
 
 pytestmark = pytest.mark.unit
@@ -109,3 +111,23 @@ def test_a_folders_pictures_are_counted_and_looked_at(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no pictures"):
         survey_folder(str(tmp_path / "empty"), FolderOptions())
+
+
+def test_pairs_and_pictures_in_tables_are_counted_and_looked_at(tmp_path):
+    pictures = [picture(24, n) for n in range(4)]
+    table = pa.table({"source": pictures, "target": pictures, "instruction": ["go"] * 4})
+    (tmp_path / "t").mkdir()
+    pq.write_table(table, tmp_path / "t" / "a.parquet", row_group_size=2)
+    one, two = (survey_parquet(str(tmp_path / "t"), columns) for columns in (["source"], ["source", "target"]))
+    assert one.samples == two.samples == 4 and one.pixels == two.pixels == 24 * 48
+    assert two.sample_bytes - one.sample_bytes == pytest.approx(tar_sample_bytes([len(pictures[0])]), rel=0.05)
+    for n, data in enumerate(pictures):
+        (tmp_path / f"{n}.png").write_bytes(data)
+    lines = [{"source": f"{n}.png", "target": "0.png", "instruction": "go"} for n in range(4)]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    found = survey_pair_folder(str(tmp_path), None, PairColumns())
+    assert found.samples == 4 and found.pixels == 24 * 48
+    assert found.sample_bytes == pytest.approx(two.sample_bytes, rel=0.05)
+    parts = {"source.png": pictures[0], "target.png": pictures[1], "txt": b"go", "json": b"{}"}
+    write_records(tmp_path / "0.tar", [Record(f"{n}", parts) for n in range(3)])
+    assert survey_shards(str(tmp_path / "0.tar")).pixels == 24 * 48
