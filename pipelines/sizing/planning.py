@@ -52,7 +52,7 @@ def make_plan(config: Config, given: Assumptions) -> Plan:
         if stage.base == "score":
             rows[stage.name].samples = flows[stage.given["source"]].source
         elif stage.base in ("recaption", "train_matcher"):
-            rows[stage.name].samples = flow.kept if stage.base == "recaption" else flow.source
+            rows[stage.name].samples = flow.captioned if stage.base == "recaption" else flow.source
     size_trainings(rows, config, flow, models, hardware)
     for name, fill in INFERENCE.items():
         try:

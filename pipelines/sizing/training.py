@@ -18,7 +18,8 @@ def size_trainings(rows: dict[str, StageSize], config: Config, flow: Flow, model
     captioned = captions + round(edits * flow.captioned_pairs)
     samples = {"train_generator": captioned, "train_editor": captioned + edits}
     if config.encoder.path:  # its text side is trained on the captions of text-to-image, too
-        samples["train_encoder"] = flow.train
+        either = min(flow.pictures, flow.captioned + (flow.pictures if flow.trained_on is None else flow.trained_on))
+        samples["train_encoder"] = round(either * (1 - flow.held_out))
     for training in models.trainings():
         row = rows[training.stage]
         row.samples = samples.get(row.stage, flow.train_space)

@@ -128,8 +128,11 @@ def _signal_stages(jobs: Jobs, config: Config) -> Iterator[Stage]:
             trains=True,
             summary="a small image-text encoder on uncurated samples, to tell whether captions are true",
         )
+    silent = jobs.uncaptioned().get("uncaptioned", ())
     for source in jobs.pictures:
         for name, model in models.items():
+            if model.reads_captions and source in silent:
+                continue
             yield Stage(
                 name=instance_name("score", source, name),
                 version="1",

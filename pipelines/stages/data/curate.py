@@ -67,6 +67,9 @@ def _join_scores(context: StageContext, tables: dict[str, dict[str, list[Any]]])
             assert found.pop("key") == table["key"], f"{path} and measure are not of the same samples"
             (signal,) = found.keys() - {"shard", "unscored"}
             table[signal] = found[signal]
+    for name in {name for table in tables.values() for name in table}:
+        for table in tables.values():  # no model compares captions that nothing reads
+            table.setdefault(name, [None] * len(table["key"]))
 
 
 def _counted(decisions: list[Any]) -> dict[str, Any]:
