@@ -11,12 +11,14 @@ import cv2
 import numpy as np
 import pytest
 
-from components.data.records import Record, read_records
+from components.data.records import Record, read_records, write_records
 from components.data.tables import read_table
 from pipelines.config.compose import compose_config
 from pipelines.config.schema import Config
-from pipelines.stage import source_of
+from pipelines.stage import ShardContext, ShardTask, source_of
+from pipelines.stages.data.index import index_one
 from pipelines.store.artifacts import Artifact
+from pipelines.store.files import Store
 from tests.unit.pipelines.stages.data.stage_chain import local_files, run_stages
 
 pytestmark = pytest.mark.unit
@@ -93,6 +95,30 @@ def test_duplicates_are_found_across_sources_and_say_of_which_shard(made):
 def test_faults_of_one_source_are_scored_among_samples_with_the_same_keys(made):
     figures = made["curate"].manifest.metrics["curation"]["duplicate_image"]
     assert figures["recall"] == 1.0
+
+
+def test_the_index_keeps_where_each_caption_comes_from_and_takes_no_other_programs_word(tmp_path):
+    said = {
+        "both": {"captions": ["a b c", "d e f"], "caption_origins": ["alt", "recaption"]},
+        "without": {"captions": ["a b c", "d e f"]},
+        "uneven": {"captions": ["a b c", "d e f"], "caption_origins": ["alt"]},
+        "others": {"captions": "a b c"},
+    }
+    picture = cv2.imencode(".png", np.zeros((40, 40, 3), np.uint8))[1].tobytes()
+    records = (
+        Record(key, {"png": picture, "txt": b"a b c", "json": json.dumps({"pixsem": about}).encode()})
+        for key, about in said.items()
+    )
+    store = Store(str(tmp_path / "store"))
+    store.prepare()
+    write_records(Path(store.local("photos-00000.tar")), records)
+    task = ShardTask("photos-00000", {"shard": "photos-00000.tar", "edits": None, "held_out": 0.5})
+    index_one(ShardContext(task, 0, tmp_path / "out", store, tmp_path))
+    table = read_table(tmp_path / "out" / "index" / "photos-00000.parquet")
+    found = dict(zip(table["key"], zip(table["texts"], table["origins"], strict=True), strict=True))
+    assert found["both"] == (["a b c", "d e f"], ["alt", "recaption"])
+    assert found["without"] == (["a b c", "d e f"], None)
+    assert found["uneven"] == found["others"] == (None, None)
 
 
 def test_only_sources_that_serve_editing_are_edited(made):
