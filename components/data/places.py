@@ -74,6 +74,7 @@ def _find_remote(pattern: str, suffixes: Sequence[str]) -> list[str]:
     fs, path = file_system(pattern)
     http = _is_http(pattern)
     with reaching(pattern):
+        fs.invalidate_cache()  # a listing of this process may be old
         if "*" in pattern if http else glob.has_magic(path):
             return sorted(_full(fs, name, http) for name in fs.glob(path))
         if pattern.endswith("/") if http else fs.isdir(path):
@@ -151,6 +152,7 @@ def describe(places: Sequence[str]) -> list[dict[str, Any]]:
     for folder in sorted(folders):
         fs, path = file_system(folder)
         with reaching(folder):
+            fs.invalidate_cache()
             listed |= {_full(fs, entry["name"], False): entry for entry in fs.ls(path, detail=True)}
 
     def ask(place: str) -> dict[str, Any]:

@@ -161,6 +161,7 @@ def test_commands_are_run_where_that_is_allowed_and_their_failure_is_one(folder:
 
 def test_a_bucket_is_read_with_keys_of_the_environment(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
     pytest.importorskip("s3fs")
+    import boto3
     from fsspec import config as fsspec_config
     from moto.server import ThreadedMotoServer
 
@@ -186,6 +187,9 @@ def test_a_bucket_is_read_with_keys_of_the_environment(folder: Path, tmp_path: P
         rows = shard_of(found[1], tmp_path / "out.tar", about[1]["size"])
         assert [row.status for row in rows] == ["success"] * 3
         assert (tmp_path / "out.tar").read_bytes() == (folder / "00001.tar").read_bytes()
+        before = digest_remote(found)
+        boto3.client("s3").put_object(Bucket="sets", Key="00001.tar", Body=(folder / "00000.tar").read_bytes())
+        assert digest_remote(found) != before
         assert find_parquet("s3://sets") == ["s3://sets/data/train-00000-of-00001.parquet"]
         (parts,) = plan_parts(find_parquet("s3://sets/data/*.parquet"), 100)
         assert len(pack_parquet_shard(parts, tmp_path / "p.tar", "00000", ParquetOptions())) == 6
