@@ -25,6 +25,7 @@ from components.data.records import read_records, write_records
 from components.data.row_groups import Fault, Part, value_at
 from components.data.samples import IMAGE_EXTENSIONS, BadRecord, Record, encode_metadata, metadata_of
 from components.data.streams import open_shard
+from components.data.tables import missing_column
 
 FAMILY = "given"
 
@@ -174,6 +175,20 @@ def pack_tar_pairs(
             return pack_pairs(rows, shard, out_path, options, limits)
 
     return with_retries(place, pack)
+
+
+def check_parts(place: str, options: PairColumns, limits: ShardLimits) -> None:
+    """Raise ValueError where the first sample of a tar lacks the pictures that are named, naming the nearest part."""
+    with open_shard(place) as stream:
+        record = next((found for found in read_records(stream, limits) if isinstance(found, Record)), None)
+    if record is None:
+        return  # ingest says what is wrong with it
+    metadata = metadata_of(record)
+    value = _of_sample(record, metadata if isinstance(metadata, dict) else {}, set(pictures_of(options)))
+    for name in (options.source, options.target):
+        if value(name) is None:
+            parts = sorted({part.rpartition(".")[0] or part for part in record.parts})
+            raise ValueError(missing_column(f"{base_name(place)}: the sample {record.key}", name, parts))
 
 
 def tar_pairs(records: Iterable[Record | BadRecord], name: str, options: PairColumns) -> Iterator[Row]:

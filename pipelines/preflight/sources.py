@@ -99,6 +99,8 @@ def _check_names(source: Source, paths: Sequence[str]) -> None:
         check_columns(paths[0], parquet_source.columns_of(source.columns), [source.columns.image_column])
     elif isinstance(source, EditPairsSource) and pair_format(source) == "parquet":
         check_columns(paths[0], edit_pairs.columns_of(source.pairs), edit_pairs.pictures_of(source.pairs))
+    elif isinstance(source, EditPairsSource) and pair_format(source) == "webdataset" and not is_pipe(paths[0]):
+        edit_pairs.check_parts(paths[0], source.pairs, source.limits)
 
 
 def _check_columns(source: UrlsSource, path: Path) -> None:

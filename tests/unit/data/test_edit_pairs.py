@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from components.data.edit_pairs import pack_parquet_pairs, pack_tar_pairs
+from components.data.edit_pairs import check_parts, pack_parquet_pairs, pack_tar_pairs
 from components.data.ingest_rows import read_shard_list
 from components.data.options import PairColumns, ShardLimits
 from components.data.pair_folders import list_pair_files, pack_folder_pairs, split_pairs
@@ -158,6 +158,9 @@ def test_pairs_are_read_from_webdataset_shards_by_parts_and_json_fields(tmp_path
     assert (record.parts["source.jpg"], record.parts["target.png"]) == (picture(1, "JPEG"), picture(2))
     assert about["kind"] == "add" and about["source_shard"] == "00003"
     assert about["pixsem"] == {"group": "7", "instructions": ["one", "two"]}
+    check_parts(str(tmp_path / "in.tar"), options, LIMITS)
+    with pytest.raises(ValueError, match=r"no column 'src_image'.*did you mean 'src_img'"):
+        check_parts(str(tmp_path / "in.tar"), PairColumns("src_image", "edited_img"), LIMITS)
     (tmp_path / "in.tar").write_bytes(whole[:700])
     rows = pack_tar_pairs(str(tmp_path / "in.tar"), "00003", tmp_path / "out.tar", options, LIMITS)
     assert [row.reason for row in rows] == ["truncated_tar"]

@@ -80,6 +80,8 @@ def test_a_configuration_is_taken_as_it_is_and_a_misspelt_column_names_the_neare
     pq.write_table(pa.table({"image": [picture()], "caption": ["a"]}), tmp_path / "a.parquet")
     settings = ["source=parquet", f"source.path={tmp_path}/a.parquet"]
     assert inspect(*settings)["samples"][0]["texts"] == [["caption", "a"]]
+    named = ["+source@sources.photos=parquet", f"sources.photos.path={tmp_path}/a.parquet"]
+    assert inspect(*named, "--source", "photos")["samples"][0]["texts"] == [["caption", "a"]]
     done = CliRunner().invoke(app, ["inspect", *settings, "source.columns.caption_column=captoin"])
     assert done.exit_code != 0 and "did you mean 'caption'" in str(done.exception)
     done = CliRunner().invoke(app, ["inspect", str(tmp_path / "none")])
