@@ -45,6 +45,8 @@ class Check:
     signal: str
     bad: Callable[[Any], bool]
     asked: str
+    least: float | None = None  # what is asked for, where that is a number
+    most: float | None = None
 
 
 def _threshold(reason: str, signal: str, option: str) -> Callable[[CurationRules], Check | None]:
@@ -57,8 +59,8 @@ def _threshold(reason: str, signal: str, option: str) -> Callable[[CurationRules
         if limit is None:
             return None
         if option.startswith("min_"):
-            return Check(reason, signal, lambda v: v < limit, f"at least {limit}")
-        return Check(reason, signal, lambda v: v > limit, f"at most {limit}")
+            return Check(reason, signal, lambda v: v < limit, f"at least {limit}", least=limit)
+        return Check(reason, signal, lambda v: v > limit, f"at most {limit}", most=limit)
 
     return check
 
@@ -125,9 +127,9 @@ def _of_signal(name: str, bounds: SignalBounds) -> Iterator[Check]:
     """Yield the rules of one signal: `low_<signal>` below its min, `high_<signal>` above its max."""
     low, high = bounds.min, bounds.max
     if low is not None:
-        yield Check(f"low_{name}", name, lambda v: v < low, f"at least {low:g}")
+        yield Check(f"low_{name}", name, lambda v: v < low, f"at least {low:g}", least=low)
     if high is not None:
-        yield Check(f"high_{name}", name, lambda v: v > high, f"at most {high:g}")
+        yield Check(f"high_{name}", name, lambda v: v > high, f"at most {high:g}", most=high)
 
 
 # Signals of the caption: of a sample whose caption nothing reads they decide nothing.

@@ -1,9 +1,7 @@
-"""Contact sheets: pictures of kept and dropped samples by reason, as one PNG and as one self-contained HTML page."""
+"""Contact sheets: pictures of kept and dropped samples by reason, and of edit pairs, as one PNG."""
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,24 +68,6 @@ def contact_sheet_png(rows: Sequence[SheetRow], totals: dict[str, int]) -> bytes
         for column, row in enumerate(group):
             sheet.paste(_thumbnail(row.image), (LABEL + column * (CELL + 6), top))
     return _png(sheet)
-
-
-def contact_sheet_html(rows: Sequence[SheetRow], totals: dict[str, int]) -> str:
-    """Return one HTML page with no outside parts. Captions come from strangers, so everything is escaped."""
-    parts = [
-        "<!doctype html><meta charset=utf-8><title>curation</title><style>body{font:14px sans-serif;margin:24px}"
-        "figure{display:inline-block;width:150px;margin:6px;vertical-align:top}figcaption{font-size:12px;overflow-wrap:anywhere}"
-        "small{color:#666}</style><h1>Curation</h1>"
-    ]
-    for label, group in _by_label(rows).items():
-        parts.append(f"<h2>{html.escape(label)} <small>{totals.get(label, len(group)):,}</small></h2>")
-        for row in group:
-            data = base64.b64encode(_png(_thumbnail(row.image))).decode()
-            parts.append(
-                f"<figure><img src='data:image/png;base64,{data}' alt=''><figcaption>{html.escape(row.caption[:300])}"
-                f"<br><small>{html.escape(row.name)}<br>{html.escape(row.detail)}</small></figcaption></figure>"
-            )
-    return "\n".join(parts)
 
 
 def pairs_sheet_png(pairs: Sequence[tuple[str, bytes, bytes, bytes]]) -> bytes:

@@ -1,6 +1,7 @@
 """curate: decisions from signals. Every input sample gets one decision row; kept samples go into curated shards.
 
-Artifact: `shards/NAME.tar` (bytes as ingest gave them), `decisions/NAME.parquet`, `sheet.png` and `sheet.html`.
+Artifact: `shards/NAME.tar` (bytes as ingest gave them), `decisions/NAME.parquet`, and the report of the data:
+`sheet.html`, with its figures as `sheet.png`, `funnel.png` and `signals.png`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext, source_of
+from pipelines.stages.data.report_page import write_report
 
 DECISION_SCHEMA = {"shard": "string", "key": "string", "state": "string", "reason": "string", "detail": "string"}
-SHEET_SAMPLES = 8  # pictures per reason on the contact sheet
 
 
 def run(context: StageContext) -> None:
@@ -52,7 +53,7 @@ def run(context: StageContext) -> None:
     planted = [faults for record in records for faults in record.metrics["faults"]]
     if any(planted):
         _score(context, planted, sources, columns, decisions)
-    _sheet(context, tasks)
+    write_report(context, tasks, columns, decisions, sources)
 
 
 def _join_scores(context: StageContext, tables: dict[str, dict[str, list[Any]]]) -> None:
@@ -129,32 +130,3 @@ def write_shard(context: ShardContext) -> ShardResult:
     states = Counter(row[1] for row in rows)
     counts = {"input": len(rows), **{name: states[name] for name in ("kept", "dropped", "failed")}}
     return ShardResult(counts, {"faults": faults})
-
-
-def _sheet(context: StageContext, tasks: list[ShardTask]) -> None:
-    """Write the contact sheet: a few samples of every reason, spread over the shards."""
-    from components.curation.sheet import SheetRow, contact_sheet_html, contact_sheet_png
-    from components.data.records import Record, read_records
-    from components.data.samples import caption_of, image_part
-
-    wanted: dict[str, int] = Counter(row[2] or row[1] for task in tasks for row in task.args["rows"])
-    chosen: list[Any] = []
-    taken: Counter[str] = Counter()
-    for task in tasks:
-        if all(taken[reason] >= min(SHEET_SAMPLES, count) for reason, count in wanted.items()):
-            break
-        with context.fetch(task.args["shard"]) as local:
-            for record, (key, state, reason, detail) in zip(read_records(local), task.args["rows"], strict=True):
-                label = reason or state
-                if taken[label] >= SHEET_SAMPLES:
-                    continue
-                part = image_part(record) if isinstance(record, Record) else None
-                found = caption_of(record) if isinstance(record, Record) else None
-                caption = found if isinstance(found, str) else ""
-                taken[label] += 1
-                chosen.append(SheetRow(f"{task.name}/{key}", state, reason, detail, caption, part[1] if part else b""))
-    totals = dict(sorted(wanted.items()))
-    with context.output("sheet.html") as path:
-        path.write_text(contact_sheet_html(chosen, totals), "utf-8")
-    with context.output("sheet.png") as path:
-        path.write_bytes(contact_sheet_png(chosen, totals))

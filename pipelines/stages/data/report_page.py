@@ -1,0 +1,101 @@
+"""The page of curation, for people: what was dropped where and why. Pictures are read for the rows that it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipelines.stage import ShardTask, StageContext
+
+if TYPE_CHECKING:
+    from components.curation.decide import Decision
+    from components.curation.report.facts import Facts
+    from components.curation.report.page import Example
+
+
+def write_report(
+    context: StageContext,
+    tasks: Sequence[ShardTask],
+    columns: Mapping[str, Sequence[Any]],
+    decisions: list[Decision],
+    sources: Sequence[str],
+) -> None:
+    """Write `sheet.html`, and its figures as `sheet.png`, `funnel.png` and `signals.png`; the funnel's counts go into
+    the metrics. `tasks` and `columns` have the rows in one order.
+    """
+    from components.curation.report.figures import bins_of
+    from components.curation.report.page import counted, report_page
+    from components.curation.report.samples import WORDS, sample_facts
+    from components.curation.sheet import SheetRow, contact_sheet_png
+    from components.evaluation.report_figures import Histogram, funnel_png, signals_png
+
+    if not decisions:
+        return
+    facts = sample_facts(columns, decisions, sources, context.config.curate)
+    context.metrics["curation"]["funnel"] = counted(facts)
+    examples = _examples(context, tasks, facts, columns, decisions)
+    rows = [examples[row] for chosen in facts.examples.values() for row in chosen if row in examples]
+    sheet = [SheetRow(row.name, row.state, row.reason, row.detail, row.text, row.pictures[0]) for row in rows]
+    totals: dict[str, int] = {}
+    for (_, state, reason), count in facts.flows.items():
+        totals[reason or state] = totals.get(reason or state, 0) + count
+    files = {
+        "sheet.html": report_page(facts, examples, WORDS).encode(),
+        "sheet.png": contact_sheet_png(sheet, totals),
+        "funnel.png": funnel_png(
+            facts.total["input"], [(s.reason, s.state == "failed", s.lost, s.left) for s in facts.steps], WORDS.unit
+        ),
+        "signals.png": signals_png(
+            [
+                Histogram(s.name, s.kept, s.lost, *bins_of(s.values, s.bounds), [b.limit for b in s.bounds])
+                for s in facts.signals
+                if s.bounds
+            ]
+        ),
+    }
+    for name, data in files.items():
+        with context.output(name) as path:
+            path.write_bytes(data)
+
+
+def _examples(
+    context: StageContext,
+    tasks: Sequence[ShardTask],
+    facts: Facts,
+    columns: Mapping[str, Sequence[Any]],
+    decisions: Sequence[Decision],
+) -> dict[int, Example]:
+    """Read the rows that are shown, shard by shard."""
+    from components.curation.report.page import Example
+    from components.data.records import Record, read_records
+    from components.data.samples import caption_of, image_part
+
+    shown = facts.shown()
+    signals = [signal.name for signal in facts.signals if signal.bounds]
+    found: dict[int, Example] = {}
+    first = 0
+    for task in tasks:
+        rows = range(first, first + len(task.args["rows"]))
+        first = rows.stop
+        wanted = shown.intersection(rows)
+        if not wanted:
+            continue
+        with context.fetch(task.args["shard"]) as local:
+            for row, record in zip(rows, read_records(local), strict=False):
+                if row not in wanted:
+                    continue
+                part = image_part(record) if isinstance(record, Record) else None
+                caption = caption_of(record) if isinstance(record, Record) else None
+                decision = decisions[row]
+                found[row] = Example(
+                    f"{task.name}/{columns['key'][row]}",
+                    decision.state,
+                    decision.reason,
+                    decision.detail,
+                    caption if isinstance(caption, str) else "",
+                    (part[1] if part else b"",),
+                    {name: columns[name][row] for name in signals if name in columns},
+                )
+                if len(wanted) == sum(known in found for known in wanted):
+                    break
+    return found
