@@ -30,7 +30,7 @@ def said(name: str) -> str:
 
 def number(value: float) -> str:
     """`1,234`, `0.25`."""
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 or float(value).is_integer() else f"{value:.3g}"
 
 
 def sankey(facts: Facts, unit: str) -> str:
@@ -136,7 +136,9 @@ def histogram(signal: Signal) -> str:
         x = _place(bound.limit, edges, wide)
         anchor = "start" if x < WIDTH * 0.6 else "end"
         parts.append(f'<line class="bound" x1="{x:.1f}" y1="{TOP - 16 + 12 * row}" x2="{x:.1f}" y2="{base}"/>')
-        parts.append(_text(x + (4 if anchor == "start" else -4), TOP - 14 + 12 * row, bound.words(), anchor, "limit"))
+        told = f"← {bound.words()}" if bound.limit < edges[0] else bound.words()
+        told = f"{told} →" if bound.limit > edges[-1] else told  # far from all values: it stands at the edge
+        parts.append(_text(x + (4 if anchor == "start" else -4), TOP - 14 + 12 * row, told, anchor, "limit"))
     if is_log:
         parts.append(_text(WIDTH - RIGHT, 10, "logarithmic", "end", "quiet"))
     return "".join((*parts, "</svg>"))
@@ -144,10 +146,11 @@ def histogram(signal: Signal) -> str:
 
 def bins_of(values: np.ndarray, bounds: Sequence[Bound]) -> tuple[list[float], bool]:
     """Edges of the bars, and whether they grow: from the lowest to the highest value but for the last half percent on
-    each side, and so that every bound is inside.
+    each side, and so that every bound is inside that is not far from all values.
     """
     low, high = (float(v) for v in np.quantile(values, (0.005, 0.995)))
-    limits = [bound.limit for bound in bounds]
+    reach = max(high - low, abs(high) / 10)
+    limits = [bound.limit for bound in bounds if low - reach <= bound.limit <= high + reach]
     low, high = min([low, *limits]), max([high, *limits])
     if low == high:
         low, high = low - 0.5, high + 0.5

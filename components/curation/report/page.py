@@ -48,7 +48,8 @@ class Words:
 def report_page(facts: Facts, examples: Mapping[int, Example], words: Words) -> str:
     """Return the page. `examples`: row number -> the row, for those of `facts.shown()` that could be read."""
     bounds = {bound.reason: bound for signal in facts.signals for bound in signal.bounds}
-    ruled = [signal for signal in facts.signals if signal.bounds]
+    ruled = [signal for signal in facts.signals if any(bad for _, _, bad in signal.near)]
+    quiet = [signal for signal in facts.signals if signal.bounds and not any(bad for _, _, bad in signal.near)]
     others = [signal for signal in facts.signals if not signal.bounds]
     title, unit = html.escape(words.title), html.escape(words.unit)
     parts = [
@@ -68,8 +69,9 @@ def report_page(facts: Facts, examples: Mapping[int, Example], words: Words) -> 
         "whichever rule dropped them. The line is the threshold. Under it are the nearest on both sides: they show "
         "whether the threshold is where you want it.</p>",
         *(_signal(signal, examples) for signal in ruled),
-        "</section>" if ruled else "<p>No threshold is set.</p></section>",
-        _other_signals(others, unit),
+        "</section>" if ruled else "<p>None fails its threshold.</p></section>",
+        _folded("Thresholds that nothing fails", quiet, examples),
+        _folded("Signals without a threshold", others, examples),
         _reasons(facts, examples, words, bounds, unit),
         "</main></body></html>",
     ]
@@ -164,14 +166,12 @@ def _signal(signal: Signal, examples: Mapping[int, Example]) -> str:
     )
 
 
-def _other_signals(signals: Sequence[Signal], unit: str) -> str:
+def _folded(title: str, signals: Sequence[Signal], examples: Mapping[int, Example]) -> str:
+    """Signals of which few want to know more, closed until they are opened."""
     if not signals:
         return ""
-    shown = "".join(f"<figure><figcaption>{said(s.name)}</figcaption>{histogram(s)}</figure>" for s in signals)
-    return (
-        f"<section><details><summary>Signals without a threshold ({len(signals)})</summary>"
-        f"<div class=grid>{shown}</div></details></section>"
-    )
+    shown = "".join(_signal(signal, examples) for signal in signals)
+    return f"<section><details><summary>{title} ({len(signals)})</summary>{shown}</details></section>"
 
 
 def _reasons(

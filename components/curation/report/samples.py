@@ -48,7 +48,7 @@ def sample_facts(
     bounds = [
         Bound(check.reason, check.signal, check.least, check.most)
         for check in checks
-        if check.least is not None or check.most is not None
+        if check.most is not None or (check.least or 0) != 0  # at least 0 asks for nothing
     ]
     order = [check.reason for check in checks]
     ruled = {bound.signal: signals[bound.signal] for bound in bounds if bound.signal in signals}

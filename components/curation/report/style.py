@@ -73,8 +73,8 @@ figcaption small{display:block}
 figcaption [dir]{display:-webkit-box;-webkit-line-clamp:6;-webkit-box-orient:vertical;overflow:hidden}
 figure:focus [dir]{-webkit-line-clamp:unset}
 .name{opacity:.8}
-.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(240px,1fr));gap:12px;margin-top:12px}
-summary{cursor:pointer;font-weight:600}
+
+summary{cursor:pointer;font-weight:600;margin-top:12px}
 @media (max-width:720px){.funnel li{grid-template-columns:1fr auto}.funnel .bar{grid-column:1/-1;grid-row:2}
   .pair{grid-template-columns:minmax(0,1fr)}body{font-size:15px}}
 @media print{.strip{flex-wrap:wrap}details{display:block}}

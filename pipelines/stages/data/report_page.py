@@ -71,6 +71,8 @@ def _examples(
     from components.data.samples import caption_of, image_part
 
     shown = facts.shown()
+    sides = [min(w, h) for w, h in zip(columns["width"], columns["height"], strict=True)]
+    values = {**columns, "min_side": sides}
     signals = [signal.name for signal in facts.signals if signal.bounds]
     found: dict[int, Example] = {}
     first = 0
@@ -94,7 +96,7 @@ def _examples(
                     decision.detail,
                     caption if isinstance(caption, str) else "",
                     (part[1] if part else b"",),
-                    {name: columns[name][row] for name in signals if name in columns},
+                    {name: values[name][row] for name in signals},
                 )
                 if len(wanted) == sum(known in found for known in wanted):
                     break

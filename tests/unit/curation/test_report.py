@@ -137,7 +137,7 @@ def test_a_browser_shows_the_page_in_light_and_dark_wide_and_on_a_phone(tmp_path
     name, wide, scripts, pictures, figures = title[1].replace("&amp;", "&").rsplit("|", 4)
     assert name == "Data & more: report of the data" and scripts == "0"
     assert int(wide) <= width  # nothing hangs over the edge
-    assert int(pictures) > 20 and int(figures) == 4
+    assert int(pictures) > 20 and int(figures) == 4  # flows, two thresholds, one other signal
     subprocess.run([*command, f"--screenshot={picture}", page], capture_output=True, timeout=120, check=True)
     shot = np.asarray(Image.open(picture).convert("RGB"))
     assert shot[5, 5].mean() > 200 if theme == "light" else shot[5, 5].mean() < 60
