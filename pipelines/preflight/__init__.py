@@ -14,7 +14,7 @@ from pipelines.errors import UserError
 from pipelines.preflight.gates import check_gates
 from pipelines.preflight.pretrained import check_autoencoder, check_backbone, check_encoder, check_weights
 from pipelines.preflight.signal_models import check_recaption, check_signals
-from pipelines.preflight.sources import check_source
+from pipelines.preflight.sources import check_source, check_uses
 from pipelines.stage import base_of
 
 # Each check beside that of the sources, and the stages that would fail of it.
@@ -34,6 +34,7 @@ def problems(config: Config, stages: Collection[str] | None = None, skip_source:
     found: list[str] = []
     if not skip_source:
         found += check_source(config, stages)
+    found += check_uses(config, stages)
     for check, concerned in CHECKS:
         if stages is None or set(concerned) & set(map(base_of, stages)):
             found += check(config)

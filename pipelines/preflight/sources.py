@@ -18,7 +18,9 @@ from pipelines.config.source_kinds import (
     ParquetSource,
     Source,
     UrlsSource,
+    Use,
     WebDatasetSource,
+    serving_sources,
     source_key,
 )
 from pipelines.stage import instance_name
@@ -32,6 +34,23 @@ def check_source(config: Config, stages: Collection[str] | None = None) -> Itera
     for name, source in config.named_sources().items():
         if stages is None or instance_name("ingest", name) in stages:
             yield from check_one(source, source_key(name))
+
+
+def check_uses(config: Config, stages: Collection[str] | None = None) -> Iterator[str]:
+    """Check that something serves each training among the stages (None: all)."""
+    serving = serving_sources(config.named_sources())
+    tokenizer = ("train_semantic", "train_tokenizer", *(() if config.encoder.path else ("train_encoder",)))
+    editing = ("train_editor",) if config.generator.edit_share else ()
+    needed: dict[Use, tuple[str, ...]] = {
+        "tokenizer": tokenizer, "text_to_image": ("train_generator",), "editing": editing
+    }  # fmt: skip
+    for use, trainings in needed.items():
+        lacking = [stage for stage in trainings if stages is None or stage in stages]
+        if lacking and not serving[use]:
+            yield (
+                f"sources: none serves {use}, and {lacking[0]} has nothing to train on. Add {use} to the `use` of a "
+                "source, or end before with --until."
+            )
 
 
 def check_one(source: Source, key: str) -> Iterator[str]:

@@ -280,6 +280,19 @@ def test_a_run_that_ends_before_a_broken_part_is_not_refused(models):
     assert len(problems(config, ["ingest", "train_encoder"])) == 1
 
 
+def test_each_source_is_checked_by_its_name_and_each_training_needs_one_that_serves_it(tmp_path):
+    drawn = ["preset=tiny", "source@sources.drawn=scenes_tiny", "sources.drawn.use=[tokenizer]"]
+    photos = ["source@sources.photos=folder", f"sources.photos.path={tmp_path / 'photos'}"]
+    (told,) = problems(compose_config([*drawn, *photos]))
+    assert told.startswith("sources.photos: ")
+    assert problems(compose_config([*drawn, *photos]), ["ingest@drawn", "measure@drawn"]) == []
+    none, nor_edits = problems(compose_config(drawn))
+    assert none.startswith("sources: none serves text_to_image, and train_generator has nothing to train on")
+    assert nor_edits.startswith("sources: none serves editing")
+    assert problems(compose_config(drawn), ["train_tokenizer"]) == []
+    assert len(problems(compose_config([*drawn, "generator.edit_share=0"]))) == 1
+
+
 NEED_DATA = {"paper", "single_gpu", "paper_data"}  # of one's own, or from a hub
 
 
