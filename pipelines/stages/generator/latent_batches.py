@@ -8,7 +8,7 @@ is padded.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -68,7 +68,8 @@ def open_samples(context: BuildContext) -> tuple[Samples, Samples]:
     shards = [path.stem for path, size in zip(dataset.paths, dataset.shard_sizes, strict=True) for _ in range(size)]
     captioned = context.given.get("captions_of")
     for number, shard in enumerate(shards):
-        row, of = dataset.row(number), indexed[shard]
+        row = dataset.row(number)
+        of = indexed[shard, row.source is not None]
         samples = sides[of.held[row.key]]
         own, origins = of.texts.get(row.key, ((row.text,), None))
         if row.flipped:  # a text may name a side, and only the first is known not to
@@ -108,7 +109,7 @@ def text_shares(origins: tuple[str, ...] | None, mix: Mapping[str, float], count
 
 @dataclass
 class IndexedShard:
-    """What the index says of one shard's samples, by key."""
+    """What the index says of the samples, or of the edit pairs, of one shard, by key."""
 
     held: dict[str, bool] = field(default_factory=dict)  # out
     captions: dict[str, str] = field(default_factory=dict)  # of an edit's target
@@ -116,23 +117,33 @@ class IndexedShard:
     # where there are several or none, with the origin of each
 
 
-def _index(context: BuildContext, index: Artifact) -> dict[str, IndexedShard]:
-    """Return what the index says of the samples of each shard, by the shard's name."""
-    found: dict[str, IndexedShard] = {}
+Indexed = dict[tuple[str, bool], IndexedShard]  # by the shard's name, and whether its rows are edit pairs
+
+
+def _index(context: BuildContext, index: Artifact) -> Indexed:
+    """Return what the index says of each shard's samples and edit pairs."""
+    found: Indexed = {}
     for path in index.files("index/*.parquet"):
-        table = read_table(fetch_checked(context.store, path, context.scratch))
-        none = [None] * len(table["key"])  # an index of before lacks the later columns
-        several, origins = table.get("texts") or none, table.get("origins") or none
-        columns = (table[name] for name in ("shard", "key", "role", "held_out", "caption"))
-        for shard, key, role, side, caption, said, of in zip(*columns, several, origins, strict=True):
-            indexed = found.setdefault(PurePosixPath(shard).stem, IndexedShard())
-            if role in ("picture", "target"):
-                indexed.held[key] = side
-                if said is not None:
-                    indexed.texts[key] = tuple(said), None if of is None else tuple(of)
-            if role == "target" and caption:
-                indexed.captions[key] = caption
+        add_rows(found, read_table(fetch_checked(context.store, path, context.scratch)))
     return found
+
+
+def add_rows(found: Indexed, table: Mapping[str, Sequence[Any]]) -> None:
+    """Add the rows of an index. A pair's key is made of its sample's and a number, and the data may have a sample of
+    that very key: so samples and pairs are kept apart.
+    """
+    none = [None] * len(table["key"])  # an index of before lacks the later columns
+    several, origins = table.get("texts") or none, table.get("origins") or none
+    columns = (table[name] for name in ("shard", "key", "role", "held_out", "caption"))
+    for shard, key, role, side, caption, said, of in zip(*columns, several, origins, strict=True):
+        if role not in ("picture", "target"):
+            continue
+        indexed = found.setdefault((PurePosixPath(shard).stem, role == "target"), IndexedShard())
+        indexed.held[key] = side
+        if said is not None:
+            indexed.texts[key] = tuple(said), None if of is None else tuple(of)
+        if role == "target" and caption:
+            indexed.captions[key] = caption
 
 
 Chosen = tuple[Rows, int, str]  # a row by its place among `Rows`, and the text that a step takes of it

@@ -12,7 +12,7 @@ from components.training.loop import Hooks, Place, train
 from components.training.options import OptimizerOptions, TrainingOptions
 from pipelines.errors import UserError
 from pipelines.stages.generator.generator_setup import GeneratorTask, spread_snapshots
-from pipelines.stages.generator.latent_batches import WINDOW, LatentSource, Rows, Samples, text_shares
+from pipelines.stages.generator.latent_batches import WINDOW, LatentSource, Rows, Samples, add_rows, text_shares
 from tests.unit.generator.worlds import CHANNELS, GRID, VARIANTS, space, transformer
 
 pytestmark = pytest.mark.unit
@@ -200,3 +200,20 @@ def test_interrupted_training_of_the_generator_ends_bit_for_bit_as_uninterrupted
     assert [key for key in ends[0] if not torch.equal(ends[0][key], ends[1][key])] == []
     assert curves[0][12] == curves[1][12] and "validation_loss" in curves[0][6]
     assert ("validation_loss_edits" in curves[0][12]) == bool(share)
+
+
+def test_a_sample_and_a_pair_of_the_same_key_keep_their_own_sides_and_texts():
+    rows = [  # the pairs of `a`, which is trained on, are called like two samples that are held out, and one way round
+        ("c/00000.tar", "a", "picture", False, "a cat", None),
+        ("c/00000.tar", "a_00", "picture", True, "a dog", None),
+        ("e/00000.tar", "a_00", "source", False, "a cat", None),
+        ("e/00000.tar", "a_00", "target", False, "a red cat", ["make it red", "paint it red"]),
+        ("c/00001.tar", "a", "picture", True, "a cow", ["a cow", "cattle"]),
+    ]
+    names = ("shard", "key", "role", "held_out", "caption", "texts")
+    found = {}
+    add_rows(found, dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+    assert found["00000", False].held == {"a": False, "a_00": True} and found["00000", False].texts == {}
+    assert found["00000", True].held == {"a_00": False} and found["00000", True].captions == {"a_00": "a red cat"}
+    assert found["00000", True].texts == {"a_00": (("make it red", "paint it red"), None)}
+    assert found["00001", False].held == {"a": True} and found["00001", False].texts["a"][0] == ("a cow", "cattle")
