@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from components.data.records import Record, read_records
 from components.data.tables import read_table
@@ -165,3 +166,44 @@ def test_each_ready_map_reads_a_set_of_its_published_layout(tmp_path: Path, name
     assert {"source", "target"} <= set(found.samples[0].pictures)
     assert ("mask" in found.samples[0].pictures) == (name in ("magicbrush", "ultraedit"))
     assert (("turn", "2") in found.samples[1].texts) == (name == "magicbrush")
+
+
+@pytest.mark.skipif("PIXSEM_ASSETS" not in os.environ, reason="PIXSEM_ASSETS names no folder of real photos")
+def test_real_photographs_of_three_formats_come_through_a_table_with_five_captions_each(tmp_path: Path) -> None:
+    folder = Path(os.environ["PIXSEM_ASSETS"]) / "photos" / "coco"
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()][:12]
+    pictures = []
+    for number, row in enumerate(rows):
+        data = (folder / row["file_name"]).read_bytes()
+        if kind := ("", "WEBP", "AVIF")[number % 3]:
+            out = io.BytesIO()
+            Image.open(io.BytesIO(data)).convert("RGB").save(out, kind)
+            data = out.getvalue()
+        pictures.append({"bytes": data, "path": row["file_name"]})
+    table = pa.table({"image": pictures, "captions": [row["captions"] for row in rows]})
+    pq.write_table(table, tmp_path / "photos.parquet", row_group_size=5)
+    settings = ["preset=tiny", "source=parquet", f"source.path={tmp_path}/photos.parquet"]
+    config = compose_config([*settings, "source.columns.captions={human: captions}"])
+    made = run_stages(tmp_path / "store", config, "curate")
+    assert made["measure"].manifest.counts == {"input": 12, "kept": 12, "dropped": 0, "failed": 0}
+    for record, row, picture in zip(records_of(made["ingest"]), rows, pictures, strict=True):
+        assert picture["bytes"] in record.parts.values()
+        said = json.loads(record.parts["json"])["pixsem"]
+        assert said["captions"] == [text.strip() for text in row["captions"]]
+        assert set(said["caption_origins"]) == {"human"}
+    # The same photographs before and after an edit, as a set of triplets.
+    after = []
+    for picture in pictures:
+        out = io.BytesIO()
+        ImageOps.grayscale(Image.open(io.BytesIO(picture["bytes"]))).save(out, "PNG")
+        after.append(out.getvalue())
+    pairs = {
+        "source": pictures,
+        "target": after,
+        "instruction": [["make it black and white", "remove all colour"]] * 12,
+    }
+    pq.write_table(pa.table(pairs), tmp_path / "pairs.parquet", row_group_size=5)
+    config = compose_config(["preset=tiny", "source=edit_pairs", f"source.path={tmp_path}/pairs.parquet"])
+    made = run_stages(tmp_path / "pair_store", config, "ingest")
+    assert made["ingest"].manifest.counts["kept"] == 12
+    assert {len(json.loads(r.parts["json"])["pixsem"]["instructions"]) for r in records_of(made["ingest"])} == {2}
