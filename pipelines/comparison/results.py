@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import fnmatch
 import json
-import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +18,8 @@ from components.pictures.options import FACTORS
 from components.scenes.options import CATEGORIES
 from components.scenes.options import EDIT_KINDS as SCENE_EDITS
 from pipelines.comparison.record import Record, Recorded
-from pipelines.config.compose import flatten, load_config
-from pipelines.config.schema import Config
-from pipelines.stages.generator.judged_world import find_world
+from pipelines.comparison.standard_errors import judged_counts, standard_errors
+from pipelines.config.compose import flatten
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import Store
 from pipelines.store.runs import list_run_ids, read_run
@@ -137,19 +135,27 @@ def collect(store: Store, record: Record) -> tuple[list[Result], dict[str, str]]
         if run.state != "completed":
             missing[key] = entry.error or run.state
             continue
-        path = f"{run.path}/config.yaml"
-        config = load_config(store.read_bytes(path).decode(), store.path(path))
+        artifacts = run_artifacts(store, run)
         metrics = numbers(report(store, run)["metrics"])
-        results.append(result_of(entry, metrics, config, training_seconds(store, run_artifacts(store, run))))
+        results.append(result_of(entry, metrics, _counts(store, artifacts), training_seconds(store, artifacts)))
     add_equal_seconds(results)
     return results, missing
 
 
+def _counts(store: Store, artifacts: Mapping[str, Artifact]) -> Mapping[tuple[str, str], int]:
+    """How many pictures a run judged, by split and category."""
+    judged = artifacts["evaluate_generator"].files("judgements.jsonl") if "evaluate_generator" in artifacts else []
+    return judged_counts(line for path in judged for line in store.read_bytes(path).decode().splitlines())
+
+
 def result_of(
-    entry: Recorded, metrics: dict[str, float], config: Config, seconds: Sequence[tuple[float, float]]
+    entry: Recorded,
+    metrics: dict[str, float],
+    counts: Mapping[tuple[str, str], int],
+    seconds: Sequence[tuple[float, float]],
 ) -> Result:
-    """Return a run's result. `seconds` are (samples, seconds of training) pairs, of the generator and then the
-    editor.
+    """Return a run's result. `counts` are pictures judged, by split and category; `seconds` are (samples, seconds of
+    training) pairs, of the generator and then the editor.
     """
     points = sorted(
         (int(name.rsplit(".", 1)[1]), value)
@@ -157,55 +163,19 @@ def result_of(
         if name.startswith("text_to_image.checkpoints.")
     )
     curve = [CurvePoint(samples, interpolate(seconds, samples), score) for samples, score in points]
-    result = Result(entry.row, entry.seed, entry.run, dict(metrics), standard_errors(metrics, config), curve)
+    result = Result(entry.row, entry.seed, entry.run, dict(metrics), curve=curve)
     if curve:
         result.metrics["convergence.samples"] = curve[-1].samples
         result.metrics["convergence.mean"] = mean_of_curve([(p.samples, p.score) for p in curve])
-        count = config.evaluate_generator.checkpoint_prompts * len(_judged(metrics, config)[0])
-        # The same few prompts at every snapshot, so no more independent than one of them.
-        result.errors["convergence.mean"] = _binomial(result.metrics["convergence.mean"], count)
         if curve[-1].seconds is not None:
             result.metrics["convergence.seconds"] = curve[-1].seconds
+    result.errors = standard_errors(result.metrics, counts)
     return result
 
 
 def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers of nested metrics by dotted name."""
     return {k: float(v) for k, v in flatten(metrics).items() if isinstance(v, int | float) and not isinstance(v, bool)}
-
-
-def _judged(metrics: Mapping[str, float], config: Config) -> tuple[list[str], list[str]]:
-    """The categories of prompts and the kinds of edits that have figures."""
-    sizes = find_world(config).sizes(config)
-    categories = [name for name in sizes.categories if f"text_to_image.{name}" in metrics]
-    return categories, [name for name in sizes.edit_kinds if f"editing.{name}" in metrics]
-
-
-def _binomial(share: float, count: int) -> float:
-    """The standard error of a share of `count`; one of none or all still says no more than its count can (Laplace's
-    rule).
-    """
-    smoothed = (share * count + 1) / (count + 2)
-    return math.sqrt(smoothed * (1 - smoothed) / count)
-
-
-def standard_errors(metrics: Mapping[str, float], config: Config) -> dict[str, float]:
-    """Return the standard errors of the shares that come of counting judged pictures, by figure."""
-    settings = config.evaluate_generator
-    categories, kinds = _judged(metrics, config)
-    found: dict[str, float] = {}
-    for group, names, count, whole in (
-        ("text_to_image", categories, settings.prompts, "overall"),
-        ("editing", kinds, settings.edits, "success"),
-    ):
-        errors = {f"{group}.{name}": _binomial(metrics[f"{group}.{name}"], count) for name in names}
-        if errors:
-            found |= errors | {f"{group}.{whole}": math.sqrt(sum(e**2 for e in errors.values())) / len(errors)}
-    if "tokenizer.retrieval" in metrics and metrics.get("tokenizer.retrieval_pool"):
-        found["tokenizer.retrieval"] = _binomial(
-            metrics["tokenizer.retrieval"], int(metrics["tokenizer.retrieval_pool"])
-        )
-    return found
 
 
 def training_seconds(store: Store, artifacts: Mapping[str, Artifact]) -> list[tuple[float, float]]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import statistics
 
 import pytest
@@ -24,10 +25,19 @@ from pipelines.comparison.results import (
     seconds_of_rows,
     summarise,
 )
-from pipelines.config.compose import compose_config
+from pipelines.comparison.standard_errors import judged_counts
 
 pytestmark = pytest.mark.unit
-CONFIG = compose_config(["preset=tiny"])
+COUNTS = judged_counts(
+    json.dumps({"split": split, "category": category, "right": right})
+    for split, category, rights in (
+        ("held out prompts", "single_object", (True, True)),
+        ("held out prompts", "counting", (True, False, None)),  # None: could not be read
+        ("edits", "recolour", (True, False)),
+        ("checkpoint at 48 samples", "counting", (True,)),
+    )
+    for right in rights
+)
 
 
 def reported(overall, psnr=30.0):
@@ -61,7 +71,7 @@ def recorded(row, seed):
 
 def result(row, seed, overall, psnr=30.0, rate=10.0):
     seconds = [(0.0, 0.0), (48.0, 48 / rate), (96.0, 96 / rate)]
-    return result_of(recorded(row, seed), numbers(reported(overall, psnr)), CONFIG, seconds)
+    return result_of(recorded(row, seed), numbers(reported(overall, psnr)), COUNTS, seconds)
 
 
 def measured(row, seed, **figures):
@@ -84,7 +94,7 @@ def test_means_and_spreads_are_over_seeds_and_one_seed_has_no_spread():
 
 
 def test_shares_have_the_standard_errors_of_their_counts():
-    # 2 prompts of each category: one of two right is 2/4 by Laplace's rule, both right 3/4.
+    # 2 pictures were judged of each category: one of two right is 2/4 by Laplace's rule, both right 3/4.
     found = result("a", 0, 0.75).errors
     assert found["text_to_image.counting"] == pytest.approx((0.5 * 0.5 / 2) ** 0.5)
     assert found["text_to_image.single_object"] == pytest.approx((0.75 * 0.25 / 2) ** 0.5)
