@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -30,7 +31,24 @@ class SheetRow:
     image: bytes
 
 
-def _thumbnail(data: bytes) -> Image.Image:
+class Decided(Protocol):
+    """What a row of any sheet says of its decision."""
+
+    @property
+    def state(self) -> str:
+        """Kept, dropped or failed."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Why; empty for a kept one."""
+        ...
+
+
+Row = TypeVar("Row", bound=Decided)
+
+
+def thumbnail(data: bytes) -> Image.Image:
     """Return a thumbnail on white; a crossed grey square for what cannot be decoded."""
     cell = Image.new("RGB", (CELL, CELL), WHITE)
     try:
@@ -47,9 +65,9 @@ def _thumbnail(data: bytes) -> Image.Image:
     return cell
 
 
-def _by_label(rows: Sequence[SheetRow]) -> dict[str, list[SheetRow]]:
+def by_label(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Return rows by reason, kept ones first."""
-    groups: dict[str, list[SheetRow]] = {}
+    groups: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda r: (r.state != "kept", r.reason)):
         groups.setdefault(row.reason or row.state, []).append(row)
     return groups
@@ -57,7 +75,7 @@ def _by_label(rows: Sequence[SheetRow]) -> dict[str, list[SheetRow]]:
 
 def contact_sheet_png(rows: Sequence[SheetRow], totals: dict[str, int]) -> bytes:
     """Return a PNG with a line of thumbnails for every reason. `totals` counts all samples of each reason."""
-    groups = _by_label(rows)
+    groups = by_label(rows)
     columns = max((len(g) for g in groups.values()), default=1)
     sheet = Image.new("RGB", (LABEL + columns * (CELL + 6), max(1, len(groups)) * (CELL + 6) + 6), PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -66,8 +84,8 @@ def contact_sheet_png(rows: Sequence[SheetRow], totals: dict[str, int]) -> bytes
         top = 6 + line * (CELL + 6)
         draw.text((8, top + 8), f"{label}\n{totals.get(label, len(group)):,}", fill=(20, 20, 20), font=font)
         for column, row in enumerate(group):
-            sheet.paste(_thumbnail(row.image), (LABEL + column * (CELL + 6), top))
-    return _png(sheet)
+            sheet.paste(thumbnail(row.image), (LABEL + column * (CELL + 6), top))
+    return png(sheet)
 
 
 def pairs_sheet_png(pairs: Sequence[tuple[str, bytes, bytes, bytes]]) -> bytes:
@@ -80,12 +98,13 @@ def pairs_sheet_png(pairs: Sequence[tuple[str, bytes, bytes, bytes]]) -> bytes:
     for index, (instruction, *pictures) in enumerate(pairs):
         left, top = (index % 3) * width + 8, (index // 3) * (CELL + 44) + 6
         for column, data in enumerate(pictures):
-            sheet.paste(_thumbnail(data), (left + column * (CELL + 4), top))
-        draw.multiline_text((left, top + CELL + 4), _wrap(instruction, 48), fill=(20, 20, 20), font=font)
-    return _png(sheet)
+            sheet.paste(thumbnail(data), (left + column * (CELL + 4), top))
+        draw.multiline_text((left, top + CELL + 4), wrap(instruction, 48), fill=(20, 20, 20), font=font)
+    return png(sheet)
 
 
-def _wrap(text: str, width: int) -> str:
+def wrap(text: str, width: int) -> str:
+    """Return a text in at most two lines of `width` characters."""
     lines = [""]
     for word in text.split():
         if len(lines[-1]) + len(word) + 1 > width:
@@ -94,7 +113,8 @@ def _wrap(text: str, width: int) -> str:
     return "\n".join(lines[:2])
 
 
-def _png(picture: Image.Image) -> bytes:
+def png(picture: Image.Image) -> bytes:
+    """Return a picture as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(np.asarray(picture)).save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()

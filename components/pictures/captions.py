@@ -61,15 +61,30 @@ def phrase(entry: Entry, rng: np.random.Generator, everything: bool = False) -> 
         noun = f"{noun} facing {said['direction']}"
     text = _with_tone(noun, said.get("skin_tone", ""), rng)
     if "style" in said:
-        text = _pick(rng, f"{text}, in the {said['style']} style", f"{text}, drawn by {said['style']}")
+        text = _pick(rng, *_in_style(text, said["style"]))
     return Phrase(text, Said(entry.concept, {name: said[name] for name in FACTORS if name in said}))
 
 
 def _with_tone(noun: str, tone: str, rng: np.random.Generator) -> str:
-    if not tone:
-        return noun
+    return _pick(rng, *_tone_forms(noun, tone)) if tone else noun
+
+
+def _tone_forms(noun: str, tone: str) -> tuple[str, ...]:
     joined = "and" if " with " in noun else "with"
-    return _pick(rng, f"{noun}: {tone} skin tone", f"{noun} {joined} {tone} skin", f"{noun}, {tone} skin")
+    return f"{noun}: {tone} skin tone", f"{noun} {joined} {tone} skin", f"{noun}, {tone} skin"
+
+
+def _in_style(text: str, style: str) -> tuple[str, ...]:
+    return f"{text}, in the {style} style", f"{text}, drawn by {style}"
+
+
+def whole_phrases(entry: Entry) -> tuple[str, ...]:
+    """Return every phrase for a drawing that says all its factors: what `phrase` draws from with `everything`."""
+    noun = f"{entry.noun} with {entry.hair}" if "hair" in entry.factors else entry.noun
+    noun = f"{noun} facing {entry.factors['direction']}" if "direction" in entry.factors else noun
+    tone, style = entry.factors.get("skin_tone", ""), entry.factors.get("style", "")
+    found = _tone_forms(noun, tone) if tone else (noun,)
+    return tuple(words for text in found for words in _in_style(text, style)) if style else found
 
 
 def caption(entry: Entry, rng: np.random.Generator, everything: bool = False) -> Phrase:
@@ -101,6 +116,11 @@ def counted(text: str, count: int, rng: np.random.Generator) -> str:
 
 def factor_instruction(source: Entry, target: Entry, factor: str, rng: np.random.Generator) -> str:
     """Return an instruction for an edit by one factor."""
+    return _pick(rng, *factor_forms(source, target, factor))
+
+
+def factor_forms(source: Entry, target: Entry, factor: str) -> Sequence[str]:
+    """Return every instruction for an edit by one factor."""
     value = target.factors[factor]
     if factor == "skin_tone":
         forms: Sequence[str] = (
@@ -128,7 +148,7 @@ def factor_instruction(source: Entry, target: Entry, factor: str, rng: np.random
         forms = (f"draw it in the {value} style", f"redraw it as {value} does")
     else:
         forms = (f"make it {value}", f"change the colour to {value}", f"paint the {source.bare} {value}")
-    return _pick(rng, *forms)
+    return forms
 
 
 def _pick(rng: np.random.Generator, *forms: str) -> str:

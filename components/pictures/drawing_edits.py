@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.pictures.captions import factor_instruction, on_ground, opened, phrase
+from components.pictures.captions import (
+    factor_forms,
+    factor_instruction,
+    on_ground,
+    opened,
+    phrase,
+    whole_phrases,
+)
 from components.pictures.catalogue import (
     ALIKE,
     HELD_OUT,
@@ -126,8 +133,8 @@ def _background(catalogue: Catalogue, entry: Entry, rng: np.random.Generator) ->
     before, after = (str(name) for name in rng.choice(list(BACKGROUNDS), 2, replace=False))
     if rng.random() < 0.5:
         before = WHITE if after != WHITE else before
-    forms = (f"change the background to {after}", f"make the background {after}", f"put it on a {after} background")
-    return forms, Composition.single(entry.key, background=before), Composition.single(entry.key, background=after)
+    source, target = (Composition.single(entry.key, background=name) for name in (before, after))
+    return FORMS["background"]("", source, target), source, target
 
 
 def _add(catalogue: Catalogue, entry: Entry, rng: np.random.Generator) -> Made:
@@ -137,9 +144,8 @@ def _add(catalogue: Catalogue, entry: Entry, rng: np.random.Generator) -> Made:
     new = int(rng.integers(2))
     words = phrase(other, rng, True).text
     target = Composition(tuple((cell, other.key if i == new else entry.key) for i, cell in enumerate(cells)))
-    beside, side = SIDES[cells[new], cells[1 - new]]
-    forms = (f"add {words} {beside}", f"put {words} {side}", f"draw {words} {beside}")
-    return forms, Composition.single(entry.key, cells[1 - new]), target
+    source = Composition.single(entry.key, cells[1 - new])
+    return FORMS["add"](words, source, target), source, target
 
 
 def _remove(catalogue: Catalogue, entry: Entry, rng: np.random.Generator) -> Made:
@@ -147,11 +153,8 @@ def _remove(catalogue: Catalogue, entry: Entry, rng: np.random.Generator) -> Mad
     if made is None:
         return None
     _, target, source = made
-    (cell, key) = next(item for item in source.items if item[1] != entry.key)
-    words = phrase(catalogue[key], rng, True).text
-    where = {"left": "on the left", "right": "on the right", "top": "at the top", "bottom": "at the bottom"}[cell]
-    forms = (f"remove {words}", f"take {words} away", f"erase the drawing {where}")
-    return forms, source, target
+    (key,) = (key for _, key in set(source.items) - set(target.items))
+    return FORMS["remove"](phrase(catalogue[key], rng, True).text, source, target), source, target
 
 
 def _swap(catalogue: Catalogue, entry: Entry, rng: np.random.Generator) -> Made:
@@ -159,34 +162,24 @@ def _swap(catalogue: Catalogue, entry: Entry, rng: np.random.Generator) -> Made:
     if made is None:
         return None
     source = made[2]
-    turned = tuple(zip(source.layout, source.keys[::-1], strict=True))
-    return (
-        ("swap the two", "let the two change places", "exchange the two drawings"),
-        source,
-        source.with_(items=turned),
-    )
+    turned = source.with_(items=tuple(zip(source.layout, source.keys[::-1], strict=True)))
+    return FORMS["swap"]("", source, turned), source, turned
 
 
 def _multiply(catalogue: Catalogue, entry: Entry, rng: np.random.Generator) -> Made:
     layout: tuple[str, ...] = (*PAIRS, THREE)[int(rng.integers(len(PAIRS) + 1))]
-    words = "three" if len(layout) == 3 else "two"
-    how = "" if layout == THREE else " side by side" if layout == PAIRS[0] else " one above the other"
-    forms = (f"make it {words} of them{how}", f"show it {words} times{how}", f"draw {words} of it{how}")
-    return forms, Composition.single(entry.key, "centre"), Composition(tuple((cell, entry.key) for cell in layout))
+    source, target = Composition.single(entry.key, "centre"), Composition(tuple((cell, entry.key) for cell in layout))
+    return FORMS["multiply"]("", source, target), source, target
 
 
 def _resize(catalogue: Catalogue, entry: Entry, rng: np.random.Generator) -> Made:
     small = bool(rng.random() < 0.5)
-    before, after = ("full", "centre") if small else ("centre", "full")
-    forms = (
-        ("make it smaller", "shrink it", "draw it at half the size")
-        if small
-        else ("make it larger", "enlarge it", "draw it at twice the size")
-    )
-    return forms, Composition.single(entry.key, before), Composition.single(entry.key, after)
+    cells = ("full", "centre") if small else ("centre", "full")
+    source, target = (Composition.single(entry.key, cell) for cell in cells)
+    return FORMS["resize"]("", source, target), source, target
 
 
-def _treatment(name: str, *forms: str) -> Callable[[Catalogue, Entry, np.random.Generator], Made]:
+def _treatment(name: str) -> Callable[[Catalogue, Entry, np.random.Generator], Made]:
     def make(catalogue: Catalogue, entry: Entry, rng: np.random.Generator) -> Made:
         source = Composition.single(entry.key)
         target = source.with_(treatment=name)
@@ -196,7 +189,7 @@ def _treatment(name: str, *forms: str) -> Callable[[Catalogue, Entry, np.random.
         # A mirrored runner is the one that faces the other way: an edit by a factor, whose target may be held out.
         if catalogue.shows(after) or (entry.split == HELD_OUT and _is_taught(catalogue, name, after)):
             return None
-        return forms, source, target
+        return FORMS[name]("", source, target), source, target
 
     return make
 
@@ -217,6 +210,69 @@ def _is_taught(catalogue: Catalogue, name: str, result: np.ndarray) -> bool:
     return any(np.abs(each - own).mean() < ALIKE for each in results)
 
 
+def _new_ground(words: str, source: Composition, target: Composition) -> Sequence[str]:
+    name = target.background
+    return f"change the background to {name}", f"make the background {name}", f"put it on a {name} background"
+
+
+def _new_cell(source: Composition, target: Composition) -> str:
+    """Return the cell that one of two compositions has and the other has not."""
+    ((cell, _),) = set(source.items) ^ set(target.items)
+    return cell
+
+
+def _new_drawing(words: str, source: Composition, target: Composition) -> Sequence[str]:
+    beside, side = SIDES[_new_cell(source, target), source.layout[0]]
+    return f"add {words} {beside}", f"put {words} {side}", f"draw {words} {beside}"
+
+
+def _gone_drawing(words: str, source: Composition, target: Composition) -> Sequence[str]:
+    where = {"left": "on the left", "right": "on the right", "top": "at the top", "bottom": "at the bottom"}
+    return f"remove {words}", f"take {words} away", f"erase the drawing {where[_new_cell(source, target)]}"
+
+
+def _several(words: str, source: Composition, target: Composition) -> Sequence[str]:
+    count = "three" if len(target.items) == 3 else "two"
+    how = "" if target.layout == THREE else " side by side" if target.layout == PAIRS[0] else " one above the other"
+    return f"make it {count} of them{how}", f"show it {count} times{how}", f"draw {count} of it{how}"
+
+
+def _other_size(words: str, source: Composition, target: Composition) -> Sequence[str]:
+    if target.layout == ("centre",):
+        return "make it smaller", "shrink it", "draw it at half the size"
+    return "make it larger", "enlarge it", "draw it at twice the size"
+
+
+def _fixed(*forms: str) -> Forms:
+    return lambda words, source, target: forms
+
+
+# Every instruction of a kind, by the words for the drawing that comes or goes, and the pictures before and after.
+Forms = Callable[[str, Composition, Composition], Sequence[str]]
+FORMS: dict[str, Forms] = {
+    "background": _new_ground,
+    "add": _new_drawing,
+    "remove": _gone_drawing,
+    "swap": _fixed("swap the two", "let the two change places", "exchange the two drawings"),
+    "multiply": _several,
+    "mirror": _fixed("mirror the picture", "flip it from left to right", "turn it around sideways"),
+    "resize": _other_size,
+    "greyscale": _fixed("make it black and white", "remove the colours", "turn it into greyscale"),
+    "outline": _fixed("keep only the outlines", "draw only the lines", "turn it into a line drawing"),
+}
+
+
+def follows(instruction: str, kind: str, source: Composition, target: Composition, catalogue: Catalogue) -> bool:
+    """Return whether an instruction is one for the edit of a kind that leads from `source` to `target`."""
+    if kind not in FORMS:
+        before, after = (catalogue[composition.keys[0]] for composition in (source, target))
+        return instruction in factor_forms(before, after, kind)
+    if kind not in ("add", "remove"):
+        return instruction in FORMS[kind]("", source, target)
+    ((_, key),) = set(source.items) ^ set(target.items)
+    return any(instruction in FORMS[kind](words, source, target) for words in whole_phrases(catalogue[key]))
+
+
 LEAST_CHANGE = 2.0  # mean difference, 0-255, below which a mirrored or grey picture is the picture itself
 MAKERS: dict[str, Callable[[Catalogue, Entry, np.random.Generator], Made]] = {
     "background": _background,
@@ -224,8 +280,8 @@ MAKERS: dict[str, Callable[[Catalogue, Entry, np.random.Generator], Made]] = {
     "remove": _remove,
     "swap": _swap,
     "multiply": _multiply,
-    "mirror": _treatment("mirror", "mirror the picture", "flip it from left to right", "turn it around sideways"),
+    "mirror": _treatment("mirror"),
     "resize": _resize,
-    "greyscale": _treatment("greyscale", "make it black and white", "remove the colours", "turn it into greyscale"),
-    "outline": _treatment("outline", "keep only the outlines", "draw only the lines", "turn it into a line drawing"),
+    "greyscale": _treatment("greyscale"),
+    "outline": _treatment("outline"),
 }

@@ -20,6 +20,7 @@ NEWER: dict[str, Any] = {
     "source.captions": {},
     "source.allow_pipe": False,
     "generator.captions": {},
+    "synthesize_edits.faults": {"unchanged": 0.0, "wrong_edit": 0.0, "wrong_instruction": 0.0, "spilled": 0.0},
     "tokenizer.pixel_decoder.refine": 0,
     "curate.signals": {},
 }

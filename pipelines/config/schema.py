@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from components.curation.editing.options import EditOptions
 from components.curation.options import CurationRules, ImageLimits
+from components.curation.pairs.options import PairFaultOptions, PairRules
 from components.generator.options import FlowOptions, FusionOptions, SmallBackboneOptions
 from components.registry.gates import Gate
 from components.registry.mlflow_errors import without_credentials
@@ -109,6 +110,7 @@ class EditsSection(Section):
     scene_kinds: tuple[str, ...]
     pairs_per_scene: Annotated[int, Field(ge=0, le=64)]
     photos: EditOptions = EditOptions()
+    faults: PairFaultOptions = PairFaultOptions()  # planted, so that the curation of pairs is scored
 
 
 class EncoderSection(Section):
@@ -243,6 +245,8 @@ class StageResources(Section):
     curate: Resources = Resources()
     recaption: Resources = Resources(actors=1)
     synthesize_edits: Resources = Resources()
+    measure_pairs: Resources = Resources()
+    curate_pairs: Resources = Resources()
     index: Resources = Resources()
     encode_latents: Resources = Resources()
     evaluate_tokenizer: Resources = Resources()
@@ -297,6 +301,7 @@ class Config(Section):
     curate: CurationRules = CurationRules()
     recaption: RecaptionSection = RecaptionSection()
     synthesize_edits: EditsSection
+    curate_pairs: PairRules = PairRules()
     held_out: Annotated[float, Field(gt=0, lt=1)]  # share of samples that no model is trained on
     image_size: Annotated[int, Field(ge=8)]  # side of the pictures that the tokenizer gives back, in pixels
     encoder: EncoderSection

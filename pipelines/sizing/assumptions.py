@@ -16,7 +16,10 @@ PICTURE_BYTES_PER_PIXEL = {"jpg": 0.45, "webp": 0.37, "png": 1.65}
 ASPECT = 4 / 3  # of a photo, longer over shorter side
 PHOTO_PIXELS = 1_000_000  # of a photo whose size nothing tells
 # Bytes per row of the stages' tables, measured on shards of 60 rows; larger shards have fewer.
-TABLE_ROW_BYTES = {"ingest": 115, "measure": 330, "curate": 45, "synthesize_edits": 50, "index": 50}
+TABLE_ROW_BYTES = {
+    "ingest": 115, "measure": 330, "curate": 45, "synthesize_edits": 50, "measure_pairs": 150, "curate_pairs": 45,
+    "index": 50,
+}  # fmt: skip
 # Bytes per row of the index that a worker holds while it reads the whole of it, with captions of some 120 bytes.
 INDEX_ROW_BYTES = {"pictures": 950, "latents": 600}
 INSTRUCTION_BYTES = 60

@@ -177,6 +177,8 @@ def stage_bytes(flow: Flow) -> dict[str, int]:
         "measure": flow.source * rows["measure"],
         "curate": kept + flow.source * rows["curate"],
         "synthesize_edits": pairs + flow.pairs * rows["synthesize_edits"],
+        "measure_pairs": flow.pairs * rows["measure_pairs"],
+        "curate_pairs": pairs + flow.pairs * rows["curate_pairs"],
         "index": flow.index_rows * rows["index"],
     }
 

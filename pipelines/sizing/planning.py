@@ -41,6 +41,8 @@ def make_plan(config: Config, given: Assumptions) -> Plan:
             "measure": part.source,
             "curate": part.source,
             "synthesize_edits": part.kept,
+            "measure_pairs": part.pairs,
+            "curate_pairs": part.pairs,
             "index": part.index_rows,
         }
         for base, size in stage_bytes(part).items():

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from components.registry.model_versions import Version
     from components.registry.tracking import Tracker
 
-DATA_STAGES = ("ingest", "curate", "synthesize_edits")  # whose digests a version is tagged with
+DATA_STAGES = ("ingest", "curate", "curate_pairs")  # whose digests a version is tagged with
 TOKENIZER, GENERATOR = "pixsem-tokenizer", "pixsem-generator"
 HEADLINES = (
     "tokenizer.psnr", "tokenizer.ssim", "tokenizer.retrieval", "text_to_image.overall", "text_to_image.single_object",

@@ -14,7 +14,8 @@ from pipelines.workflow.report import registered, run_artifacts
 PAGES = {  # what a run may end with, latest first -> the page or picture of it
     "evaluate_generator": "generated.png",
     "evaluate_tokenizer": "reconstructions.png",
-    "synthesize_edits": "sheet.html",
+    "curate_pairs": "sheet.html",
+    "synthesize_edits": "sheet.png",
     "curate": "sheet.html",
 }
 

@@ -32,7 +32,7 @@ INDEX_SCHEMA = {
 }
 
 
-PAIRS = "synthesize_edits"  # whose edit pairs are indexed
+PAIRS = "curate_pairs"  # whose edit pairs are indexed
 
 
 def is_held_out(group: str, share: float) -> bool:

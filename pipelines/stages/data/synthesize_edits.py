@@ -60,7 +60,13 @@ def make_pairs(context: ShardContext) -> ShardResult:
 
     cv2.setNumThreads(1)
     attempts: list[dict[str, Any]] = []
-    write_records(context.file(f"shards/{context.task.name}.tar"), _pairs(context, attempts))
+    pairs = _pairs(context, attempts)
+    if any(context.task.args["settings"]["faults"].values()):
+        from components.curation.pairs.options import PairFaultOptions
+        from pipelines.stages.data.plant_pairs import planted_pairs
+
+        pairs = planted_pairs(pairs, PairFaultOptions(**context.task.args["settings"]["faults"]), context.seed)
+    write_records(context.file(f"shards/{context.task.name}.tar"), pairs)
     write_rows(context.file(f"attempts/{context.task.name}.parquet"), attempts, ATTEMPT_SCHEMA)
     states = Counter(row["state"] for row in attempts)
     counts = {"input": len(attempts), **{name: states[name] for name in ("kept", "dropped", "failed")}}

@@ -22,7 +22,7 @@ from pipelines.store.files import Store
 
 FAILED_SCHEMA = {"key": "string", "reason": "string", "detail": "string"}
 Kind = Literal["captions", "edits"]
-KINDS: tuple[tuple[str, Kind], ...] = (("curate", "captions"), ("synthesize_edits", "edits"))
+KINDS: tuple[tuple[str, Kind], ...] = (("curate", "captions"), ("curate_pairs", "edits"))
 SIDED = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 _LOADED: dict[str, Any] = {}  # the tokenizer this worker process has loaded, by digest
 

@@ -109,11 +109,13 @@ def test_a_run_may_end_with_several_stages_and_all_that_they_need(finished):
         "measure",
         "curate",
         "synthesize_edits",
+        "measure_pairs",
+        "curate_pairs",
         "index",
         "train_encoder",
     ]
     rows = finished.json("run", *SMALL[:3], "--dry-run", "--until", "evaluate_tokenizer,evaluate_generator")
-    assert [row["stage"] for row in rows][-2:] == ["evaluate_tokenizer", "evaluate_generator"] and len(rows) == 13
+    assert [row["stage"] for row in rows][-2:] == ["evaluate_tokenizer", "evaluate_generator"] and len(rows) == 15
 
 
 @pytest.mark.parametrize(
@@ -153,8 +155,10 @@ def test_an_unknown_key_in_a_users_preset_is_traced_to_its_file(tmp_path, finish
 def test_stages_draws_the_graph_and_lists_it(finished):
     assert "└─ train_tokenizer" in finished("stages").stdout
     names = [s["name"] for s in finished.json("stages")]
-    assert names[:5] == ["ingest", "measure", "curate", "synthesize_edits", "index"]
-    assert names[5:] == [
+    assert names[:7] == [
+        "ingest", "measure", "curate", "synthesize_edits", "measure_pairs", "curate_pairs", "index",
+    ]  # fmt: skip
+    assert names[7:] == [
         "train_encoder", "train_semantic", "train_tokenizer", "encode_latents", "train_generator", "train_editor",
         "evaluate_tokenizer", "evaluate_generator", "register",
     ]  # fmt: skip

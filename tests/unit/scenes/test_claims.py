@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 
 from components.scenes.caption_claims import Caption, Claim, read_caption
 from components.scenes.describe import describe, describe_wrong
-from components.scenes.options import SceneOptions
+from components.scenes.edits import sample_edit
+from components.scenes.instruction_claims import follows
+from components.scenes.options import EDIT_KINDS, SceneOptions
 from components.scenes.scene import Scene, SceneObject, sample_scene
 
 pytestmark = pytest.mark.unit
@@ -80,3 +83,19 @@ def test_one_object_is_not_counted_for_two_claims():
     low, high = replace(LEFT, y=0.8), replace(LEFT, y=0.2)
     assert caption.holds(Scene((low, high), "white")) and caption.holds(Scene((high, low), "white"))
     assert not caption.holds(Scene((high, replace(high, y=0.5)), "white"))
+
+
+def test_every_instruction_follows_its_own_edit_and_hardly_another():
+    rng, options = np.random.default_rng(5), SceneOptions()
+    made = []
+    while len(made) < 400:
+        scene = sample_scene(options, rng)
+        edit = sample_edit(scene, options, rng)
+        if edit is not None:
+            made.append((scene, edit))
+    assert {edit.kind for _, edit in made} == set(EDIT_KINDS)
+    assert all(follows(edit.instruction, scene, edit.target) for scene, edit in made)
+    assert not any(follows(edit.instruction, scene, scene) for scene, edit in made)
+    others = [follows(other.instruction, scene, edit.target) for (scene, edit), (_, other) in itertools.pairwise(made)]
+    assert sum(others) < 0.05 * len(others), "only words such as 'darken the image' hold of more than one"
+    assert not follows("make it nicer", *([made[0][0]] * 2)) and not follows("", *([made[0][0]] * 2))

@@ -26,7 +26,8 @@ from pipelines.errors import UserError
 pytestmark = pytest.mark.unit
 NEWER_SECTIONS = (
     "matcher.", "recaption.", "measure.models", "execution.resources.score.", "execution.resources.recaption.",
-    "execution.training.train_matcher.",
+    "execution.training.train_matcher.", "measure_pairs.", "curate_pairs.", "execution.resources.measure_pairs.",
+    "execution.resources.curate_pairs.",
 )  # fmt: skip
 
 
@@ -77,7 +78,7 @@ def test_presets_resolve_as_before_the_base_became_the_published_method():
         now = flatten(json.loads(json.dumps(to_dict(compose_config([f"preset={name}", *data])))))
         delta = {"set": {}, "gone": []} if name == "scenes" else kept[name]
         before = {k: v for k, v in (kept["scenes"] | delta["set"]).items() if k not in delta["gone"]}
-        before |= {k: v for k, v in {"execution.on_code_change": "note", **NEWER}.items() if k in now}
+        before |= {k: v for k, v in {"execution.on_code_change": "note", **NEWER, **flatten(NEWER)}.items() if k in now}
         before = {k: v for k, v in before.items() if k not in GONE}
         now = {k: v for k, v in now.items() if not k.startswith(NEWER_SECTIONS)}
         differing = {k for k in before.keys() | now.keys() if before.get(k, "-") != now.get(k, "-")}

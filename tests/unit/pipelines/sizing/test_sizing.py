@@ -158,7 +158,14 @@ def test_hours_follow_from_flops_peak_and_utilisation(tiny):
 def test_samples_flow_through_the_stages(tiny):
     _, plan = tiny
     found = {name: row.samples for name, row in rows(plan).items()}
-    assert found["ingest"] == found["measure"] == found["curate"] == found["synthesize_edits"] == 240
+    assert (
+        found["ingest"]
+        == found["measure"]
+        == found["curate"]
+        == found["synthesize_edits"]
+        == found["curate_pairs"]
+        == 240
+    )
     assert found["index"] == 3 * 240
     assert found["train_encoder"] == round(0.8 * 480)
     assert found["encode_latents"] == 480

@@ -34,20 +34,23 @@ AFTER = {
     "train_semantic": ["train_tokenizer", *TOKENIZED],
     "train_encoder": ["train_semantic", "train_tokenizer", *TOKENIZED],
     "index": ["train_encoder", "train_semantic", "train_tokenizer", *TOKENIZED],
-    "synthesize_edits": ["index", "train_encoder", "train_semantic", "train_tokenizer", *TOKENIZED],
+    "curate_pairs": ["index", "train_encoder", "train_semantic", "train_tokenizer", *TOKENIZED],
 }
+AFTER["measure_pairs"] = ["curate_pairs", *AFTER["curate_pairs"]]
+AFTER["synthesize_edits"] = ["measure_pairs", *AFTER["measure_pairs"]]
 AFTER["curate"] = ["synthesize_edits", *AFTER["synthesize_edits"]]
 AFTER["measure"] = ["curate", *AFTER["curate"]]
 AFTER["ingest"] = ["measure", *AFTER["measure"]]
 READERS_OF_PICTURES = [
-    "measure", "synthesize_edits", "train_encoder", "train_semantic", "train_tokenizer", "encode_latents",
-    "evaluate_tokenizer", "evaluate_generator",
+    "measure", "synthesize_edits", "measure_pairs", "train_encoder", "train_semantic", "train_tokenizer",
+    "encode_latents", "evaluate_tokenizer", "evaluate_generator",
 ]  # fmt: skip
 CHANGES = {
     "source.count=81": ["ingest", "evaluate_generator"],
     "measure.limits.max_pixels=1000000": READERS_OF_PICTURES,
     "curate.min_words=4": ["curate"],
     "synthesize_edits.pairs_per_scene=2": ["synthesize_edits"],
+    "curate_pairs.min_words=2": ["curate_pairs"],
     "held_out=0.3": ["index"],
     "encoder.training.steps=7": ["train_encoder"],
     "tokenizer.semantic.steps=7": ["train_semantic"],

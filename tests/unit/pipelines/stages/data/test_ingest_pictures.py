@@ -4,6 +4,7 @@ keep the held-out side apart.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
@@ -21,6 +22,7 @@ from components.data.tables import read_table
 from components.pictures.catalogue import HELD_OUT, RECONSTRUCTION, TRAIN, Catalogue
 from components.pictures.composition import Composition, render
 from components.pictures.draw import MAX_BYTES
+from components.pictures.drawing_edits import follows
 from pipelines.config.compose import compose_config
 from pipelines.errors import UserError
 from pipelines.stages.data.index import _said
@@ -219,6 +221,19 @@ def test_every_pair_leads_between_curated_drawings_exactly_as_it_says(made, cura
         assert said["instructions"][0] == pair.parts["txt"].decode()
         splits = {curated[key].split for key in (*source.keys, *target.keys)}
         assert said["held_out"] == (HELD_OUT in splits) and RECONSTRUCTION not in splits
+
+
+def test_every_pair_of_drawings_agrees_with_its_description_and_passes_as_it_is(made, curated):
+    before, after = (local_files(made[name], "shards/*.tar") for name in ("synthesize_edits", "curate_pairs"))
+    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(before, after, strict=True))
+    signals = rows_of(made["measure_pairs"], "signals")
+    assert {row["exact"] for row in signals} == {"agrees"}
+    pairs = [about(record) for record in records(made["synthesize_edits"])]
+    for own, other in itertools.pairwise(pairs):
+        source, target = (Composition.from_dict(own["pixsem"][side]) for side in ("source", "target"))
+        for text in other["pixsem"]["instructions"]:
+            if follows(text, own["kind"], source, target, curated):
+                assert own["kind"] == other["kind"], text
 
 
 def test_the_index_keeps_held_out_drawings_and_their_edits_on_their_side_with_several_texts(made, curated):

@@ -74,7 +74,7 @@ def trained(made) -> set[bytes]:
 
     _, artifacts, _ = made
     found = set()
-    for stage in ("curate", "synthesize_edits"):
+    for stage in ("curate", "curate_pairs"):
         for path in local_files(artifacts[stage], "shards/*.tar"):
             for record in read_records(path):
                 assert isinstance(record, Record)
