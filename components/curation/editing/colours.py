@@ -90,28 +90,49 @@ def name_pixels(lab: Floats) -> NDArray[np.uint8]:
     return _name(lab[..., 0], chroma, hue.astype(np.float32))
 
 
-def name_colour(lab: Floats) -> str:
-    """The word for one colour [3], or "" where it would get another word when seen a little differently."""
-    chroma = float(np.hypot(lab[1], lab[2]))
-    hue = float(np.degrees(np.arctan2(lab[2], lab[1])) % 360.0)
+def name_colours(lab: Floats) -> list[str]:
+    """The word for each colour of [N, 3], or "" where it would get another word when seen a little differently."""
+    wide = lab.astype(np.float64)
+    chroma = np.hypot(wide[:, 1], wide[:, 2])[:, None]
+    hue = (np.degrees(np.arctan2(wide[:, 2], wide[:, 1])) % 360.0)[:, None]
+    offsets = np.array([(0.0, 0.0, 0.0), *_WOBBLE])
     # The hue of a nearly grey colour means nothing, so it is not wobbled.
-    offsets = [(0.0, 0.0, 0.0), *(offset for offset in _WOBBLE if chroma >= 12 or offset[2] == 0.0)]
-    lightness = np.array([float(lab[0]) + offset[0] for offset in offsets], np.float32)
-    chromas = np.array([max(chroma + offset[1], 0.0) for offset in offsets], np.float32)
-    hues = np.array([(hue + offset[2]) % 360.0 for offset in offsets], np.float32)
-    names = _name(lightness, chromas, hues)
-    agreed = bool(((names == names[0]) | (names == UNNAMED)).all())
-    return NAMES[int(names[0])] if agreed else ""
+    hues = (hue + offsets[:, 2] * (chroma >= 12)) % 360.0
+    lightness, chromas = wide[:, :1] + offsets[:, 0], np.maximum(chroma + offsets[:, 1], 0.0)
+    names = _name(*(values.astype(np.float32) for values in (lightness, chromas, hues)))
+    agreed = ((names == names[:, :1]) | (names == UNNAMED)).all(axis=1)
+    return [NAMES[index] for index in np.where(agreed, names[:, 0], UNNAMED)]
 
 
-def name_area(lab: Floats, share: float = 0.6) -> str:
+def name_colour(lab: Floats) -> str:
+    """The word for one colour [3], or "", as `name_colours` gives it."""
+    return name_colours(lab[None])[0]
+
+
+def name_area(lab: Floats, names: NDArray[np.uint8] | None = None, share: float = 0.6) -> str:
     """The word for the colours of an area [N, 3], or "".
 
-    Given when its median colour surely has that word and at least `share` of its pixels have it too.
+    Given when its median colour surely has that word and at least `share` of its pixels have it too. `names`: those of
+    its pixels, where they are known.
     """
     if len(lab) == 0:
         return ""
     word = name_colour(np.median(lab, axis=0).astype(np.float32))
     if not word:
         return ""
-    return word if float(np.mean(name_pixels(lab) == _INDEX[word])) >= share else ""
+    names = name_pixels(lab) if names is None else names
+    return word if float(np.mean(names == _INDEX[word])) >= share else ""
+
+
+def name_areas(labels: NDArray[np.int32], lab: Floats, names: NDArray[np.uint8], share: float = 0.6) -> list[str]:
+    """The word of `name_area` for each area of `labels` [h, w], numbered from 0, of a picture `lab` [h, w, 3]."""
+    order = np.argsort(labels, axis=None, kind="stable")
+    ends = np.cumsum(np.bincount(labels.ravel()))
+    pixels, words = lab.reshape(-1, 3)[order], names.ravel()[order]
+    parts = list(zip([0, *ends[:-1]], ends, strict=True))
+    medians = np.array([np.median(pixels[first:end], axis=0) for first, end in parts], np.float32)
+    found = name_colours(medians)
+    return [
+        word if word and float(np.mean(words[first:end] == _INDEX[word])) >= share else ""
+        for word, (first, end) in zip(found, parts, strict=True)
+    ]

@@ -13,11 +13,13 @@ import numpy as np
 from components.curation.editing.base import Floats, Image, Mask
 from components.curation.editing.colours import name_area, to_lab
 from components.curation.editing.matting import soft_outline
-from components.curation.editing.regions import describe, ring
+from components.curation.editing.regions import outline, ring
 
 _LONG_SIDE = 160
 _MIN_SHARE, _MAX_SHARE = 0.03, 0.5  # of the picture
 _MIN_AGREEMENT = 0.85  # intersection over union of the two starts' outcomes
+_ROUNDS = 2  # of GrabCut: more move an outline by less than 2 % of its area, and take as long again
+_MIN_WHOLE = 0.5  # share of the largest piece in the colour start; GrabCut makes no trusted object of a scattered one
 _MIN_KEPT = 0.65  # intersection over union of the colour start and its own outcome
 _MIN_SOLIDITY = 0.62
 _MAX_BORDER = 0.02  # share of the outline on the picture's border: a cut-off object cannot be pasted elsewhere
@@ -65,7 +67,7 @@ def _grab(small: Image, start: Mask) -> Mask:
     mask[:2], mask[-2:], mask[:, :2], mask[:, -2:] = (cv2.GC_BGD,) * 4
     background, foreground = np.zeros((1, 65), np.float64), np.zeros((1, 65), np.float64)
     cv2.setRNGSeed(0)  # GrabCut draws its first colour clusters from OpenCV's global generator
-    cv2.grabCut(small, mask, (0, 0, 1, 1), background, foreground, 4, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(small, mask, (0, 0, 1, 1), background, foreground, _ROUNDS, cv2.GC_INIT_WITH_MASK)
     return (mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)
 
 
@@ -88,6 +90,16 @@ def _main_piece(mask: Mask) -> Mask:
     if any(area[index] >= 0.04 * piece.sum() for index in inner):
         return np.zeros_like(mask)
     return np.asarray(piece | np.isin(holes, inner))
+
+
+def _largest_share(mask: Mask) -> float:
+    """How much of a mask, less its specks, is its largest piece."""
+    import cv2
+
+    opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    _, _, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    return float(areas.max() / areas.sum()) if len(areas) else 0.0
 
 
 def _rim_contrast(mask: Mask, lab: Floats) -> float:
@@ -120,7 +132,7 @@ def find_object(rgb: Image) -> Mask | None:
     small = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
     lab = to_lab(small)
     start = _unlike_border(lab)
-    if not _MIN_SHARE / 2 <= start.mean() <= 0.8:
+    if not _MIN_SHARE / 2 <= start.mean() <= 0.8 or _largest_share(start) < _MIN_WHOLE:
         return None
     box = np.zeros_like(start)
     margin_y, margin_x = round(0.1 * size[1]), round(0.1 * size[0])
@@ -128,8 +140,8 @@ def find_object(rgb: Image) -> Mask | None:
     first = _main_piece(_grab(small, start))
     if not _MIN_SHARE <= first.mean() <= _MAX_SHARE:
         return None
-    about = describe(first, lab)
-    if about.solidity < _MIN_SOLIDITY or about.border > _MAX_BORDER or _rim_contrast(first, lab) < _MIN_RIM_CONTRAST:
+    solidity, border = outline(first)
+    if solidity < _MIN_SOLIDITY or border > _MAX_BORDER or _rim_contrast(first, lab) < _MIN_RIM_CONTRAST:
         return None
     if (first & start).sum() < _MIN_KEPT * (first | start).sum():
         return None

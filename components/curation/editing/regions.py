@@ -6,12 +6,13 @@ How a region is put into words is in naming.py; how it is edited, in region_edit
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components.curation.editing.base import Floats, Image, Mask
-from components.curation.editing.colours import NAMES, name_area, name_pixels, to_lab
+from components.curation.editing.colours import NAMES, name_area, name_areas, name_pixels, to_lab
 from components.curation.editing.segmentation import Labels, segment_labels
 
 _VISIBLE_STEP = 6.0  # delta E between neighbours on the smoothed small copy that the eye takes for an edge
@@ -53,8 +54,8 @@ def ring(mask: Mask, width: int, gap: int = 0) -> Mask:
     return grown(width + gap) & ~(grown(gap) if gap else mask)
 
 
-def _outline(mask: Mask) -> tuple[float, float]:
-    """Solidity and share of the outline on the picture's border."""
+def outline(mask: Mask) -> tuple[float, float]:
+    """Solidity of an area [h, w], and the share of its outline on the picture's border."""
     import cv2
 
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -67,14 +68,27 @@ def _outline(mask: Mask) -> tuple[float, float]:
     return min(solidity, 1.0), float(on_border.mean())
 
 
-def _steps(lab: Floats) -> Floats:
-    """The largest colour difference between neighbours within a pixel of each pixel [h, w], in delta E."""
-    import cv2
+@dataclass(frozen=True, eq=False)
+class SmallCopy:
+    """A small copy in CIELAB [h, w, 3], and what is asked of each of its pixels many times."""
 
-    steps = np.zeros(lab.shape[:2], np.float32)
-    steps[:, :-1] = np.linalg.norm(lab[:, 1:] - lab[:, :-1], axis=-1)
-    steps[:-1] = np.maximum(steps[:-1], np.linalg.norm(lab[1:] - lab[:-1], axis=-1))
-    return np.asarray(cv2.dilate(steps, np.ones((3, 3), np.uint8)), np.float32)
+    lab: Floats
+
+    @cached_property
+    def names(self) -> NDArray[np.uint8]:
+        """The colour word of each pixel [h, w], index into colours.NAMES."""
+        return name_pixels(self.lab)
+
+    @cached_property
+    def steps(self) -> Floats:
+        """The largest colour difference between neighbours within a pixel of each pixel [h, w], in delta E."""
+        import cv2
+
+        lab = self.lab
+        steps = np.zeros(lab.shape[:2], np.float32)
+        steps[:, :-1] = np.linalg.norm(lab[:, 1:] - lab[:, :-1], axis=-1)
+        steps[:-1] = np.maximum(steps[:-1], np.linalg.norm(lab[1:] - lab[:-1], axis=-1))
+        return np.asarray(cv2.dilate(steps, np.ones((3, 3), np.uint8)), np.float32)
 
 
 def _tidy(mask: Mask) -> Mask:
@@ -116,22 +130,24 @@ def _enclosed(ground: Mask, min_share: float) -> list[Mask]:
     return pieces
 
 
-def describe(mask: Mask, lab: Floats) -> Region:
-    """What is known of the area `mask` [h, w] of a picture `lab` [h, w, 3]."""
-    solidity, border = _outline(mask)
+def describe(mask: Mask, small: SmallCopy) -> Region:
+    """What is known of the area `mask` [h, w] of a picture."""
+    lab = small.lab
+    solidity, border = outline(mask)
     around = ring(mask, 3)
     median = np.median(lab[mask], axis=0).astype(np.float32)
     contrast = float(np.linalg.norm(median - np.median(lab[around], axis=0))) if around.any() else 0.0
     rim = ring(mask, 1)
-    edge = float((_steps(lab)[rim] >= _VISIBLE_STEP).mean()) if rim.any() else 1.0
-    return Region(mask, float(mask.mean()), name_area(lab[mask]), median, solidity, border, contrast, edge)
+    edge = float((small.steps[rim] >= _VISIBLE_STEP).mean()) if rim.any() else 1.0
+    colour = name_area(lab[mask], small.names[mask])
+    return Region(mask, float(mask.mean()), colour, median, solidity, border, contrast, edge)
 
 
-def _join_same_colour(labels: Labels, lab: Floats) -> Labels:
+def _join_same_colour(labels: Labels, small: SmallCopy) -> Labels:
     """Join touching segments that have the same colour word: the lit and the shaded part of one blue wall."""
     import cv2
 
-    words = [name_area(lab[labels == label]) for label in range(int(labels.max()) + 1)]
+    words = name_areas(labels, small.lab, small.names)
     joined = labels + len(NAMES) * labels.size
     for word in sorted(set(words) - {""}):
         mask = np.isin(labels, [label for label, other in enumerate(words) if other == word])
@@ -142,9 +158,9 @@ def _join_same_colour(labels: Labels, lab: Floats) -> Labels:
 
 def segment(rgb: Image, min_share: float = 0.0015, max_share: float = 0.7) -> Segmentation:
     """Find the regions of a picture, largest first; those outside the shares (of the picture's area) are left out."""
-    labels, small = segment_labels(rgb)
-    lab = to_lab(small)
-    labels = _join_same_colour(labels, lab)
+    labels, smooth = segment_labels(rgb)
+    small = SmallCopy(to_lab(smooth))
+    labels = _join_same_colour(labels, small)
     found: list[Region] = []
     islands: list[Region] = []
     counts = np.bincount(labels.ravel())
@@ -152,8 +168,8 @@ def segment(rgb: Image, min_share: float = 0.0015, max_share: float = 0.7) -> Se
         if counts[label] < min_share * labels.size:
             break
         if counts[label] >= _GROUND_SHARE * labels.size:
-            islands += [describe(mask, lab) for mask in _enclosed(labels == label, min_share)]
+            islands += [describe(mask, small) for mask in _enclosed(labels == label, min_share)]
         mask = _tidy(labels == label)
         if min_share <= mask.mean() <= max_share:
-            found.append(describe(mask, lab))
-    return Segmentation(lab, name_pixels(lab), tuple(found), tuple(islands))
+            found.append(describe(mask, small))
+    return Segmentation(small.lab, small.names, tuple(found), tuple(islands))

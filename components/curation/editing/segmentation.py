@@ -26,16 +26,6 @@ def smooth_small(rgb: Image, long_side: int) -> Image:
     return np.asarray(cv2.pyrMeanShiftFiltering(small, 5, 14), dtype=np.uint8)
 
 
-def _edges(lab: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
-    """Neighbouring pixels (right and below): first index, second index, colour difference."""
-    height, width = lab.shape[:2]
-    index = np.arange(height * width).reshape(height, width)
-    first = np.concatenate([index[:, :-1].ravel(), index[:-1].ravel()])
-    second = np.concatenate([index[:, 1:].ravel(), index[1:].ravel()])
-    flat = lab.reshape(-1, 3)
-    return first, second, np.linalg.norm(flat[first] - flat[second], axis=1).astype(np.float32)
-
-
 def _renumber(roots: NDArray[np.int64], shape: tuple[int, int]) -> Labels:
     """Labels counted from 0 in reading order of each segment's first pixel."""
     _, first_seen, inverse = np.unique(roots, return_index=True, return_inverse=True)
@@ -46,32 +36,11 @@ def _renumber(roots: NDArray[np.int64], shape: tuple[int, int]) -> Labels:
 
 def graph_segments(lab: Floats, scale: float = 60.0, min_size: int = 20) -> Labels:
     """Felzenszwalb segments of `lab` [h, w, 3]; a larger `scale` gives larger ones; none is under `min_size`."""
-    height, width = lab.shape[:2]
-    first, second, weight = _edges(lab)
-    order = np.argsort(weight, kind="stable")
-    pairs = list(zip(first[order].tolist(), second[order].tolist(), weight[order].tolist(), strict=True))
-    parent = list(range(height * width))
-    size = [1] * (height * width)
-    limit = [scale] * (height * width)
+    from skimage.segmentation import felzenszwalb
 
-    def root(node: int) -> int:
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
-    for left, right, cost in pairs:
-        a, b = root(left), root(right)
-        if a != b and cost <= limit[a] and cost <= limit[b]:
-            parent[b] = a
-            size[a] += size[b]
-            limit[a] = cost + scale / size[a]
-    for left, right, _ in pairs:
-        a, b = root(left), root(right)
-        if a != b and (size[a] < min_size or size[b] < min_size):
-            parent[b] = a
-            size[a] += size[b]
-    return _renumber(np.array([root(node) for node in range(height * width)]), (height, width))
+    # scikit-image divides the scale by 255, whatever the values' range; the copy is smooth already, so sigma is 0.
+    found = felzenszwalb(lab, scale=255 * scale, sigma=0, min_size=min_size, channel_axis=-1)
+    return _renumber(found.ravel(), (lab.shape[0], lab.shape[1]))
 
 
 def merge_alike(labels: Labels, lab: Floats, threshold: float) -> Labels:
