@@ -6,7 +6,8 @@ a rule in `decide.RULES` with its threshold in `options.CurationRules`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ class Signal:
 
     columns: dict[str, str]  # name -> type, as `components.data.tables` writes them
     measure: Callable[[Sample], dict[str, Any]]
+    reads_picture: bool = True  # False: of the caption alone
 
 
 def _of_image(sample: Sample) -> dict[str, Any]:
@@ -41,6 +43,7 @@ def _of_image(sample: Sample) -> dict[str, Any]:
     return known | image_signals(sample.data, decoded.rgb)
 
 
+BATCH = 64  # samples whose files are in memory at once
 NO_IMAGE: dict[str, Any] = {
     "bytes": 0,
     "format": "",
@@ -58,7 +61,7 @@ NO_IMAGE: dict[str, Any] = {
 }
 SIGNALS: dict[str, Signal] = {
     "image": Signal(IMAGE_SCHEMA, _of_image),
-    "text": Signal(TEXT_SCHEMA, lambda sample: text_signals(sample.caption)),
+    "text": Signal(TEXT_SCHEMA, lambda sample: text_signals(sample.caption), reads_picture=False),
 }
 SIGNAL_SCHEMA = {
     "shard": "string",
@@ -74,6 +77,26 @@ def measure(data: bytes | None, caption: str | None, limits: ImageLimits) -> dic
 
     Where the image cannot be decoded, `error` and `detail` say why and its signals are empty.
     """
+    return next(measure_all([(data, caption)], limits))
+
+
+def measure_all(samples: Iterable[tuple[bytes | None, str | None]], limits: ImageLimits) -> Iterator[dict[str, Any]]:
+    """Yield `measure` of each sample. Pictures of some samples come first and their captions after them: a language
+    model between two pictures would drive the decoder out of the processor's caches, and the other way round.
+    """
+    samples = iter(samples)
+    while batch := list(itertools.islice(samples, BATCH)):
+        rows = [_of_picture(data, caption, limits) for data, caption in batch]
+        for row, (data, caption) in zip(rows, batch, strict=True):
+            sample = Sample(data, None, caption)
+            for signal in SIGNALS.values():
+                if not signal.reads_picture:
+                    row |= dict.fromkeys(signal.columns) | signal.measure(sample)
+            yield row
+
+
+def _of_picture(data: bytes | None, caption: str | None, limits: ImageLimits) -> dict[str, Any]:
+    """Return the signals that need the picture."""
     decoded, error, detail = None, "", ""
     if data is None:
         error, detail = "no_image", "the sample holds no image"
@@ -85,5 +108,6 @@ def measure(data: bytes | None, caption: str | None, limits: ImageLimits) -> dic
     sample = Sample(data, decoded, caption)
     row: dict[str, Any] = {"error": error, "detail": detail}
     for signal in SIGNALS.values():
-        row |= dict.fromkeys(signal.columns) | signal.measure(sample)
+        if signal.reads_picture:
+            row |= dict.fromkeys(signal.columns) | signal.measure(sample)
     return row

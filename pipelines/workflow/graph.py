@@ -88,6 +88,17 @@ def _without(source: str) -> tuple[str, ...]:
     return f"{source_key(source)}.use", f"{source_key(source)}.weight"
 
 
+def _measure_pairs(name: str, inputs: tuple[str, ...]) -> Stage:
+    return Stage(
+        name=name,
+        version="1",
+        function="pipelines.stages.data.measure_pairs:run",
+        config=("measure.limits",),
+        inputs=inputs,
+        summary="one row of signals per edit pair, no decision",
+    )
+
+
 def _source_stages(jobs: Jobs) -> Iterator[Stage]:
     """Yield the stages that there are for each source."""
     for source in (*jobs.pictures, *jobs.pairs):
@@ -101,10 +112,11 @@ def _source_stages(jobs: Jobs) -> Iterator[Stage]:
             summary="bring every source into WebDataset shards",
         )
         if source in jobs.pairs:
+            yield _measure_pairs(instance_name("measure_pairs", source), (instance_name("ingest", source),))
             continue
         yield Stage(
             name=instance_name("measure", source),
-            version="1",
+            version="2",
             function="pipelines.stages.data.measure:run",
             config=("measure",),
             without=("measure.models",),
@@ -182,6 +194,7 @@ def _data_stages(jobs: Jobs, scored: Sequence[Stage]) -> list[Stage]:
     """Return the stages that see the samples of all sources together. Curation reads signals that have a threshold."""
     ingested = tuple(instance_name("ingest", source) for source in jobs.pictures)
     measured = tuple(instance_name("measure", source) for source in jobs.pictures)
+    given = [instance_name(base, source) for base in ("ingest", "measure_pairs") for source in jobs.pairs]
     comparing = dict.fromkeys(stage.given["signal"] for stage in scored if stage.given["comparing"])
     return [
         Stage(
@@ -202,20 +215,13 @@ def _data_stages(jobs: Jobs, scored: Sequence[Stage]) -> list[Stage]:
             given=jobs.names("pairs_of", "editing"),
             summary="(source, instruction, target, mask) from curated samples",
         ),
-        Stage(
-            name="measure_pairs",
-            version="1",
-            function="pipelines.stages.data.measure_pairs:run",
-            config=("measure.limits",),
-            inputs=("curate", "synthesize_edits"),
-            summary="one row of signals per edit pair, no decision",
-        ),
+        _measure_pairs("measure_pairs", ("curate", "synthesize_edits")),
         Stage(
             name="curate_pairs",
             version="1",
             function="pipelines.stages.data.curate_pairs:run",
             config=("curate_pairs",),
-            inputs=("synthesize_edits", "measure_pairs"),
+            inputs=("synthesize_edits", "measure_pairs", *given),
             summary="keep or drop every edit pair, with its reason",
         ),
         Stage(

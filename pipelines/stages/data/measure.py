@@ -7,6 +7,8 @@ Artifact: `signals/NAME.parquet` with `components.curation.signals.SIGNAL_SCHEMA
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
@@ -29,7 +31,7 @@ def measure_shard(context: ShardContext) -> ShardResult:
     import cv2
 
     from components.curation.options import ImageLimits
-    from components.curation.signals import SIGNAL_SCHEMA, measure
+    from components.curation.signals import SIGNAL_SCHEMA, measure_all
     from components.data.records import BadRecord, read_records
     from components.data.samples import caption_of, image_part
     from pipelines.stages.data.parquet_rows import write_rows
@@ -39,22 +41,29 @@ def measure_shard(context: ShardContext) -> ShardResult:
     limits = ImageLimits(**args["limits"])
     rows = []
     failed = 0
-    for record in read_records(context.fetch(args["shard"])):
-        image, caption, problem = None, None, None
-        if isinstance(record, BadRecord):
-            problem = (record.reason, record.detail)
-        else:
-            part = image_part(record)
-            image = part[1] if part else None
-            found = caption_of(record)
-            if isinstance(found, BadRecord):
-                problem = (found.reason, found.detail)
+    waiting: deque[tuple[str, tuple[str, str] | None]] = deque()  # read, not yet measured
+
+    def samples() -> Iterator[tuple[bytes | None, str | None]]:
+        for record in read_records(context.fetch(args["shard"])):
+            image, caption, problem = None, None, None
+            if isinstance(record, BadRecord):
+                problem = (record.reason, record.detail)
             else:
-                caption = found
-        signals = measure(image, caption, limits)
+                part = image_part(record)
+                image = part[1] if part else None
+                found = caption_of(record)
+                if isinstance(found, BadRecord):
+                    problem = (found.reason, found.detail)
+                else:
+                    caption = found
+            waiting.append((record.key, problem))
+            yield image, caption
+
+    for signals in measure_all(samples(), limits):
+        key, problem = waiting.popleft()
         if problem:
             signals |= {"error": problem[0], "detail": problem[1]}
         failed += bool(signals["error"])
-        rows.append({**signals, "shard": context.task.name, "key": record.key})
+        rows.append({**signals, "shard": context.task.name, "key": key})
     write_rows(context.file(f"signals/{context.task.name}.parquet"), rows, SIGNAL_SCHEMA)
     return ShardResult({"input": len(rows), "kept": len(rows) - failed, "dropped": 0, "failed": failed})

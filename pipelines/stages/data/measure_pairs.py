@@ -30,8 +30,9 @@ def pair_shards(inputs: dict[str, Artifact]) -> dict[str, tuple[str, str]]:
 def run(context: StageContext) -> None:
     """Measure every shard of pairs."""
     common: dict[str, Any] = {"limits": dataclasses.asdict(context.config.measure.limits), "curated": None}
-    if "curate" in context.inputs:
-        common["curated"] = context.inputs["curate"].manifest.fingerprint
+    if MADE in context.inputs:
+        curated = context.curated.manifest
+        common["curated"] = f"{curated.stage}/{curated.fingerprint}"
     tasks = [
         ShardTask(name, {"shard": path, "made": stage == MADE, **common})
         for name, (path, stage) in sorted(pair_shards(context.inputs).items())

@@ -6,13 +6,14 @@ import io
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from components.curation.image_signals import image_signals, perceptual_hash
+from components.curation.image_signals import image_signals
 from components.curation.images import ImageError, decode_image, encode_jpeg, encode_png
-from components.curation.options import ImageLimits
+from components.curation.options import CurationRules, ImageLimits
 from components.curation.signals import SIGNAL_SCHEMA, measure
 from components.curation.text_signals import identify_language, normalise, text_signals
 
@@ -24,10 +25,6 @@ def saved(image: Image.Image, kind: str, **options) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
-
-
-def grey(rgb: np.ndarray) -> np.ndarray:
-    return np.array(Image.fromarray(rgb).convert("L"))
 
 
 def gradient() -> np.ndarray:
@@ -130,11 +127,28 @@ def test_perceptual_hashes_survive_jpeg_and_tell_pictures_apart():
     pictures = [
         np.kron(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8), np.ones((16, 16, 1), np.uint8)) for _ in range(20)
     ]
-    hashes = [perceptual_hash(grey(p)) for p in pictures]
+    hashes = [image_signals(b"", p)["phash"] for p in pictures]
     for picture, known in zip(pictures, hashes, strict=True):
         again = decode_image(encode_jpeg(picture, 80), LIMITS).rgb
-        assert (perceptual_hash(grey(again)) ^ known).bit_count() <= 6
+        assert (image_signals(b"", again)["phash"] ^ known).bit_count() <= 6
     assert min((a ^ b).bit_count() for i, a in enumerate(hashes) for b in hashes[:i]) >= 10
+
+
+@pytest.mark.parametrize("side", [150, 700, 1500])
+def test_a_resized_or_recompressed_copy_stays_a_near_duplicate_whatever_its_size(side):
+    rng, rules = np.random.default_rng(3), CurationRules()
+    small = cv2.GaussianBlur(rng.integers(0, 256, (24, 31, 3)).astype(np.uint8), (0, 0), 1.5)
+    picture = cv2.resize(small, (side, side * 24 // 31), interpolation=cv2.INTER_CUBIC)
+    known = image_signals(b"", picture)
+    height, width = picture.shape[:2]
+    copies = [cv2.resize(picture, (int(width * s), int(height * s)), interpolation=cv2.INTER_AREA) for s in (0.5, 0.7)]
+    copies += [cv2.resize(picture, (width * 2 - 1, height * 2 - 1)), decode_image(encode_jpeg(picture, 40), LIMITS).rgb]
+    for copy in copies:
+        found = image_signals(b"", copy)
+        thumbnails = (np.frombuffer(one["thumbnail"], np.uint8).astype(int) for one in (known, found))
+        difference = np.abs(next(thumbnails) - next(thumbnails))
+        assert (found["phash"] ^ known["phash"]).bit_count() <= rules.near_duplicate_distance
+        assert difference.mean() <= rules.near_duplicate_colour and difference.max() <= rules.near_duplicate_peak
 
 
 def test_a_lossless_copy_in_another_format_has_the_same_pixel_hash():

@@ -20,7 +20,7 @@ from pipelines.workflow.launch import dry_run_listing, resume_listing
 from tests.unit.pipelines.workflow.cached_chain import commit_all
 
 pytestmark = pytest.mark.unit
-DATA = ["curate", "synthesize_edits", "index"]
+DATA = ["curate", "synthesize_edits", "measure_pairs", "curate_pairs", "index"]
 
 
 @functools.cache
@@ -60,7 +60,7 @@ def test_one_source_has_the_stages_and_fingerprints_that_it_had(tmp_path):
 
 def test_each_source_has_its_own_stages_and_all_meet_in_curate():
     stages = {stage.name: stage for stage in build_workflow(configured("drawn", "photos"))}
-    assert list(stages)[:7] == ["ingest@drawn", "measure@drawn", "ingest@photos", "measure@photos", *DATA]
+    assert list(stages)[:9] == ["ingest@drawn", "measure@drawn", "ingest@photos", "measure@photos", *DATA]
     assert stages["measure@photos"].inputs == ("ingest@photos",) and stages["measure@photos"].source == "photos"
     assert set(stages["curate"].inputs) == {"ingest@drawn", "ingest@photos", "measure@drawn", "measure@photos"}
     drawn = draw_workflow(list(stages.values()))
