@@ -52,6 +52,23 @@ def check_recaption(config: Config) -> Iterator[str]:
         yield f"recaption.proof={proof}: a model of kind {models[proof].kind} compares no captions. Name an image_text."
 
 
+def check_pairs(config: Config) -> Iterator[str]:
+    """Check the models that look at edit pairs, and that each threshold on what they say has one."""
+    from components.curation.pairs.decide_pairs import OF_MODELS, checks_in_order
+
+    settings = config.measure_pairs
+    named = {"measure_pairs.image_text": settings.image_text, "measure_pairs.judge": settings.judge}
+    for signal in dict.fromkeys(check.signal for check in checks_in_order(config.curate_pairs)):
+        key = OF_MODELS.get(signal)
+        if key is not None and named[key] is None:
+            yield f"curate_pairs.min_{signal}: {key} measures this and names no model. Name one, or set it to null."
+    if settings.image_text is not None:
+        model = SignalModel("image_text", settings.image_text.path, settings.image_text.revision)
+        yield from _check_model("measure_pairs.image_text", model)
+    if settings.judge is not None and is_path(settings.judge.path):
+        yield from model_folder("measure_pairs.judge.path", settings.judge.path)[1]
+
+
 def _check_model(key: str, model: SignalModel) -> Iterator[str]:
     from components.vision_models.signal_kinds import SIGNALS
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -68,3 +69,33 @@ class PairFaultOptions:
         shares = [getattr(self, f.name) for f in fields(self)]
         if min(shares) < 0 or sum(shares) > 0.5:
             raise ValueError("shares of pair faults must not be negative, nor add up to more than 0.5")
+
+
+@dataclass(frozen=True)
+class PairTowers:
+    """The image-text model that compares the change of the pictures with that of their texts."""
+
+    path: str  # hub id or folder of a CLIP or SigLIP, or train_encoder's own `model/`
+    revision: str | None = None  # of a hub id
+    batch: int = 32  # pairs that the model takes at once
+    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: products in bf16, for GPUs
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"batch is {self.batch}; it starts at 1")
+
+
+@dataclass(frozen=True)
+class PairJudge:
+    """The vision-language model that is shown source and target and scores the edit."""
+
+    path: str  # hub id or folder of an image-text-to-text model of transformers
+    revision: str | None = None  # of a hub id
+    batch: int = 4  # pairs that the model takes at once
+    tokens: int = 64  # of an answer, at most
+    size: int = 512  # pixels of a picture's longer side, at most, as the model is shown it
+    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: weights and products in bf16, for GPUs
+
+    def __post_init__(self) -> None:
+        if min(self.batch, self.tokens) < 1 or self.size < 32:
+            raise ValueError("batch and tokens start at 1, size at 32")

@@ -3,7 +3,8 @@
 Made pairs (of synthesize_edits) and given ones (of a source of pairs) are measured alike; only made ones are compared
 with their own description, which nobody else can have written.
 
-Artifact: `signals/NAME.parquet` with `components.curation.pairs.pair_signals.PAIR_SCHEMA`.
+Artifact: `signals/NAME.parquet` with `components.curation.pairs.pair_signals.PAIR_SCHEMA`, and columns of the models
+that are asked for.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext, base_of
+from pipelines.stages.data.pair_models import PairModels, Waiting
 from pipelines.store.artifacts import Artifact
 
 MADE = "synthesize_edits"
@@ -29,7 +31,12 @@ def pair_shards(inputs: dict[str, Artifact]) -> dict[str, tuple[str, str]]:
 
 def run(context: StageContext) -> None:
     """Measure every shard of pairs."""
-    common: dict[str, Any] = {"limits": dataclasses.asdict(context.config.measure.limits), "curated": None}
+    settings = context.config.measure_pairs
+    common: dict[str, Any] = {
+        "limits": dataclasses.asdict(context.config.measure.limits), "curated": None,
+        "image_text": settings.image_text, "judge": settings.judge,
+        "threads": max(1, int(context.config.execution.resources.measure_pairs.cpus)),
+    }  # fmt: skip
     if MADE in context.inputs:
         curated = context.curated.manifest
         common["curated"] = f"{curated.stage}/{curated.fingerprint}"
@@ -53,22 +60,28 @@ def measure_shard(context: ShardContext) -> ShardResult:
     cv2.setNumThreads(1)  # the tasks beside this one have the other cores
     args = context.task.args
     limits = ImageLimits(**args["limits"])
+    models = PairModels(args["image_text"], args["judge"], args["threads"])
     rows: list[dict[str, Any]] = []
     for record in read_records(context.fetch(args["shard"])):
         row = {"shard": context.task.name, "key": record.key, "source_key": "", "kind": "", "error": "", "detail": "",
-               **NOTHING, "words": 0, "exact": None}  # fmt: skip
+               **NOTHING, "words": 0, "exact": None, **dict.fromkeys(models.schema)}  # fmt: skip
         try:
-            row |= _measured(context, record, limits)
+            row |= _measured(context, record, limits, models, row)
         except ImageError as error:
             row |= {"error": error.reason, "detail": error.detail}
         rows.append(row)
-    write_rows(context.file(f"signals/{context.task.name}.parquet"), rows, PAIR_SCHEMA)
+    models.finish()
+    write_rows(context.file(f"signals/{context.task.name}.parquet"), rows, PAIR_SCHEMA | models.schema)
     failed = sum(bool(row["error"]) for row in rows)
     return ShardResult({"input": len(rows), "kept": len(rows) - failed, "dropped": 0, "failed": failed})
 
 
-def _measured(context: ShardContext, record: Any, limits: Any) -> dict[str, Any]:
-    """Return the signals of one pair. Raises `ImageError` for one that cannot be read."""
+def _measured(
+    context: ShardContext, record: Any, limits: Any, models: PairModels, row: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the signals of one pair; those of models come into its row later. Raises `ImageError` for a pair that
+    cannot be read.
+    """
     from components.curation.images import ImageError
     from components.curation.pairs.pair_signals import decode_side, pair_signals
     from components.data.samples import BadRecord, caption_of, metadata_of, side_part
@@ -87,6 +100,9 @@ def _measured(context: ShardContext, record: Any, limits: Any) -> dict[str, Any]
     mask = _mask(record.parts.get("mask.png"), source.shape[:2], limits)
     known = {"source_key": str(about.get("source_key") or record.key), "kind": str(about.get("kind") or "")}
     signals = known | pair_signals(source, target, mask, str(instruction))
+    captions = about.get("caption"), about.get("target_caption")
+    both = (captions[0], captions[1]) if all(isinstance(c, str) and c for c in captions) else None
+    models.add(Waiting(row, source, target, str(instruction), both))
     if args["made"]:
         from pipelines.stages.data.exact_pairs import exact_check
 

@@ -50,6 +50,7 @@ CHANGES = {
     "measure.limits.max_pixels=1000000": READERS_OF_PICTURES,
     "curate.min_words=4": ["curate"],
     "synthesize_edits.pairs_per_scene=2": ["synthesize_edits"],
+    "measure_pairs.image_text={path:openai/clip-vit-base-patch32}": ["measure_pairs"],
     "curate_pairs.min_words=2": ["curate_pairs"],
     "held_out=0.3": ["index"],
     "encoder.training.steps=7": ["train_encoder"],

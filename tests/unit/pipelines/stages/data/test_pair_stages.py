@@ -92,7 +92,18 @@ def given(folder: Path) -> dict[str, dict]:
     store = Store(str(folder))
     store.prepare()
     limits = {"max_bytes": 2**20, "max_pixels": 10**6}
-    task = ShardTask("given", {"shard": "given.tar", "limits": limits, "made": False, "curated": None})
+    task = ShardTask(
+        "given",
+        {
+            "shard": "given.tar",
+            "limits": limits,
+            "made": False,
+            "curated": None,
+            "image_text": None,
+            "judge": None,
+            "threads": 1,
+        },
+    )
     context = ShardContext(task, None, folder / "out", store, folder)
     counts = measure_shard(context).counts
     table = read_table(folder / "out" / "signals" / "given.parquet")
