@@ -11,9 +11,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from components.curation.editing.options import EditOptions
+from components.curation.editing.options import KINDS, EditOptions
 from components.curation.options import CurationRules, ImageLimits
-from components.curation.pairs.options import PairFaultOptions, PairRules
+from components.curation.pairs.options import PairFaultOptions, PairJudge, PairRules, PairTowers
+from components.editors.options import EditorModel, check_editor_name
 from components.generator.options import FlowOptions, FusionOptions, SmallBackboneOptions
 from components.registry.gates import Gate
 from components.registry.mlflow_errors import without_credentials
@@ -104,13 +105,36 @@ class RecaptionSection(Section):
         return self
 
 
+class PairsSection(Section):
+    """Which models look at edit pairs, beside what is measured without one."""
+
+    image_text: PairTowers | None = None  # for curate_pairs.min_direction and min_instruction_direction
+    judge: PairJudge | None = None  # for curate_pairs.min_judge
+
+
+EditorName = Annotated[str, AfterValidator(check_editor_name)]
+
+
 class EditsSection(Section):
     """Which edit pairs are made of the curated samples."""
 
     scene_kinds: tuple[str, ...]
     pairs_per_scene: Annotated[int, Field(ge=0, le=64)]
     photos: EditOptions = EditOptions()
+    editors: dict[EditorName, EditorModel] = Field(default_factory=dict)  # of photos, beside the procedures
     faults: PairFaultOptions = PairFaultOptions()  # planted, so that the curation of pairs is scored
+
+    @model_validator(mode="after")
+    def _drawn(self) -> Self:
+        taken = sorted(set(self.editors) & set(KINDS))
+        if taken:
+            raise ValueError(f"editors: {taken[0]!r} is the name of a procedure. Give the editor another name.")
+        if bool(self.editors) != (self.photos.family_weights.model > 0):
+            raise ValueError(
+                "synthesize_edits.editors and synthesize_edits.photos.family_weights.model go together: the weight "
+                "says how often an editor is drawn. Set both, or none."
+            )
+        return self
 
 
 class EncoderSection(Section):
@@ -301,6 +325,7 @@ class Config(Section):
     curate: CurationRules = CurationRules()
     recaption: RecaptionSection = RecaptionSection()
     synthesize_edits: EditsSection
+    measure_pairs: PairsSection = PairsSection()
     curate_pairs: PairRules = PairRules()
     held_out: Annotated[float, Field(gt=0, lt=1)]  # share of samples that no model is trained on
     image_size: Annotated[int, Field(ge=8)]  # side of the pictures that the tokenizer gives back, in pixels

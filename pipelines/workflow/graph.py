@@ -93,7 +93,8 @@ def _measure_pairs(name: str, inputs: tuple[str, ...]) -> Stage:
         name=name,
         version="1",
         function="pipelines.stages.data.measure_pairs:run",
-        config=("measure.limits",),
+        external="pipelines.workflow.source_digests:pair_files",
+        config=("measure.limits", "measure_pairs"),
         inputs=inputs,
         summary="one row of signals per edit pair, no decision",
     )
@@ -210,6 +211,7 @@ def _data_stages(jobs: Jobs, scored: Sequence[Stage]) -> list[Stage]:
             name="synthesize_edits",
             version="1",
             function="pipelines.stages.data.synthesize_edits:run",
+            external="pipelines.workflow.source_digests:editor_files",
             config=("seed", "measure.limits", "synthesize_edits"),
             inputs=("curate",),
             given=jobs.names("pairs_of", "editing"),

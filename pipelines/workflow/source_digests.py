@@ -81,3 +81,17 @@ def recaption_files(config: Config, store: Store) -> dict[str, str]:
     """The vision-language model's files, and those of the model that proves it, where they are folders."""
     proof = config.measure.models.get(config.proof_of_captions() or "")
     return _content(config.recaption.path, store) | _content(proof.path if proof else None, store)
+
+
+def pair_files(config: Config, store: Store, instance: str = "") -> dict[str, str]:
+    """The files of the models that look at edit pairs, where they are folders."""
+    models = (config.measure_pairs.image_text, config.measure_pairs.judge)
+    found = [_content(model.path, store) for model in models if model is not None]
+    return {name: digest for each in found for name, digest in each.items()}
+
+
+def editor_files(config: Config, store: Store) -> dict[str, str]:
+    """The files of published editors, and of the text models that tell them what to do, where they are folders."""
+    editors = config.synthesize_edits.editors.values()
+    paths = [path for e in editors for path in (e.path, e.writer.path if e.writer else None)]
+    return {name: digest for path in paths for name, digest in _content(path, store).items()}

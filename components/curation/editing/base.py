@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]  # [H, W, 3], sRGB
 Mask = NDArray[np.bool_]  # [H, W]
 Floats = NDArray[np.float32]
-Family = Literal["photometric", "geometric", "region"]
+Family = Literal["photometric", "geometric", "region", "model"]
 Parameters = dict[str, float | int | str]
 
 DROP_REASONS = (
@@ -21,6 +21,7 @@ DROP_REASONS = (
     "colour_not_reached",  # no colour word would be true of the recoloured region
     "rough_surroundings",  # filling the hole in would show
     "no_object",  # no donor gave a clean cut-out
+    "no_instruction",  # nothing to tell an editor: it needs a caption, or wrote nothing
     "no_place",  # nowhere to put the object
     "invisible_change",
     "spills_outside_mask",
@@ -33,7 +34,10 @@ DROP_REASONS = (
 
 @dataclass(frozen=True, eq=False)
 class EditPair:
-    """One edit with a known result. `mask` is True wherever `target` may differ from `source`; all share one size."""
+    """One edit. `mask` is True wherever `target` may differ from `source`; all share one size.
+
+    `inverse` is an instruction that leads back, or "". `others` are further results of the same instruction.
+    """
 
     kind: str
     family: Family
@@ -43,6 +47,8 @@ class EditPair:
     instruction: str
     parameters: Parameters
     quality: dict[str, float] = field(default_factory=dict)
+    inverse: str = ""
+    others: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True)

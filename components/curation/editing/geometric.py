@@ -21,6 +21,10 @@ ZOOM_PARTS: dict[str, tuple[float, float]] = {
     "lower left quarter": (1.0, 0.0),
     "lower right quarter": (1.0, 1.0),
 }
+_BACK = {
+    "flip_horizontal": "flip_horizontal", "flip_vertical": "flip_vertical", "rotate_half": "rotate_half",
+    "rotate_right": "rotate_left", "rotate_left": "rotate_right",
+}  # fmt: skip
 _SMALLEST_ZOOMED = 128  # shorter side, in pixels, of a part that still makes a picture when doubled
 
 
@@ -73,6 +77,7 @@ class GeometricEditor:
         else:
             target = transform(photo.rgb, self.kind)
             instruction = instruct(self.kind, rng)
-        return EditPair(
-            self.kind, self.family, photo.rgb, target, np.ones(photo.size, np.bool_), instruction, parameters
-        )
+        back = _BACK.get(self.kind)
+        inverse = instruct(back, np.random.default_rng(len(instruction))) if back else ""
+        mask = np.ones(photo.size, np.bool_)
+        return EditPair(self.kind, self.family, photo.rgb, target, mask, instruction, parameters, inverse=inverse)

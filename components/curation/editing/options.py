@@ -44,12 +44,13 @@ class FamilyWeights:
     photometric: float = 0.3  # tone and colour of the whole picture
     geometric: float = 0.1  # flips, rotations, zoom
     region: float = 0.6  # one region recoloured, blurred, removed, or an object added or removed
+    model: float = 0.0  # by the published editors of synthesize_edits.editors
 
     def __post_init__(self) -> None:
-        for name in ("photometric", "geometric", "region"):
+        for name in ("photometric", "geometric", "region", "model"):
             if getattr(self, name) < 0:
                 raise ValueError(f"family_weights.{name} is {getattr(self, name)}; a weight is 0 or more")
-        if self.photometric + self.geometric + self.region <= 0:
+        if self.photometric + self.geometric + self.region + self.model <= 0:
             raise ValueError("family_weights are all 0, so no edit could be drawn; give one family a weight above 0")
 
 
@@ -61,6 +62,8 @@ class EditOptions:
     family_weights: FamilyWeights = field(default_factory=FamilyWeights)  # how often each family is drawn
     pairs_per_image: int = 2  # pairs wanted from one photo
     max_attempts: int = 10  # attempts on one photo before it is left with fewer pairs
+    inverse: bool = False  # add the way back of every pair that has one: target to source
+    composed: bool = False  # add source to the result of a second edit, with both instructions
     min_side: int = 96  # shorter side, in pixels, below which a photo is not used
     max_side: int = 512  # longer side, in pixels, to which a larger photo is shrunk first
     min_change: float = 3.0  # mean delta E inside the mask below which a change counts as invisible
@@ -83,7 +86,7 @@ class EditOptions:
             raise ValueError(f"an edit kind is named twice in {', '.join(self.kinds)}; name each once")
         families = (PHOTOMETRIC_KINDS, GEOMETRIC_KINDS, REGION_KINDS)
         weights = (self.family_weights.photometric, self.family_weights.geometric, self.family_weights.region)
-        if not any(
+        if self.family_weights.model <= 0 and not any(
             weight > 0 and set(family) & set(self.kinds) for family, weight in zip(families, weights, strict=True)
         ):
             raise ValueError("every edit kind belongs to a family of weight 0; raise its weight in family_weights")

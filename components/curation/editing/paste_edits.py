@@ -155,12 +155,16 @@ class PasteEditor:
         with_object = composite(photo.rgb, placed.rgb, placed.alpha)
         parameters: Parameters = {"donor": donor.key, "thing": thing, "place": spot, "height_share": height_share}
         adding = self.kind == "add_object"
+        slots = {"place": spot, "thing": thing, "a_thing": with_article(thing)}
+        instruction = instruct(self.kind, rng, **slots)
+        back = instruct("remove_object" if adding else "add_object", np.random.default_rng(len(instruction)), **slots)
         return EditPair(
             kind=self.kind,
             family=self.family,
             source=photo.rgb if adding else with_object,
             target=with_object if adding else photo.rgb,
             mask=placed.alpha > 0,
-            instruction=instruct(self.kind, rng, place=spot, thing=thing, a_thing=with_article(thing)),
+            instruction=instruction,
             parameters=parameters,
+            inverse=back,
         )

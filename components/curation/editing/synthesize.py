@@ -25,6 +25,8 @@ from components.curation.editing.region_edits import (
 )
 from components.curation.editing.removal import RemoveRegionEditor
 
+SECOND_TRIES = 3  # editors tried for the second edit of a composed pair
+
 
 def built_in_editors(kinds: Sequence[str]) -> tuple[Editor, ...]:
     """This room's editors for the given kinds, in that order."""
@@ -61,6 +63,7 @@ def _order(editors: Sequence[Editor], options: EditOptions, rng: np.random.Gener
         "photometric": options.family_weights.photometric,
         "geometric": options.family_weights.geometric,
         "region": options.family_weights.region,
+        "model": options.family_weights.model,
     }
     waiting = {
         family: [editor for editor in editors if editor.family == family]
@@ -87,9 +90,10 @@ def synthesize(
 ) -> list[EditPair | DroppedPair]:
     """Make up to `options.pairs_per_image` pairs from one photo, uint8 [H, W, 3].
 
-    The result holds one entry per attempt, in order: a pair with its `quality` filled in, or a drop with its reason. No
-    kind is tried twice on one photo. A larger photo is shrunk to `options.max_side` first. The same photo, generator
-    state, options, donors and editors give the same bytes. `editors` replaces the built-in ones.
+    The result holds one entry per attempt, in order: a pair with its `quality` filled in, or a drop with its reason.
+    After a pair come its further results, its way back and its composition with a second edit, where the options ask
+    for them. No kind is tried twice on one photo. A larger photo is shrunk to `options.max_side` first. The same photo,
+    generator state, options, donors and editors give the same bytes. `editors` replaces the built-in ones.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ValueError(f"a photo must be uint8 [H, W, 3], not {rgb.dtype} {rgb.shape}; decode it to RGB first")
@@ -104,28 +108,69 @@ def synthesize(
         if editor.applicable(photo)
     ]
     outcomes: list[EditPair | DroppedPair] = []
-    made = 0
-    while made < options.pairs_per_image and len(outcomes) < options.max_attempts:
+    made = attempts = 0
+    while made < options.pairs_per_image and attempts < options.max_attempts:
         order = _order(available, options, rng)
         if not order:
             break
-        for editor in order[: options.max_attempts - len(outcomes)]:
+        for editor in order[: options.max_attempts - attempts]:
             available.remove(editor)
             outcome = _attempt(editor, photo, np.random.default_rng(int(rng.integers(2**63))), options)
+            attempts += 1
             outcomes.append(outcome)
             if isinstance(outcome, EditPair):
                 made += 1
+                outcomes += _further(outcome, options)
+                if options.composed:
+                    outcomes += _composed(outcome, available, photo.donors, options, rng)
                 break
     return outcomes
+
+
+def _further(pair: EditPair, options: EditOptions) -> list[EditPair | DroppedPair]:
+    """Other results of a pair's instruction, and its way back."""
+    found = [replace(pair, target=other, others=()) for other in pair.others]
+    if options.inverse and pair.inverse:
+        back = {"source": pair.target, "target": pair.source, "instruction": pair.inverse, "inverse": pair.instruction}
+        found.append(replace(pair, kind=f"undo_{pair.kind}", others=(), **back))
+    return [_judged(each, options) for each in found]
+
+
+def _composed(
+    first: EditPair,
+    editors: Sequence[Editor],
+    donors: Sequence[Donor],
+    options: EditOptions,
+    rng: np.random.Generator,
+) -> list[EditPair | DroppedPair]:
+    """The first edit and one more after it as one pair; nothing where no second edit of its result comes about."""
+    photo = Photo(first.target, None, tuple(donors))
+    for editor in _order([editor for editor in editors if editor.applicable(photo)], options, rng)[:SECOND_TRIES]:
+        second = _attempt(editor, photo, np.random.default_rng(int(rng.integers(2**63))), options)
+        if isinstance(second, EditPair) and np.array_equal(second.source, first.target):
+            words = f"{first.instruction.rstrip('.')}. Then {second.instruction[0].lower()}{second.instruction[1:]}"
+            both = EditPair(
+                kind=f"{first.kind}+{second.kind}",
+                family=second.family if first.family == "region" else first.family,
+                source=first.source,
+                target=second.target,
+                mask=first.mask | second.mask,
+                instruction=words,
+                parameters={**first.parameters, **{f"then_{k}": v for k, v in second.parameters.items()}},
+            )
+            return [_judged(both, options)]
+    return []
 
 
 def _attempt(editor: Editor, photo: Photo, rng: np.random.Generator, options: EditOptions) -> EditPair | DroppedPair:
     """One editor's pair, judged."""
     outcome = editor.propose(photo, rng)
-    if isinstance(outcome, DroppedPair):
-        return outcome
-    quality, reason = check(outcome, options)
+    return outcome if isinstance(outcome, DroppedPair) else _judged(outcome, options)
+
+
+def _judged(pair: EditPair, options: EditOptions) -> EditPair | DroppedPair:
+    quality, reason = check(pair, options)
     if reason:
         figures = ", ".join(f"{name} {value:g}" for name, value in quality.items())
-        return DroppedPair(outcome.kind, reason, figures)
-    return replace(outcome, quality=quality)
+        return DroppedPair(pair.kind, reason, figures)
+    return replace(pair, quality=quality)

@@ -9,10 +9,13 @@ Made = tuple[dict[str, str], dict[str, bytes], dict[str, Any]]
 
 
 def pair_images(source: Any, target: Any, mask: Any) -> dict[str, bytes]:
-    """Return a pair's pictures as a record's parts: uint8 [H, W, 3] twice, and the mask, bool [H, W]."""
+    """Return a pair's pictures as a record's parts: uint8 [H, W, 3] twice, and the mask, bool [H, W], or None."""
     import numpy as np
 
     from components.curation.images import encode_png
 
+    parts = {"source.png": encode_png(source), "target.png": encode_png(target)}
+    if mask is None:
+        return parts
     changed = np.repeat((mask.astype(np.uint8) * 255)[..., None], 3, axis=2)
-    return {"source.png": encode_png(source), "target.png": encode_png(target), "mask.png": encode_png(changed)}
+    return parts | {"mask.png": encode_png(changed)}

@@ -114,7 +114,7 @@ def _pairs(context: ShardContext, attempts: list[dict[str, Any]]) -> Iterator[An
                 continue
         else:
             donors = _donors(path, limits) if donors is None else donors
-            made = _photo_pairs(rgb, record.key, caption, donors, args["settings"]["photos"], seed)
+            made = _photo_pairs(rgb, record.key, caption, donors, args["settings"], seed)
         for number, (attempt, parts, extra) in enumerate(made):
             key = f"{record.key}_{number:02d}"
             attempts.append({**row, **attempt, "key": key if parts else ""})
@@ -179,19 +179,22 @@ def scene_pairs(
 
 
 def _photo_pairs(
-    rgb: Any, key: str, caption: str | None, donors: list[Any], options: dict[str, Any], seed: int
+    rgb: Any, key: str, caption: str | None, donors: list[Any], settings: dict[str, Any], seed: int
 ) -> list[Made]:
-    """Return the procedural edits of a photo."""
+    """Return the edits of a photo: by procedures, and by published editors where there are some."""
     from components.curation.editing.base import EditPair
     from components.curation.editing.options import EditOptions, FamilyWeights
-    from components.curation.editing.synthesize import generator_for, synthesize
+    from components.curation.editing.synthesize import built_in_editors, generator_for, synthesize
+    from pipelines.stages.data.model_editors import model_editors
 
+    options = settings["photos"]
     chosen = EditOptions(
         **{**options, "kinds": tuple(options["kinds"]), "family_weights": FamilyWeights(**options["family_weights"])}
     )
     others = [donor for donor in donors if donor.key != key]
     made: list[Made] = []
-    for result in synthesize(rgb, generator_for(rgb, seed), chosen, others, caption):
+    editors = (*built_in_editors(chosen.kinds), *model_editors(settings["editors"]))
+    for result in synthesize(rgb, generator_for(rgb, seed), chosen, others, caption, editors):
         if not isinstance(result, EditPair):
             attempt = {
                 "family": "photo",
@@ -202,7 +205,8 @@ def _photo_pairs(
             }
             made.append((attempt, {}, {}))
             continue
-        parts = pair_images(result.source, result.target, result.mask)
+        # What an editor was free to change is not known: there is no mask to hold it to.
+        parts = pair_images(result.source, result.target, None if result.family == "model" else result.mask)
         parts["txt"] = result.instruction.encode()
         extra = {"quality": result.quality, "parameters": result.parameters, "target_caption": None}
         made.append(

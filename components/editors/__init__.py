@@ -1,0 +1,1 @@
+"""Published editors: diffusers pipelines that take (image, prompt), and text models that write instructions."""
