@@ -56,7 +56,7 @@ class Writer:
         prompt = options.prompt.replace(CAPTION, " ".join(caption.split())[:MAX_CAPTION])
         if self._tokenizer.chat_template is not None:
             turn = [{"role": "user", "content": prompt}]
-            prompt = self._tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+            prompt = str(self._tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
         inputs = self._tokenizer(prompt, return_tensors="pt", return_token_type_ids=False).to(self._device)
         drawn = {"do_sample": True, "temperature": options.temperature, "top_k": 0, "top_p": 0.95}
         how = drawn if options.temperature else {"do_sample": False, "temperature": None, "top_k": None, "top_p": None}
@@ -67,6 +67,6 @@ class Writer:
                 **inputs, max_new_tokens=options.tokens, **how,
                 pad_token_id=self._tokenizer.eos_token_id if padding is None else padding,
             )  # fmt: skip
-        said = self._tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        said = str(self._tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
         lines = [line.strip().strip('"') for line in said.splitlines() if line.strip()]
         return Instruction(lines[0][:MAX_CHARACTERS]) if lines else None

@@ -155,9 +155,12 @@ class PasteEditor:
         with_object = composite(photo.rgb, placed.rgb, placed.alpha)
         parameters: Parameters = {"donor": donor.key, "thing": thing, "place": spot, "height_share": height_share}
         adding = self.kind == "add_object"
-        slots = {"place": spot, "thing": thing, "a_thing": with_article(thing)}
-        instruction = instruct(self.kind, rng, **slots)
-        back = instruct("remove_object" if adding else "add_object", np.random.default_rng(len(instruction)), **slots)
+
+        def say(kind: str, rng: np.random.Generator) -> str:
+            return instruct(kind, rng, place=spot, thing=thing, a_thing=with_article(thing))
+
+        instruction = say(self.kind, rng)
+        back = say("remove_object" if adding else "add_object", np.random.default_rng(len(instruction)))
         return EditPair(
             kind=self.kind,
             family=self.family,

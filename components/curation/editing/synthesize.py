@@ -131,8 +131,8 @@ def _further(pair: EditPair, options: EditOptions) -> list[EditPair | DroppedPai
     """Other results of a pair's instruction, and its way back."""
     found = [replace(pair, target=other, others=()) for other in pair.others]
     if options.inverse and pair.inverse:
-        back = {"source": pair.target, "target": pair.source, "instruction": pair.inverse, "inverse": pair.instruction}
-        found.append(replace(pair, kind=f"undo_{pair.kind}", others=(), **back))
+        back = replace(pair, kind=f"undo_{pair.kind}", source=pair.target, target=pair.source, others=())
+        found.append(replace(back, instruction=pair.inverse, inverse=pair.instruction))
     return [_judged(each, options) for each in found]
 
 

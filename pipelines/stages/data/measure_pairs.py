@@ -33,15 +33,14 @@ def run(context: StageContext) -> None:
     """Measure every shard of pairs."""
     settings = context.config.measure_pairs
     common: dict[str, Any] = {
-        "limits": dataclasses.asdict(context.config.measure.limits), "curated": None,
+        "limits": dataclasses.asdict(context.config.measure.limits),
         "image_text": settings.image_text, "judge": settings.judge,
         "threads": max(1, int(context.config.execution.resources.measure_pairs.cpus)),
     }  # fmt: skip
-    if MADE in context.inputs:
-        curated = context.curated.manifest
-        common["curated"] = f"{curated.stage}/{curated.fingerprint}"
+    curated = context.curated_shards() if MADE in context.inputs else {}  # whose drawings a description speaks of
+    origin = {name: "/".join(PurePosixPath(path).parts[-4:-2]) for name, path in curated.items()}
     tasks = [
-        ShardTask(name, {"shard": path, "made": stage == MADE, **common})
+        ShardTask(name, {"shard": path, "made": stage == MADE, "curated": origin.get(name), **common})
         for name, (path, stage) in sorted(pair_shards(context.inputs).items())
     ]
     context.map_shards("pipelines.stages.data.measure_pairs:measure_shard", tasks)
