@@ -108,8 +108,8 @@ class RecaptionSection(Section):
 class PairsSection(Section):
     """Which models look at edit pairs, beside what is measured without one."""
 
-    image_text: PairTowers | None = None  # for curate_pairs.min_direction and min_instruction_direction
-    judge: PairJudge | None = None  # for curate_pairs.min_judge
+    image_text: PairTowers = PairTowers()  # for curate_pairs.min_direction and min_instruction_direction
+    judge: PairJudge = PairJudge()  # for curate_pairs.min_judge
 
 
 EditorName = Annotated[str, AfterValidator(check_editor_name)]

@@ -57,15 +57,15 @@ def check_pairs(config: Config) -> Iterator[str]:
     from components.curation.pairs.decide_pairs import OF_MODELS, checks_in_order
 
     settings = config.measure_pairs
-    named = {"measure_pairs.image_text": settings.image_text, "measure_pairs.judge": settings.judge}
+    named = {"measure_pairs.image_text": settings.image_text.path, "measure_pairs.judge": settings.judge.path}
     for signal in dict.fromkeys(check.signal for check in checks_in_order(config.curate_pairs)):
         key = OF_MODELS.get(signal)
         if key is not None and named[key] is None:
-            yield f"curate_pairs.min_{signal}: {key} measures this and names no model. Name one, or set it to null."
-    if settings.image_text is not None:
+            yield f"curate_pairs.min_{signal}: {key}.path names no model, which would measure it. Name one."
+    if settings.image_text.path:
         model = SignalModel("image_text", settings.image_text.path, settings.image_text.revision)
         yield from _check_model("measure_pairs.image_text", model)
-    if settings.judge is not None and is_path(settings.judge.path):
+    if settings.judge.path and is_path(settings.judge.path):
         yield from model_folder("measure_pairs.judge.path", settings.judge.path)[1]
 
 

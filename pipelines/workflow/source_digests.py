@@ -85,9 +85,8 @@ def recaption_files(config: Config, store: Store) -> dict[str, str]:
 
 def pair_files(config: Config, store: Store, instance: str = "") -> dict[str, str]:
     """The files of the models that look at edit pairs, where they are folders."""
-    models = (config.measure_pairs.image_text, config.measure_pairs.judge)
-    found = [_content(model.path, store) for model in models if model is not None]
-    return {name: digest for each in found for name, digest in each.items()}
+    settings = config.measure_pairs
+    return _content(settings.image_text.path, store) | _content(settings.judge.path, store)
 
 
 def editor_files(config: Config, store: Store) -> dict[str, str]:

@@ -75,7 +75,7 @@ class PairFaultOptions:
 class PairTowers:
     """The image-text model that compares the change of the pictures with that of their texts."""
 
-    path: str  # hub id or folder of a CLIP or SigLIP, or train_encoder's own `model/`
+    path: str | None = None  # hub id or folder of a CLIP or SigLIP, or train_encoder's own `model/`; null: none
     revision: str | None = None  # of a hub id
     batch: int = 32  # pairs that the model takes at once
     precision: Literal["fp32", "bf16"] = "fp32"  # bf16: products in bf16, for GPUs
@@ -89,7 +89,7 @@ class PairTowers:
 class PairJudge:
     """The vision-language model that is shown source and target and scores the edit."""
 
-    path: str  # hub id or folder of an image-text-to-text model of transformers
+    path: str | None = None  # hub id or folder of an image-text-to-text model of transformers; null: none
     revision: str | None = None  # of a hub id
     batch: int = 4  # pairs that the model takes at once
     tokens: int = 64  # of an answer, at most

@@ -27,12 +27,11 @@ class Waiting:
 class PairModels:
     """The models of one shard. Every pair's row has its signals at the latest after `finish`."""
 
-    def __init__(self, towers: PairTowers | None, judge: PairJudge | None, threads: int) -> None:
-        self._settings = [settings for settings in (towers, judge) if settings is not None]
+    def __init__(self, towers: PairTowers, judge: PairJudge, threads: int) -> None:
         self._threads = threads
-        self._waiting: dict[Any, list[Waiting]] = {settings: [] for settings in self._settings}
-        self.schema: dict[str, str] = dict.fromkeys(DIRECTIONS, "float64") if towers else {}
-        if judge:
+        self._waiting: dict[Any, list[Waiting]] = {settings: [] for settings in (towers, judge) if settings.path}
+        self.schema: dict[str, str] = dict.fromkeys(DIRECTIONS, "float64") if towers.path else {}
+        if judge.path:
             from components.curation.pairs.judge import read_scores
 
             self.schema |= dict.fromkeys(read_scores(""), "float64") | {"judge_answer": "string"}
@@ -71,7 +70,7 @@ class PairModels:
             else:
                 from components.vision_models.vision_language import VisionLanguage
 
-                _LOADED[settings] = VisionLanguage(settings.path, settings.revision, place)
+                _LOADED[settings] = VisionLanguage(str(settings.path), settings.revision, place)
         return _LOADED[settings]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from components.curation.images import encode_jpeg, encode_png
+from components.curation.pairs.options import PairJudge, PairTowers
 from components.data.records import Record, write_records
 from components.data.tables import read_table
 from pipelines.config.compose import compose_config
@@ -99,8 +100,8 @@ def given(folder: Path) -> dict[str, dict]:
             "limits": limits,
             "made": False,
             "curated": None,
-            "image_text": None,
-            "judge": None,
+            "image_text": PairTowers(),
+            "judge": PairJudge(),
             "threads": 1,
         },
     )
