@@ -11,9 +11,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
-from pipelines.stages.data.curate import DECISION_SCHEMA, SHEET_SAMPLES
+from pipelines.stages.data.curate import DECISION_SCHEMA
 from pipelines.stages.data.measure_pairs import pair_shards
 
+SHEET_SAMPLES = 8  # pairs per reason on the contact sheet
 # A target that was dropped, beside one that was kept for the same source and instruction where there is one. A picture
 # is its file's bytes, as `datasets.Image(decode=False)` and most trainers read them.
 PREFERENCE_SCHEMA = {
