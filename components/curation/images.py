@@ -160,10 +160,10 @@ def reduced(rgb: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC))
 
 
-def encode_png(rgb: np.ndarray) -> bytes:
-    """Return a picture, uint8 [H, W, 3] or [H, W], as PNG; the same bytes every time."""
+def encode_png(rgb: np.ndarray, level: int = 6) -> bytes:
+    """Return a picture, uint8 [H, W, 3] or [H, W], as PNG; the same bytes every time. `level` is zlib's, 0-9."""
     buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, "PNG", compress_level=6)
+    Image.fromarray(rgb).save(buffer, "PNG", compress_level=level)
     return buffer.getvalue()
 
 

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.curation.editing.base import EditPair, Image, Mask
-from components.curation.editing.colours import delta_e, to_lab
+from components.curation.editing.base import EditPair, Floats, Image, Mask
+from components.curation.editing.colours import to_lab
 from components.curation.editing.options import EditOptions
 
 
-def _outline_step(image: Image, mask: Mask) -> float:
+def _outline_step(lab: Floats, mask: Mask) -> float:
     """Mean colour difference of neighbours of which one is inside `mask` and one outside; 0 where there are none."""
-    lab = to_lab(image)
-    across = np.linalg.norm(lab[:, 1:] - lab[:, :-1], axis=-1)[mask[:, 1:] != mask[:, :-1]]
-    down = np.linalg.norm(lab[1:] - lab[:-1], axis=-1)[mask[1:] != mask[:-1]]
-    steps = np.concatenate([across, down])
+    across, down = mask[:, 1:] != mask[:, :-1], mask[1:] != mask[:-1]
+    pairs = ((lab[:, 1:][across], lab[:, :-1][across]), (lab[1:][down], lab[:-1][down]))
+    steps = np.concatenate([np.linalg.norm(one - other, axis=-1) for one, other in pairs])
     return float(steps.mean()) if steps.size else 0.0
 
 
@@ -29,12 +28,13 @@ def measure(pair: EditPair) -> dict[str, float]:
     across the mask's outline is in the target than in the source, mean along it: a soft edge adds little; negative
     where an edge went away; 0 where there is no outline); `clipped` (share of pixels newly black or white).
     """
-    difference = delta_e(pair.source, pair.target)
+    before, after = to_lab(pair.source), to_lab(pair.target)
+    difference = np.linalg.norm(before - after, axis=-1)
     inside = difference[pair.mask]
     outside = difference[~pair.mask]
 
     def flat(image: Image) -> Mask:
-        return np.asarray((image == 0).all(axis=-1) | (image == 255).all(axis=-1))
+        return np.asarray((image.max(axis=-1) == 0) | (image.min(axis=-1) == 255))
 
     figures = {
         "mask_share": float(pair.mask.mean()),
@@ -42,7 +42,7 @@ def measure(pair: EditPair) -> dict[str, float]:
         "changed_share": float((inside > 2.3).mean()) if inside.size else 0.0,
         "spill": float(outside.mean()) if outside.size else 0.0,
         "spill_peak": float(outside.max()) if outside.size else 0.0,
-        "seam": _outline_step(pair.target, pair.mask) - _outline_step(pair.source, pair.mask),
+        "seam": _outline_step(after, pair.mask) - _outline_step(before, pair.mask),
         "clipped": float((flat(pair.target) & ~flat(pair.source)).mean()),
     }
     return {name: round(value, 4) for name, value in figures.items()}

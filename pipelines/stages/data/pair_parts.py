@@ -8,13 +8,16 @@ from typing import Any
 Made = tuple[dict[str, str], dict[str, bytes], dict[str, Any]]
 
 
-def pair_images(source: Any, target: Any, mask: Any) -> dict[str, bytes]:
-    """Return a pair's pictures as a record's parts: uint8 [H, W, 3] twice, and the mask, bool [H, W], or None."""
+def pair_images(source: Any, target: Any, mask: Any, level: int = 6) -> dict[str, bytes]:
+    """Return a pair's pictures as a record's parts: uint8 [H, W, 3] twice, and the mask, bool [H, W], or None.
+
+    `level` is PNG's. Of photos 2 is 2.5 times as fast as 6, for 7 % more bytes.
+    """
     import numpy as np
 
     from components.curation.images import encode_png
 
-    parts = {"source.png": encode_png(source), "target.png": encode_png(target)}
+    parts = {"source.png": encode_png(source, level), "target.png": encode_png(target, level)}
     if mask is None:
         return parts
     changed = np.repeat((mask.astype(np.uint8) * 255)[..., None], 3, axis=2)

@@ -24,6 +24,7 @@ ATTEMPT_SCHEMA = {
 }  # fmt: skip
 DONORS = 16  # photos of a shard whose objects may be pasted into the others
 SHEET_PAIRS = 24
+PNG_LEVEL = 2  # of photos
 CAPTION_KEYS = {"captions", "caption_origins"}  # of any picture, under our key of its json
 
 
@@ -206,7 +207,7 @@ def _photo_pairs(
             made.append((attempt, {}, {}))
             continue
         # What an editor was free to change is not known: there is no mask to hold it to.
-        parts = pair_images(result.source, result.target, None if result.family == "model" else result.mask)
+        parts = pair_images(result.source, result.target, None if result.family == "model" else result.mask, PNG_LEVEL)
         parts["txt"] = result.instruction.encode()
         extra = {"quality": result.quality, "parameters": result.parameters, "target_caption": None}
         made.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -192,3 +193,41 @@ def test_real_photos_give_pairs_of_each_region_kind() -> None:
         assert len(outcomes) == len(REGION_KINDS)
         kept.update(outcome.kind for outcome in outcomes if isinstance(outcome, EditPair))
     assert set(kept) >= {"recolour_region", "greyscale_background", "add_object", "remove_object"}
+
+
+def test_the_way_back_of_a_pair_is_the_pair_turned_around_with_words_that_undo_it():
+    kinds = ("flip_horizontal", "rotate_half", "add_object", "remove_object", "brighten")
+    donors = [Donor(str(n), picture(n)) for n in range(40, 44)]
+    options = EditOptions(kinds=kinds, pairs_per_image=5, inverse=True)
+    backs = Counter()
+    for seed in range(4):
+        found = synthesize(picture(seed), np.random.default_rng(seed), options, donors)
+        for first, second in itertools.pairwise(found):
+            if not second.kind.startswith("undo_"):
+                continue
+            assert isinstance(first, EditPair) and second.kind == f"undo_{first.kind}"
+            if isinstance(second, EditPair):
+                backs[first.kind] += 1
+                assert np.array_equal(second.source, first.target) and np.array_equal(second.target, first.source)
+                assert second.instruction == first.inverse and second.inverse == first.instruction
+                assert second.instruction and np.array_equal(second.mask, first.mask)
+        assert not any(one.kind == "undo_brighten" for one in found)
+    assert backs["flip_horizontal"] == backs["rotate_half"] == 4
+    plain = synthesize(picture(1), np.random.default_rng(1), replace(options, inverse=False), donors)
+    same = [one for one in synthesize(picture(1), np.random.default_rng(1), options, donors) if "undo" not in one.kind]
+    assert [one.kind for one in plain] == [one.kind for one in same]
+
+
+def test_a_composed_pair_leads_from_the_source_over_both_edits():
+    options = EditOptions(pairs_per_image=2, composed=True)
+    seen = 0
+    for seed in range(4):
+        found = synthesize(picture(seed), np.random.default_rng(seed), options)
+        for first, both in itertools.pairwise(found):
+            if isinstance(both, EditPair) and "+" in both.kind and isinstance(first, EditPair):
+                seen += 1
+                assert both.kind.split("+")[0] == first.kind and np.array_equal(both.source, first.source)
+                assert both.instruction.startswith(first.instruction.rstrip(".") + ". Then ")
+                assert (both.mask | first.mask == both.mask).all() and both.quality
+                assert (both.source != both.target).any(-1)[~both.mask].sum() == 0
+    assert seen >= 3
