@@ -21,6 +21,7 @@ from components.data.delimited import Form, find_encoding, find_form, open_text,
 
 LIST_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt")
 USUAL = {".csv": Form("utf-8-sig", ",", True), ".tsv": Form("utf-8-sig", "\t", False)}
+MOST_SAID = 3  # files whose form is said
 _ROWS_FOR_NAMES = 1000  # a field absent from the first rows of a jsonl file counts as missing
 
 
@@ -115,6 +116,18 @@ def field_names(path: Path, form: ListFormat) -> list[str]:
     if suffix == ".jsonl":
         return _jsonl_names(path) or []
     return _object_names(_json_content(path))
+
+
+def unusual_forms(paths: Sequence[Path], quoted: bool | None = None) -> str:
+    """How csv and tsv files were read that are written in another way than usual: `a.csv: utf-16, separated by tabs, ...`;
+    empty where all are.
+    """
+    said = []
+    for path in paths:
+        usual = USUAL.get(path.suffix.lower())
+        if usual is not None and (found := find_form(path, quoted)) != usual:
+            said.append(f"{path.name}: {found.words()}")
+    return "; ".join(said[:MOST_SAID]) + (f"; and {len(said) - MOST_SAID} more" if len(said) > MOST_SAID else "")
 
 
 def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | RowFault]]:

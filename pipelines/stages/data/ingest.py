@@ -44,6 +44,7 @@ class SourceKind:
     files: Callable[[Any], Sequence[str | Path]]
     packages: tuple[str, ...] = ()  # installed packages whose versions its samples follow from
     attribution: Callable[[Any], str] = lambda source: ""  # whose pictures they are, where their licence asks to say so
+    read_as: Callable[[Any], str] = lambda source: ""  # what was found out of its lists, where that is not the usual
 
 
 def run(context: StageContext) -> None:
@@ -64,6 +65,8 @@ def run(context: StageContext) -> None:
         metrics["dropped_by_reason"] = dict(sorted(reasons["dropped"].items()))
     if credit := kind.attribution(source):
         metrics["attribution"] = credit
+    if said := kind.read_as(source):
+        metrics["read_as"] = said
     context.metrics |= of_source("ingest", name, metrics)
 
 
@@ -150,6 +153,20 @@ def _tar_files(source: WebDatasetSource) -> Sequence[str | Path]:
     return find_shards(source.shards, source.allow_pipe)
 
 
+def _url_forms(source: UrlsSource) -> str:
+    from components.data.list_files import unusual_forms
+    from components.data.url_lists import find_url_lists
+
+    return unusual_forms(find_url_lists(source.path), source.columns.quoted)
+
+
+def _folder_forms(source: FolderSource) -> str:
+    from components.data.folder import find_captions_files
+    from components.data.list_files import unusual_forms
+
+    return unusual_forms(find_captions_files(source.path, source.files))
+
+
 def _folder_files(source: FolderSource) -> Sequence[str | Path]:
     from components.data.folder import list_files_of
 
@@ -186,7 +203,7 @@ def _pair_files(source: EditPairsSource) -> Sequence[str | Path]:
 SOURCES: dict[str, SourceKind] = {
     "scenes": SourceKind(_scene_tasks, "pipelines.stages.data.ingest_scenes:make_shard", lambda source: ()),
     "webdataset": SourceKind(_tar_tasks, "pipelines.stages.data.ingest:copy_shard", _tar_files),
-    "urls": SourceKind(_url_tasks, "pipelines.stages.data.ingest:download", _url_files),
+    "urls": SourceKind(_url_tasks, "pipelines.stages.data.ingest:download", _url_files, read_as=_url_forms),
     "pictures": SourceKind(
         _picture_tasks,
         "pipelines.stages.data.ingest_pictures:make_shard",
@@ -194,7 +211,9 @@ SOURCES: dict[str, SourceKind] = {
         PACKAGES,
         _picture_credit,
     ),
-    "folder": SourceKind(_folder_tasks, "pipelines.stages.data.ingest:copy_images", _folder_files),
+    "folder": SourceKind(
+        _folder_tasks, "pipelines.stages.data.ingest:copy_images", _folder_files, read_as=_folder_forms
+    ),
     "parquet": SourceKind(_parquet_tasks, "pipelines.stages.data.ingest_tables:pack_rows", _parquet_files),
     "edit_pairs": SourceKind(_pair_tasks, "pipelines.stages.data.ingest_tables:pack_pairs", _pair_files),
 }
