@@ -119,7 +119,7 @@ def field_names(path: Path, form: ListFormat) -> list[str]:
 
 
 def unusual_forms(paths: Sequence[Path], quoted: bool | None = None) -> str:
-    """How csv and tsv files were read that are written in another way than usual: `a.csv: utf-16, separated by tabs, ...`;
+    """How csv and tsv files were read that are not written as usual: `a.csv: utf-16, separated by tabs, quotes`;
     empty where all are.
     """
     said = []
