@@ -14,6 +14,8 @@ from components.data.list_files import LIST_SUFFIXES, ListFormat, RowFault, expa
 from components.data.options import UrlListOptions, caption_columns
 from components.data.samples import BadRecord
 
+UNSEEN = "\u200b\u200c\u200d\u2060\ufeff"  # characters without width, which come along when addresses are copied
+
 
 def find_url_lists(spec: str | Path) -> list[Path]:
     """The list files meant by a path, folder, glob or braces, sorted. Raises ValueError where there is none."""
@@ -48,7 +50,7 @@ def _source_row(origin: str, row: dict[str, Any], options: UrlListOptions) -> So
     if any(isinstance(value, str) and not _is_text(value) for value in metadata.values()):
         return SourceRow("", origin, None, None, {}, "bad_row", "a metadata column is not utf-8")
     url = row[options.url_column]
-    url = url.strip() if isinstance(url, str) else ""
+    url = url.strip().strip(UNSEEN).strip() if isinstance(url, str) else ""
     if not url or not _is_text(url):
         return SourceRow("", origin, None, None, metadata, "no_url", "the row has no address, or one that is not text")
     named = caption_columns(options.captions, options.caption_column)

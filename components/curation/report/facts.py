@@ -59,6 +59,7 @@ class Step:
     state: str  # dropped or failed
     lost: int
     left: int
+    is_early: bool = False  # before any row was measured: while its source was read
 
 
 @dataclass(frozen=True)
@@ -108,30 +109,41 @@ def gather(
     signals: Mapping[str, Sequence[Any]],
     bounds: Sequence[Bound],
     order: Sequence[str] = (),
+    before: Mapping[str, Mapping[tuple[str, str], int]] | None = None,
 ) -> Facts:
     """Return the facts of rows. `order`: the reasons in which they are decided, first ones first; failures, and reasons
-    that it does not name, come before and after. Numeric signals alone are drawn.
+    that it does not name, come before and after. `before`: source -> {(state, reason): rows} that were lost before, of
+    which there is nothing but their number. Numeric signals alone are drawn.
     """
     counts: dict[str, Counter[str]] = {}
     flows: Counter[tuple[str, str, str]] = Counter()
     for source, decision in zip(sources, decisions, strict=True):
         counts.setdefault(source, Counter()).update(("input", decision.state))
         flows[source, decision.state, decision.reason] += 1
+    early: Counter[tuple[str, str]] = Counter()
+    for source, lost in (before or {}).items():
+        for (state, reason), count in lost.items():
+            counts.setdefault(source, Counter()).update({"input": count, state: count})
+            flows[source, state, reason] += count
+            early[state, reason] += count
     shown = _shown_rows(shards)
     return Facts(
         {name: counts[name] for name in sorted(counts)},
-        tuple(_funnel(decisions, order)),
+        tuple(_funnel(decisions, order, early)),
         dict(flows),
         tuple(found for name, values in signals.items() if (found := _signal(name, values, decisions, bounds, shown))),
         _examples(decisions, shown),
     )
 
 
-def _funnel(decisions: Sequence[Decided], order: Sequence[str]) -> list[Step]:
+def _funnel(decisions: Sequence[Decided], order: Sequence[str], early: Counter[tuple[str, str]]) -> list[Step]:
+    steps, left = [], len(decisions) + early.total()
+    for (state, reason), count in sorted(early.items()):
+        left -= count
+        steps.append(Step(reason, state, count, left, True))
     lost = Counter((decision.state, decision.reason) for decision in decisions if decision.state != "kept")
     place = {reason: number for number, reason in enumerate(order)}
     ranked = sorted(lost, key=lambda key: (key[0] != "failed", place.get(key[1], len(place)), key[1]))
-    steps, left = [], len(decisions)
     for state, reason in ranked:
         left -= lost[state, reason]
         steps.append(Step(reason, state, lost[state, reason], left))

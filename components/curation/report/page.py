@@ -45,8 +45,10 @@ class Words:
     meaning: Mapping[str, str] = field(default_factory=dict)  # reason -> what it means, for a stranger
 
 
-def report_page(facts: Facts, examples: Mapping[int, Example], words: Words) -> str:
-    """Return the page. `examples`: row number -> the row, for those of `facts.shown()` that could be read."""
+def report_page(facts: Facts, examples: Mapping[int, Example], words: Words, early: Sequence[Example] = ()) -> str:
+    """Return the page. `examples`: row number -> the row, for those of `facts.shown()` that could be read. `early`:
+    some of those that were lost while their source was read.
+    """
     bounds = {bound.reason: bound for signal in facts.signals for bound in signal.bounds}
     ruled = [signal for signal in facts.signals if any(bad for _, _, bad in signal.near)]
     quiet = [signal for signal in facts.signals if signal.bounds and not any(bad for _, _, bad in signal.near)]
@@ -73,6 +75,7 @@ def report_page(facts: Facts, examples: Mapping[int, Example], words: Words) -> 
         _folded("Thresholds that nothing fails", quiet, examples),
         _folded("Signals without a threshold", others, examples),
         _reasons(facts, examples, words, bounds, unit),
+        _early(early),
         "</main></body></html>",
     ]
     return "\n".join(parts)
@@ -142,6 +145,8 @@ def _funnel(facts: Facts, words: Words, bounds: Mapping[str, Bound], unit: str) 
 
 def meaning(step: Step, words: Words, bounds: Mapping[str, Bound]) -> str:
     """What a reason means: in words, else its threshold."""
+    if step.is_early:
+        return "lost while the source was read"
     if step.reason in bounds:
         bound = bounds[step.reason]
         asked = f"{bound.signal.replace('_', ' ')} must be {bound.words()}"
@@ -193,6 +198,22 @@ def _reasons(
     return "".join((*parts, "</section>"))
 
 
+def _early(rows: Sequence[Example]) -> str:
+    """What was lost while the source was read: there is a place and a reason, and seldom a picture."""
+    if not rows:
+        return ""
+    listed = "".join(
+        f"<tr><td class={row.state}>{said(row.reason)}</td><td>{html.escape(row.name)}</td>"
+        f"<td dir=auto>{html.escape(row.text[:SHOWN_TEXT])}</td><td>{html.escape(row.detail)}</td></tr>"
+        for row in rows
+    )
+    head = "".join(f"<th scope=col>{name}</th>" for name in ("reason", "where", "caption", "what happened"))
+    return (
+        "<section><h2>Lost while the source was read</h2><p>A few of each reason.</p>"
+        f"<table class=list><tr>{head}</tr>{listed}</table></section>"
+    )
+
+
 def _figure(row: Example, signal: str = "") -> str:
     value = row.values.get(signal)
     told = f"<b>{value:.4g}</b> " if isinstance(value, int | float) else ""
@@ -225,4 +246,5 @@ def thumbnail_uri(data: bytes) -> str:
 
 def counted(facts: Facts) -> dict[str, int]:
     """{step: rows left after it}, for a run's metrics."""
-    return {"came_in": facts.total["input"]} | {step.reason: step.left for step in facts.steps}
+    names = [f"ingest_{step.reason}" if step.is_early else step.reason for step in facts.steps]
+    return {"came_in": facts.total["input"]} | {name: step.left for name, step in zip(names, facts.steps, strict=True)}

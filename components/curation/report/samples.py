@@ -39,9 +39,15 @@ WORDS = Words("Curation", "samples", MEANING)
 
 
 def sample_facts(
-    columns: Mapping[str, Sequence[Any]], decisions: Sequence[Decision], sources: Sequence[str], rules: CurationRules
+    columns: Mapping[str, Sequence[Any]],
+    decisions: Sequence[Decision],
+    sources: Sequence[str],
+    rules: CurationRules,
+    before: Mapping[str, Mapping[tuple[str, str], int]] | None = None,
 ) -> Facts:
-    """Return the facts of measured samples. Columns that a model added are signals as all others are."""
+    """Return the facts of measured samples. Columns that a model added are signals as all others are. `before`: what
+    was lost while the sources were read.
+    """
     checks = rules_in_order(rules)
     sides = [min(w, h) for w, h in zip(columns["width"], columns["height"], strict=True)]
     signals = {name: values for name, values in columns.items() if len(values) == len(decisions)} | {"min_side": sides}
@@ -53,4 +59,4 @@ def sample_facts(
     order = [check.reason for check in checks]
     ruled = {bound.signal: signals[bound.signal] for bound in bounds if bound.signal in signals}
     rest = {name: values for name, values in signals.items() if name not in ruled and name not in NO_SIGNALS}
-    return gather(decisions, columns["shard"], sources, ruled | rest, bounds, (*order, *AFTER_RULES))
+    return gather(decisions, columns["shard"], sources, ruled | rest, bounds, (*order, *AFTER_RULES), before)

@@ -28,7 +28,7 @@ a{color:var(--bound)}
 :focus-visible{outline:3px solid var(--bound);outline-offset:2px}
 table{border-collapse:collapse;display:block;overflow-x:auto}
 th,td{text-align:right;padding:4px 12px;border-bottom:1px solid var(--line)}
-th:first-child{text-align:left}
+th:first-child,.list td,.list th{text-align:left}
 .funnel{list-style:none;padding:0;margin:0}
 .funnel li{display:grid;grid-template-columns:minmax(180px,320px) 1fr 110px;gap:12px;align-items:center;
   padding:3px 0;border-bottom:1px solid var(--line)}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines.stage import ShardTask, StageContext
+from pipelines.stage import ShardTask, StageContext, source_of
 
 if TYPE_CHECKING:
     from components.curation.decide import Decision
     from components.curation.report.facts import Facts
     from components.curation.report.page import Example
+
+EARLY = 5  # of each reason for which ingest lost rows
 
 
 def write_report(
@@ -31,7 +34,8 @@ def write_report(
 
     if not decisions:
         return
-    facts = sample_facts(columns, decisions, sources, context.config.curate)
+    before, early = _before(context)
+    facts = sample_facts(columns, decisions, sources, context.config.curate, before)
     context.metrics["curation"]["funnel"] = counted(facts)
     examples = _examples(context, tasks, facts, columns, decisions)
     rows = [examples[row] for chosen in facts.examples.values() for row in chosen if row in examples]
@@ -40,7 +44,7 @@ def write_report(
     for (_, state, reason), count in facts.flows.items():
         totals[reason or state] = totals.get(reason or state, 0) + count
     files = {
-        "sheet.html": report_page(facts, examples, WORDS).encode(),
+        "sheet.html": report_page(facts, examples, WORDS, early).encode(),
         "sheet.png": contact_sheet_png(sheet, totals),
         "funnel.png": funnel_png(
             facts.total["input"], [(s.reason, s.state == "failed", s.lost, s.left) for s in facts.steps], WORDS.unit
@@ -56,6 +60,28 @@ def write_report(
     for name, data in files.items():
         with context.output(name) as path:
             path.write_bytes(data)
+
+
+def _before(context: StageContext) -> tuple[dict[str, Counter[tuple[str, str]]], list[Example]]:
+    """What ingest dropped and failed: how many of each source for which reason, and a few of each reason."""
+    from components.curation.report.page import Example
+    from components.data.tables import read_table
+
+    counts: dict[str, Counter[tuple[str, str]]] = {}
+    shown: dict[tuple[str, str], list[Example]] = {}
+    names = ("origin", "caption", "status", "reason", "detail")
+    for path in [path for artifact in context.inputs_of("ingest") for path in artifact.files("rows/*.parquet")]:
+        with context.fetch(path) as local:
+            table = read_table(local, names)
+        source = source_of(path)
+        for origin, caption, state, reason, detail in zip(*(table[name] for name in names), strict=True):
+            if state == "success":
+                continue
+            counts.setdefault(source, Counter())[state, reason] += 1
+            rows = shown.setdefault((state, reason), [])
+            if len(rows) < EARLY:
+                rows.append(Example(origin, state, reason, detail, caption or ""))
+    return counts, [row for _, rows in sorted(shown.items()) for row in rows]
 
 
 def _examples(

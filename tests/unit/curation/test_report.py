@@ -14,7 +14,7 @@ import pytest
 from components.curation.decide import Decision
 from components.curation.images import encode_png
 from components.curation.report.facts import NEAR, Bound, gather
-from components.curation.report.page import Example, Words, report_page
+from components.curation.report.page import Example, Words, counted, report_page
 
 pytestmark = pytest.mark.unit
 EVIL = "<script>document.title='lost'</script><img src=x onerror=\"document.title='lost'\">'\" & </style>"
@@ -69,6 +69,23 @@ def test_the_numbers_of_a_report_add_up():
     assert len(contrast.kept) + len(contrast.lost) + facts.total["failed"] == 300 and contrast.missing == 0
     assert nsfw.missing == 1 and words.bounds == ()  # a signal that is no number is not drawn
     assert {name: counts["input"] for name, counts in facts.sources.items()} == {"photos": 150, "scraped<b>": 150}
+
+
+def test_what_was_lost_while_a_source_was_read_comes_first():
+    decisions, shards, sources, signals = rows()
+    before = {
+        "photos": {("failed", "broken_image"): 4, ("dropped", "other_file"): 2},
+        "empty": {("failed", "no_url"): 1},
+    }
+    facts = gather(decisions, shards, sources, signals, BOUNDS, ("flat_image", "nsfw"), before)
+    assert facts.total["input"] == 307 == sum(facts.flows.values()) and facts.sources["photos"]["input"] == 156
+    assert [(step.reason, step.is_early) for step in facts.steps][:4] == [
+        ("other_file", True), ("broken_image", True), ("no_url", True), ("broken_image", False),
+    ]  # fmt: skip
+    assert facts.steps[-1].left == facts.total["kept"] and facts.steps[2].left == 300
+    assert counted(facts)["ingest_broken_image"] == 301 and counted(facts)["came_in"] == 307
+    page = report_page(facts, {}, Words("t", "pairs"), [Example("list.csv:3", "failed", "no_url", EVIL, EVIL)])
+    assert "list.csv:3" in page and "<script" not in page
 
 
 def test_the_examples_of_a_threshold_are_the_nearest_on_its_two_sides():

@@ -83,6 +83,12 @@ def test_texts_that_older_writers_stored_as_bytes_are_texts(tmp_path):
     assert [(row.url, row.caption) for row in rows(tmp_path / "x.parquet")] == [("http://h/1", "été")]
 
 
+def test_an_address_that_was_copied_with_characters_without_width_is_that_address(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("url,caption\n\u200bhttp://h/1\ufeff ,a cat\n", "utf-8")
+    assert [row.url for row in rows(path)] == ["http://h/1"]
+
+
 def test_jsonl_of_another_encoding_is_refused_by_its_name(tmp_path):
     (tmp_path / "x.jsonl").write_text('{"url": "http://h/1", "caption": "a"}\n', "utf-16")
     with pytest.raises(ValueError, match="utf-16: save it as utf-8"):
