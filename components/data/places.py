@@ -120,8 +120,8 @@ def reaching(place: str) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise ValueError(
-            f"there is no file {shown(place)}, or it may not be seen. Check the address; private data need HF_TOKEN, "
-            "or the keys of the bucket, in the environment"
+            f"there is no file {shown(place)}, or its server does not answer or show it. Check the address; private "
+            "data need HF_TOKEN, or the keys of the bucket, in the environment"
         ) from None
     except Exception as error:
         said = " ".join(str(error).split())[:300] or type(error).__name__
