@@ -1,0 +1,68 @@
+"""Scenes for the latent space, a table of photographs for text-to-image, given triplets for editing: one data set."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from components.data.tables import read_table
+from pipelines.config.compose import compose_config
+from tests.unit.pipelines.stages.data.stage_chain import local_files, run_stages
+
+pytestmark = pytest.mark.unit
+
+
+def photo(seed: int, kind: str = "JPEG") -> bytes:
+    rng = np.random.default_rng(seed)
+    blocks = np.kron(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), np.ones((32, 32, 1), np.uint8))
+    out = io.BytesIO()
+    Image.fromarray(blocks).save(out, kind)
+    return out.getvalue()
+
+
+def test_given_pairs_are_judged_and_indexed_beside_the_samples_of_other_sources(tmp_path: Path) -> None:
+    captions = [[f"a photo of thing number {i} by the old house", f"thing {i} again"] for i in range(8)]
+    table = pa.table({"image": [photo(i) for i in range(8)], "caption": captions})
+    pq.write_table(table, tmp_path / "photos.parquet", row_group_size=4)
+    before = [photo(50 + i // 2) for i in range(12)]  # two edits of each picture
+    after = [photo(70 + i, "WEBP") if i != 3 else before[3] for i in range(12)]  # one in which nothing changed
+    texts = [["make it blue", f"blue {i}"] for i in range(12)]
+    rows = {"src_img": before, "edited_img": after, "edited_prompt_list": texts}
+    table = pa.table({**rows, "task": ["color"] * 12, "omni_edit_id": [f"t{i}" for i in range(12)]})
+    pq.write_table(table, tmp_path / "pairs.parquet", row_group_size=6)
+    config = compose_config(
+        [
+            "preset=tiny", "held_out=0.4",
+            "+source@sources.drawn=scenes_tiny", "sources.drawn.count=24", "sources.drawn.use=[tokenizer]",
+            "+source@sources.photos=parquet", f"sources.photos.path={tmp_path}/photos.parquet",
+            "sources.photos.use=[text_to_image]",
+            "+source@sources.triplets=omniedit", f"sources.triplets.path={tmp_path}/pairs.parquet",
+        ]
+    )  # fmt: skip
+    made = run_stages(tmp_path / "store", config, "index")
+    assert {name for name in made if name.startswith("ingest")} == {"ingest@drawn", "ingest@photos", "ingest@triplets"}
+    assert made["ingest@triplets"].manifest.counts == {"input": 12, "kept": 12, "dropped": 0, "failed": 0}
+    judged = made["curate_pairs"].manifest
+    assert judged.counts["input"] == 12 and sum(judged.counts[n] for n in ("kept", "dropped", "failed")) == 12
+    decisions = [read_table(path) for path in local_files(made["curate_pairs"], "decisions/triplets-*.parquet")]
+    states = {key: state for d in decisions for key, state in zip(d["key"], d["state"], strict=True)}
+    assert len(states) == 12 and list(states.values())[3] == "dropped"
+    index = {p.stem: read_table(p) for p in local_files(made["index"], "index/*.parquet")}
+    rows_of = [dict(zip(t, values, strict=True)) for t in index.values() for values in zip(*t.values(), strict=True)]
+    targets = [row for row in rows_of if row["role"] == "target" and "triplets" in row["shard"]]
+    assert {row["key"] for row in targets} == {key for key, state in states.items() if state == "kept"}
+    assert all(row["instruction"] == "make it blue" and len(row["texts"]) == 2 for row in targets)
+    sides: dict[str, set[bool]] = {}
+    for row in targets:
+        sides.setdefault(row["group"], set()).add(row["held_out"])
+    assert len(sides) < len(targets) and all(len(side) == 1 for side in sides.values())  # edits of one picture together
+    pictures = [row for row in rows_of if row["role"] == "picture" and "photos" in row["shard"]]
+    assert [row["origins"] for row in pictures] == [["caption", "caption"]] * 8
+    assert json.loads(json.dumps(index["photos-00000"]["texts"][0])) == captions[0]
