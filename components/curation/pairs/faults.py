@@ -4,7 +4,7 @@ found.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -27,6 +27,7 @@ NEEDS = {
     "wrong_edit": f"needs a mask, {MODELS}, or pairs of scenes or drawings",
     "wrong_instruction": f"needs {MODELS}, or pairs of scenes or drawings",
 }
+SEEING = {"wrong_edit": ("exact", "spill_share"), "wrong_instruction": ("exact",)}  # signals, where there is no model
 LEAST = 6.0  # mean difference in levels, 0-255, that another edit must make to be one
 ROOM = 0.1  # share of the picture outside the mask that a spill needs
 
@@ -79,14 +80,15 @@ def _difference(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def score_pair_faults(
-    planted: Sequence[Sequence[str]], decisions: Sequence[Decision], exact: Sequence[str | None], models: bool
+    planted: Sequence[Sequence[str]], decisions: Sequence[Decision], signals: Mapping[str, Sequence[Any]], models: bool
 ) -> dict[str, dict[str, Any]]:
     """Return {fault: {planted, caught, recall, precision}}; a figure that is not defined is left out and `absent` says
     why.
 
     Caught: dropped or failed, for whatever reason. Precision: of the pairs that went for the fault's reasons, the share
-    planted with it or with another fault that gives the same reason. `exact` is each pair's exact check, null where
-    there is none; `models` says whether a model's signal decides.
+    planted with it or with another fault that gives the same reason. `signals` are the rows' `exact` and `spill_share`,
+    null where there is no description to check, and no outside of a mask. `models` says whether a model's signal
+    decides.
     """
     scores: dict[str, dict[str, Any]] = {}
     for fault in PAIR_FAULTS:
@@ -96,7 +98,8 @@ def score_pair_faults(
         score: dict[str, Any] = {"planted": len(rows)}
         scores[fault] = score
         blamed = [number for number, decision in enumerate(decisions) if decision.reason in REASONS[fault]]
-        if fault in NEEDS and not models and not blamed and all(exact[number] is None for number in rows):
+        seeing = SEEING.get(fault)
+        if seeing and not models and all(signals[name][number] is None for name in seeing for number in rows):
             score["absent"] = NEEDS[fault]
             continue
         score["caught"] = sum(decisions[number].state != "kept" for number in rows)

@@ -23,6 +23,8 @@ PAIR_SCHEMA = {
     "pair_hash": "string", "exact": "string",
 }  # fmt: skip
 SIDE = 256  # pixels, the longer side at which pictures are compared
+BLOCK, VISIBLE_IN_BLOCK = 9, 4  # pixels a side, and levels by which their mean must differ, of lossy files
+LOSSY = ("JPEG", "WEBP")
 VISIBLE = 10  # levels, 0-255, by which some channel of a pixel must differ to be seen as changed
 NOTHING: dict[str, Any] = {
     "width": 0, "height": 0, "target_width": 0, "target_height": 0, "aspect_change": None, "change": None,
@@ -41,11 +43,14 @@ def decode_side(side: str, data: bytes | None, limits: ImageLimits) -> DecodedIm
         raise ImageError(f"{side}_{error.reason}", error.detail) from None
 
 
-def pair_signals(source: np.ndarray, target: np.ndarray, mask: np.ndarray | None, instruction: str) -> dict[str, Any]:
+def pair_signals(
+    source: np.ndarray, target: np.ndarray, mask: np.ndarray | None, instruction: str, lossy: bool = False
+) -> dict[str, Any]:
     """Return the signals of a pair: uint8 [H, W, 3] twice, and bool [H, W] or None, True where a change was asked for.
 
     `change` and `spill` are mean differences in levels, over the picture and outside the mask; shares are 0-1. What a
     pair without a mask, or with a whole one, does not have is None. A target of another size is resized.
+    `lossy`: one of the files is a JPEG or the like.
     """
     height, width = source.shape[:2]
     target_height, target_width = target.shape[:2]
@@ -53,9 +58,13 @@ def pair_signals(source: np.ndarray, target: np.ndarray, mask: np.ndarray | None
     scale = min(1.0, SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     before, after = _resized(source, size), _resized(target, size)
-    # The mean over neighbours comes before the absolute value, so that the noise of a file format cancels out.
-    difference = np.abs(cv2.blur(after.astype(np.float32) - before.astype(np.float32), (3, 3)))
+    # The mean over neighbours comes before the absolute value, so that the noise of a file format cancels out. What
+    # JPEG adds at sharp edges of sure colours is larger, and cancels out over a block.
+    signed = after.astype(np.float32) - before.astype(np.float32)
+    difference = np.abs(cv2.blur(signed, (3, 3)))
     visible = difference.max(-1) > VISIBLE
+    if lossy:
+        visible &= np.abs(cv2.blur(signed, (BLOCK, BLOCK))).max(-1) > VISIBLE_IN_BLOCK
     digest = hashlib.sha256(instruction.encode("utf-8", "replace"))
     for picture in (source, target):
         digest.update(f"{picture.shape}".encode() + np.ascontiguousarray(picture).tobytes())

@@ -57,17 +57,20 @@ def run(context: StageContext) -> None:
     planted = [faults for record in records for faults in record.metrics["faults"]]
     if any(planted):
         models = any(check.signal in OF_MODELS for check in checks_in_order(rules))
-        _score(context, planted, decisions, columns["exact"] if rules.exact_checks else [None] * len(planted), models)
+        unseen = [None] * len(planted)
+        seen = {"exact": columns["exact"] if rules.exact_checks else unseen,
+                "spill_share": columns["spill_share"] if rules.max_spill_share is not None else unseen}  # fmt: skip
+        _score(context, planted, decisions, seen, models)
     _sheet(context, tasks)
 
 
 def _score(
-    context: StageContext, planted: list[list[str]], decisions: list[Any], exact: list[Any], models: bool
+    context: StageContext, planted: list[list[str]], decisions: list[Any], seen: dict[str, list[Any]], models: bool
 ) -> None:
     """Add precision and recall per planted fault; what cannot be computed goes to `metrics.absent` with its reason."""
     from components.curation.pairs.faults import score_pair_faults
 
-    for fault, figures in score_pair_faults(planted, decisions, exact, models).items():
+    for fault, figures in score_pair_faults(planted, decisions, seen, models).items():
         absent = figures.pop("absent", None)
         context.metrics["pairs"][fault] = figures
         if absent:

@@ -82,7 +82,7 @@ def _measured(
     cannot be read.
     """
     from components.curation.images import ImageError
-    from components.curation.pairs.pair_signals import decode_side, pair_signals
+    from components.curation.pairs.pair_signals import LOSSY, decode_side, pair_signals
     from components.data.samples import BadRecord, caption_of, metadata_of, side_part
 
     args = context.task.args
@@ -95,10 +95,12 @@ def _measured(
         raise ImageError(found.reason, found.detail)
     about, instruction = found, caption_of(record) or ""
     sides = {side: side_part(record.parts, side) for side in ("source", "target")}
-    source, target = (decode_side(side, part and part[1], limits).rgb for side, part in sides.items())
+    files = [decode_side(side, part and part[1], limits) for side, part in sides.items()]
+    source, target = (file.rgb for file in files)
+    lossy = any(file.format in LOSSY for file in files)
     mask = _mask(record.parts.get("mask.png"), source.shape[:2], limits)
     known = {"source_key": str(about.get("source_key") or record.key), "kind": str(about.get("kind") or "")}
-    signals = known | pair_signals(source, target, mask, str(instruction))
+    signals = known | pair_signals(source, target, mask, str(instruction), lossy)
     captions = about.get("caption"), about.get("target_caption")
     both = (captions[0], captions[1]) if all(isinstance(c, str) and c for c in captions) else None
     models.add(Waiting(row, source, target, str(instruction), both))

@@ -84,7 +84,9 @@ def test_a_copy_saved_as_jpeg_is_no_change(quality):
     source = picture(512)
     copy = decode_image(encode_jpeg(source, quality), ImageLimits()).rgb
     again = decode_image(encode_jpeg(copy, 90), ImageLimits()).rgb
-    assert decided(row(**pair_signals(copy, again, None, "do something")))[0].reason == "no_change"
+    assert decided(row(**pair_signals(copy, again, None, "do something", lossy=True)))[0].reason == "no_change"
+    darker = np.clip(again.astype(int) - 15, 0, 255).astype(np.uint8)
+    assert decided(row(**pair_signals(copy, darker, None, "make it darker", lossy=True)))[0].state == "kept"
 
 
 @pytest.mark.parametrize(
@@ -178,11 +180,12 @@ def test_faults_are_scored_and_what_only_a_model_sees_is_absent_with_its_reason(
     assert set(REASONS) == set(PAIR_FAULTS)
     kept, gone = Decision("kept"), Decision("dropped", "no_change")
     planted = [["unchanged"], ["unchanged"], ["wrong_instruction"], [], []]
-    found = score_pair_faults(planted, [gone, kept, kept, gone, kept], [None] * 5, models=False)
+    unseen = {"exact": [None] * 5, "spill_share": [None] * 5}
+    found = score_pair_faults(planted, [gone, kept, kept, gone, kept], unseen, models=False)
     assert found["unchanged"] == {"planted": 2, "caught": 1, "recall": 0.5, "precision": 0.5}
     assert found["wrong_instruction"]["planted"] == 1 and "needs a model" in found["wrong_instruction"]["absent"]
     assert "recall" not in found["wrong_instruction"]
-    of_model = score_pair_faults(planted, [gone, kept, kept, gone, kept], [None] * 5, models=True)
+    of_model = score_pair_faults(planted, [gone, kept, kept, gone, kept], unseen, models=True)
     assert of_model["wrong_instruction"]["recall"] == 0 and "precision" in of_model["wrong_instruction"]["absent"]
 
 
