@@ -68,7 +68,7 @@ def _score(
     context: StageContext, planted: list[list[str]], decisions: list[Any], seen: dict[str, list[Any]], models: bool
 ) -> None:
     """Add precision and recall per planted fault; what cannot be computed goes to `metrics.absent` with its reason."""
-    from components.curation.pairs.faults import score_pair_faults
+    from components.curation.pairs.pair_faults import score_pair_faults
 
     for fault, figures in score_pair_faults(planted, decisions, seen, models).items():
         absent = figures.pop("absent", None)
@@ -140,7 +140,7 @@ def preferences(path: Any, rows: list[list[str]]) -> list[dict[str, Any]]:
 
 def _sheet(context: StageContext, tasks: list[ShardTask]) -> None:
     """Write the contact sheet: a few pairs of every reason, spread over the shards."""
-    from components.curation.pairs.sheet import PairRow, pairs_page, pairs_png
+    from components.curation.pairs.pair_sheet import PairRow, pairs_page, pairs_png
     from components.data.records import Record, read_records
     from components.data.samples import caption_of, side_part
 

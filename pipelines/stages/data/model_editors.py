@@ -29,7 +29,7 @@ class ModelEditor:
 
     def propose(self, photo: Photo, rng: np.random.Generator) -> EditPair | DroppedPair:
         """Tell the editor something, and take what it makes; every try has a seed of its own."""
-        from components.editors.instructions import from_template
+        from components.editors.editor_instructions import from_template
 
         editor, writer = _loaded(self.model)
         if writer is None:
@@ -66,7 +66,7 @@ def _loaded(model: EditorModel) -> tuple[Any, Any]:
     key = repr(model)
     if key not in _LOADED:
         from components.editors.diffusers_editor import DiffusersEditor
-        from components.editors.instructions import Writer
+        from components.editors.editor_instructions import Writer
         from components.training.machine import best_device
 
         device = best_device()

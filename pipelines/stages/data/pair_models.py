@@ -32,7 +32,7 @@ class PairModels:
         self._waiting: dict[Any, list[Waiting]] = {settings: [] for settings in (towers, judge) if settings.path}
         self.schema: dict[str, str] = dict.fromkeys(DIRECTIONS, "float64") if towers.path else {}
         if judge.path:
-            from components.curation.pairs.judge import read_scores
+            from components.curation.pairs.judge_prompt import read_scores
 
             self.schema |= dict.fromkeys(read_scores(""), "float64") | {"judge_answer": "string"}
 
@@ -98,7 +98,7 @@ def _directions(pairs: list[Waiting], towers: Any) -> list[dict[str, float | Non
 def _judgements(pairs: list[Waiting], model: Any, settings: PairJudge) -> list[dict[str, Any]]:
     """Return each pair's scores, null where the answer gives none, and the answer itself."""
     from components.curation.images import reduced
-    from components.curation.pairs.judge import ask, read_scores
+    from components.curation.pairs.judge_prompt import ask, read_scores
 
     shown = [[reduced(rgb, settings.size) for rgb in (pair.source, pair.target)] for pair in pairs]
     answers = model.answer(shown, [ask(pair.instruction) for pair in pairs], settings.tokens)

@@ -10,8 +10,8 @@ import numpy as np
 
 from components.curation.images import ImageError, decode_image, encode_png
 from components.curation.options import ImageLimits
-from components.curation.pairs.faults import draw_fault, other_edit, spilled
 from components.curation.pairs.options import PairFaultOptions
+from components.curation.pairs.pair_faults import draw_fault, other_edit, spilled
 from components.data.samples import BadRecord, Record, metadata_of, side_part
 from pipelines.stage import derive_seed
 

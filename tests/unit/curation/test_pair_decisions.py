@@ -9,7 +9,8 @@ from components.curation.decide import Decision
 from components.curation.images import decode_image, encode_jpeg
 from components.curation.options import ImageLimits
 from components.curation.pairs.decide_pairs import checks_in_order, decide_pairs, judge_score
-from components.curation.pairs.faults import (
+from components.curation.pairs.options import JudgeWeights, PairFaultOptions, PairRules
+from components.curation.pairs.pair_faults import (
     PAIR_FAULTS,
     REASONS,
     draw_fault,
@@ -17,9 +18,8 @@ from components.curation.pairs.faults import (
     score_pair_faults,
     spilled,
 )
-from components.curation.pairs.options import JudgeWeights, PairFaultOptions, PairRules
+from components.curation.pairs.pair_sheet import PairRow, pairs_page, pairs_png
 from components.curation.pairs.pair_signals import NOTHING, PAIR_SCHEMA, pair_signals
-from components.curation.pairs.sheet import PairRow, pairs_page, pairs_png
 
 pytestmark = pytest.mark.unit
 

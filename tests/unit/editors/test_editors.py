@@ -8,7 +8,7 @@ import pytest
 from components.curation.editing.base import DroppedPair, EditPair
 from components.curation.editing.options import EditOptions, FamilyWeights
 from components.curation.editing.synthesize import synthesize
-from components.editors.instructions import Writer, from_template
+from components.editors.editor_instructions import Writer, from_template
 from components.editors.options import EditorModel, InstructionWriter, Template
 from pipelines.stages.data.model_editors import model_editors
 from tests.unit.editors.tiny_editors import WORDS, instruct_pix2pix, kontext, writer

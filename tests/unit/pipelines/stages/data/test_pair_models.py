@@ -7,7 +7,7 @@ import json
 import pytest
 
 from components.curation.images import encode_png
-from components.curation.pairs.judge import ask, read_scores
+from components.curation.pairs.judge_prompt import ask, read_scores
 from components.curation.pairs.options import PairJudge, PairTowers
 from components.data.records import Record, write_records
 from components.data.tables import read_table
