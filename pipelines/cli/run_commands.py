@@ -109,7 +109,8 @@ def config(
 def stages(overrides: Overrides = None, config_dir: ConfigDir = None, as_json: AsJson = False) -> None:
     """Draw the stages and their inputs: all there are, or those of a configuration."""
     from pipelines.config.compose import NOT_GIVEN, compose_config
-    from pipelines.workflow.graph import build_workflow, draw_workflow
+    from pipelines.workflow.graph import build_workflow
+    from pipelines.workflow.graph_walks import draw_workflow
 
     given = bool(overrides or config_dir)
     found = build_workflow(compose_config(overrides or [], config_dir, NOT_GIVEN) if given else None)

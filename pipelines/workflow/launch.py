@@ -17,7 +17,8 @@ from pipelines.store.leases import Leases
 from pipelines.store.runs import Run, find_run, new_run, save_run
 from pipelines.tracking.run_log import RunLog, close_open, is_registered, open_tracker, register_versions, settle_runs
 from pipelines.workflow.driver import Driver, Listener, start_stages
-from pipelines.workflow.graph import ancestors, build_workflow, descendants, stages_named
+from pipelines.workflow.graph import build_workflow
+from pipelines.workflow.graph_walks import ancestors, descendants, stages_named
 from pipelines.workflow.identity import StagePlan, identify, make_plan
 from pipelines.workflow.live import LiveView
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from components.curation.options import ImageLimits
 from components.vision_models.options import SignalModel
-from pipelines.config.schema import RecaptionSection
+from pipelines.config.data_sections import RecaptionSection
 from pipelines.errors import UserError
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext, derive_seed
 from pipelines.stages.data.image_text_models import Opener, matcher_of, place_of

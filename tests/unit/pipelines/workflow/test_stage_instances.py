@@ -14,7 +14,8 @@ from pipelines.errors import UserError
 from pipelines.stage import instance_name, shard_name, source_of
 from pipelines.store.files import Store
 from pipelines.store.runs import Run
-from pipelines.workflow.graph import ancestors, build_workflow, draw_workflow, stages_named
+from pipelines.workflow.graph import build_workflow
+from pipelines.workflow.graph_walks import ancestors, draw_workflow, stages_named
 from pipelines.workflow.identity import identify
 from pipelines.workflow.launch import dry_run_listing, resume_listing
 from tests.unit.pipelines.workflow.cached_chain import commit_all

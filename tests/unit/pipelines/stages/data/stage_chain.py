@@ -11,7 +11,8 @@ from pipelines.config.schema import Config
 from pipelines.stage import ShardTask, StageContext, load_function
 from pipelines.store.artifacts import Artifact, Manifest, ShardRecord, Work, content_digest
 from pipelines.store.files import Store
-from pipelines.workflow.graph import ancestors, build_workflow, stages_named
+from pipelines.workflow.graph import build_workflow
+from pipelines.workflow.graph_walks import ancestors, stages_named
 from pipelines.workflow.shards import ShardCall, make_shard
 
 
