@@ -37,7 +37,14 @@ EXACT = {"wrong_edit": "its description gives another target", "wrong_instructio
 def checks_in_order(rules: PairRules) -> list[Check]:
     """Return what these options ask for, in the order in which they decide."""
     return [
-        Check(reason, signal, partial(_outside, limit, bool(low)), f"at {'least' if low else 'most'} {limit}")
+        Check(
+            reason,
+            signal,
+            partial(_outside, limit, bool(low)),
+            f"at {'least' if low else 'most'} {limit}",
+            least=limit if low else None,
+            most=None if low else limit,
+        )
         for reason, signal, low, high in LIMITS
         if (limit := getattr(rules, low or high)) is not None
     ]

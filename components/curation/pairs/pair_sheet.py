@@ -1,9 +1,7 @@
-"""Contact sheets of edit pairs: source, mask, target, instruction, reason; as one PNG and one self-contained page."""
+"""Contact sheets of edit pairs: source, mask, target, instruction, reason, as one PNG."""
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,10 +10,6 @@ from PIL import Image, ImageDraw, ImageFont
 from components.curation.sheet import CELL, PAPER, by_label, png, thumbnail, wrap
 
 GAP = 4  # pixels between thumbnails
-STYLE = (
-    "body{font:14px sans-serif;margin:24px}figure{display:inline-block;width:320px;margin:6px;vertical-align:top}"
-    "figure img{margin-right:4px;background:#ececec}figcaption{font-size:12px;overflow-wrap:anywhere}small{color:#666}"
-)
 
 
 @dataclass(frozen=True)
@@ -37,23 +31,6 @@ class PairRow:
     def pictures(self) -> tuple[bytes, ...]:
         """The pictures that there are; a pair without a mask has two."""
         return (self.source, self.mask, self.target) if self.mask else (self.source, self.target)
-
-
-def pairs_page(rows: Sequence[PairRow], totals: dict[str, int]) -> str:
-    """Return one HTML page with no outside parts. `totals` counts all pairs of each reason. All text is escaped."""
-    parts = [f"<!doctype html><meta charset=utf-8><title>edit pairs</title><style>{STYLE}</style><h1>Edit pairs</h1>"]
-    for label, group in by_label(rows).items():
-        parts.append(f"<h2>{html.escape(label)} <small>{totals.get(label, len(group)):,}</small></h2>")
-        for row in group:
-            shown = "".join(
-                f"<img src='data:image/png;base64,{base64.b64encode(png(thumbnail(data))).decode()}' alt=''>"
-                for data in row.pictures
-            )
-            parts.append(
-                f"<figure>{shown}<figcaption>{html.escape(row.instruction[:300])}<br><small>{html.escape(row.name)}"
-                f"<br>{html.escape(row.detail)}</small></figcaption></figure>"
-            )
-    return "\n".join(parts)
 
 
 def pairs_png(rows: Sequence[PairRow], totals: dict[str, int]) -> bytes:

@@ -220,9 +220,10 @@ def _figure(row: Example, signal: str = "") -> str:
     state = row.state if row.state == "kept" else f"{row.state}: {row.reason.replace('_', ' ')}"
     detail = html.escape(state if signal else row.detail)
     text = html.escape(row.text[:SHOWN_TEXT]) + ("…" if len(row.text) > SHOWN_TEXT else "")
+    many = " class=many" if len(row.pictures) > 1 else ""
     pictures = "".join(f'<img src="{uri}" alt="" loading="lazy">' for uri in map(thumbnail_uri, row.pictures))
     return (
-        f"<figure tabindex=0><div class=pictures>{pictures}</div><figcaption>{told}<span dir=auto>{text}</span>"
+        f"<figure tabindex=0{many}><div class=pictures>{pictures}</div><figcaption>{told}<span dir=auto>{text}</span>"
         f"<small>{detail}</small><small class=name>{html.escape(row.name)}</small></figcaption></figure>"
     )
 

@@ -64,7 +64,7 @@ article{padding-bottom:8px}
 .pair>div,.sides>div{min-width:0}.sides{display:grid;gap:6px;min-width:0}
 .strip{display:flex;gap:8px;overflow-x:auto;padding:2px}
 figure{margin:0;background:var(--card);border-radius:8px;padding:6px}
-.strip figure{flex:0 0 132px}
+.strip figure{flex:0 0 132px}.strip figure.many{flex-basis:316px}.many img{max-width:32%}
 .pictures{display:flex;gap:4px;justify-content:center;
   background:repeating-conic-gradient(var(--line) 0 25%,var(--paper) 0 50%) 0 0/12px 12px}
 .pictures img{height:96px;max-width:100%;object-fit:contain;display:block}

@@ -13,6 +13,7 @@ from typing import Any
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
 from pipelines.stages.data.curate import DECISION_SCHEMA
 from pipelines.stages.data.measure_pairs import pair_shards
+from pipelines.stages.data.report_page import write_pairs_report
 
 SHEET_SAMPLES = 8  # pairs per reason on the contact sheet
 # A target that was dropped, beside one that was kept for the same source and instruction where there is one. A picture
@@ -62,6 +63,7 @@ def run(context: StageContext) -> None:
                 "spill_share": columns["spill_share"] if rules.max_spill_share is not None else unseen}  # fmt: skip
         _score(context, planted, decisions, seen, models)
     _sheet(context, tasks)
+    write_pairs_report(context, tasks, columns, decisions)
 
 
 def _score(
@@ -140,7 +142,7 @@ def preferences(path: Any, rows: list[list[str]]) -> list[dict[str, Any]]:
 
 def _sheet(context: StageContext, tasks: list[ShardTask]) -> None:
     """Write the contact sheet: a few pairs of every reason, spread over the shards."""
-    from components.curation.pairs.pair_sheet import PairRow, pairs_page, pairs_png
+    from components.curation.pairs.pair_sheet import PairRow, pairs_png
     from components.data.records import Record, read_records
     from components.data.samples import caption_of, side_part
 
@@ -162,7 +164,5 @@ def _sheet(context: StageContext, tasks: list[ShardTask]) -> None:
                 words = said if isinstance(said, str) else ""
                 chosen.append(PairRow(f"{task.name}/{key}", state, reason, detail, words, *pictures))
     totals = dict(sorted(wanted.items()))
-    with context.output("sheet.html") as path:
-        path.write_text(pairs_page(chosen, totals), "utf-8")
     with context.output("sheet.png") as path:
         path.write_bytes(pairs_png(chosen, totals))

@@ -1,9 +1,9 @@
-"""The page of curation, for people: what was dropped where and why. Pictures are read for the rows that it shows."""
+"""Pages of curation, for people: what was dropped where and why. Pictures are read for the rows that they show."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.stage import ShardTask, StageContext, source_of
@@ -28,8 +28,9 @@ def write_report(
     """
     from components.curation.report.figures import bins_of
     from components.curation.report.page import counted, report_page
-    from components.curation.report.samples import WORDS, sample_facts
+    from components.curation.report.sample_report import WORDS, sample_facts
     from components.curation.sheet import SheetRow, contact_sheet_png
+    from components.data.samples import Record, image_part
     from components.evaluation.report_figures import Histogram, funnel_png, signals_png
 
     if not decisions:
@@ -37,7 +38,13 @@ def write_report(
     before, early = _before(context)
     facts = sample_facts(columns, decisions, sources, context.config.curate, before)
     context.metrics["curation"]["funnel"] = counted(facts)
-    examples = _examples(context, tasks, facts, columns, decisions)
+    sides = [min(w, h) for w, h in zip(columns["width"], columns["height"], strict=True)]
+
+    def picture(parts: Mapping[str, bytes]) -> tuple[bytes, ...]:
+        part = image_part(Record("", dict(parts)))
+        return (part[1] if part else b"",)
+
+    examples = _examples(context, tasks, facts, {**columns, "min_side": sides}, decisions, picture)
     rows = [examples[row] for chosen in facts.examples.values() for row in chosen if row in examples]
     sheet = [SheetRow(row.name, row.state, row.reason, row.detail, row.text, row.pictures[0]) for row in rows]
     totals: dict[str, int] = {}
@@ -84,22 +91,46 @@ def _before(context: StageContext) -> tuple[dict[str, Counter[tuple[str, str]]],
     return counts, [row for _, rows in sorted(shown.items()) for row in rows]
 
 
+def write_pairs_report(
+    context: StageContext,
+    tasks: Sequence[ShardTask],
+    columns: Mapping[str, Sequence[Any]],
+    decisions: Sequence[Decision],
+) -> None:
+    """Write `sheet.html` of edit pairs, in the order of `tasks`."""
+    from components.curation.report.page import counted, report_page
+    from components.curation.report.pair_report import WORDS, pair_facts, pair_signals
+    from components.data.samples import side_part
+
+    signals = pair_signals(columns, context.config.curate_pairs)
+    sources = [source_of(shard) for shard in columns["shard"]]
+    facts = pair_facts(signals, decisions, sources, context.config.curate_pairs)
+    context.metrics["pairs"]["funnel"] = counted(facts)
+
+    def pictures(parts: Mapping[str, bytes]) -> tuple[bytes, ...]:
+        found = [(side, side_part(parts, side)) for side in ("source", "mask", "target")]
+        return tuple(part[1] if part else b"" for side, part in found if part or side != "mask")
+
+    examples = _examples(context, tasks, facts, signals, decisions, pictures)
+    with context.output("sheet.html") as path:
+        path.write_text(report_page(facts, examples, WORDS), "utf-8")
+
+
 def _examples(
     context: StageContext,
     tasks: Sequence[ShardTask],
     facts: Facts,
-    columns: Mapping[str, Sequence[Any]],
+    signals: Mapping[str, Sequence[Any]],
     decisions: Sequence[Decision],
+    pictures: Callable[[Mapping[str, bytes]], tuple[bytes, ...]],
 ) -> dict[int, Example]:
-    """Read the rows that are shown, shard by shard."""
+    """Read the rows that are shown, shard by shard. `pictures`: those of a record's parts."""
     from components.curation.report.page import Example
     from components.data.records import Record, read_records
-    from components.data.samples import caption_of, image_part
+    from components.data.samples import caption_of
 
     shown = facts.shown()
-    sides = [min(w, h) for w, h in zip(columns["width"], columns["height"], strict=True)]
-    values = {**columns, "min_side": sides}
-    signals = [signal.name for signal in facts.signals if signal.bounds]
+    names = [signal.name for signal in facts.signals if signal.bounds]
     found: dict[int, Example] = {}
     first = 0
     for task in tasks:
@@ -112,18 +143,17 @@ def _examples(
             for row, record in zip(rows, read_records(local), strict=False):
                 if row not in wanted:
                     continue
-                part = image_part(record) if isinstance(record, Record) else None
                 caption = caption_of(record) if isinstance(record, Record) else None
                 decision = decisions[row]
                 found[row] = Example(
-                    f"{task.name}/{columns['key'][row]}",
+                    f"{task.name}/{signals['key'][row]}",
                     decision.state,
                     decision.reason,
                     decision.detail,
                     caption if isinstance(caption, str) else "",
-                    (part[1] if part else b"",),
-                    {name: values[name][row] for name in signals},
+                    pictures(record.parts if isinstance(record, Record) else {}),
+                    {name: signals[name][row] for name in names},
                 )
-                if len(wanted) == sum(known in found for known in wanted):
+                if row == max(wanted):
                     break
     return found

@@ -18,7 +18,7 @@ from components.curation.pairs.pair_faults import (
     score_pair_faults,
     spilled,
 )
-from components.curation.pairs.pair_sheet import PairRow, pairs_page, pairs_png
+from components.curation.pairs.pair_sheet import PairRow, pairs_png
 from components.curation.pairs.pair_signals import NOTHING, PAIR_SCHEMA, pair_signals
 
 pytestmark = pytest.mark.unit
@@ -189,13 +189,11 @@ def test_faults_are_scored_and_what_only_a_model_sees_is_absent_with_its_reason(
     assert of_model["wrong_instruction"]["recall"] == 0 and "precision" in of_model["wrong_instruction"]["absent"]
 
 
-def test_a_sheet_shows_pairs_with_and_without_masks_and_escapes_what_strangers_wrote():
+def test_a_sheet_shows_pairs_with_and_without_masks():
     data = encode_jpeg(picture(), 80)
     rows = [
         PairRow("s/1", "kept", "", "", "<script>alert(1)</script>", data, data, data),
         PairRow("s/2", "dropped", "no_change", "changed_share 0", "nothing", data, b"", data),
         PairRow("s/3", "failed", "source_broken_image", "", "", b"", b"", b"x"),
     ]
-    page = pairs_page(rows, {"no_change": 7})
-    assert "<script>" not in page and page.count("<img") == 7 and "no_change <small>7" in page
     assert pairs_png(rows, {})[:4] == b"\x89PNG"
