@@ -21,11 +21,18 @@ class VisionLanguage:
         self._processor = load_processor(AutoProcessor, path, revision, backend="pil")
         if not hasattr(self._processor, "tokenizer") or not hasattr(self._processor, "image_processor"):
             raise ValueError(f"the model {path!r} takes no pictures with a text. Name one for image-text-to-text.")
+        if self._processor.chat_template is None and not getattr(self._processor, "image_token", None):
+            raise ValueError(
+                f"the model {path!r} has no chat template, and no place for pictures in its text: it continues "
+                "captions and answers no prompts. Name a model that does."
+            )
         tokenizer = self._processor.tokenizer
         tokenizer.padding_side = "left"  # answers start at the end of the prompt
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         model = load_model(AutoModelForImageTextToText, path, revision)
+        if model.generation_config.pad_token_id is None:
+            model.generation_config.pad_token_id = tokenizer.pad_token_id
         self._model = (model.bfloat16() if place.bf16 else model).to(place.device)
 
     def answer(
@@ -59,10 +66,7 @@ class VisionLanguage:
             raise ValueError("several answers to one prompt need a temperature above 0: else they are all the same")
         with torch.inference_mode(), torch.random.fork_rng():
             torch.manual_seed(seed % 2**63)
-            made = self._model.generate(
-                **inputs, max_new_tokens=tokens, num_return_sequences=answers,
-                pad_token_id=self._processor.tokenizer.pad_token_id, **how,
-            )  # fmt: skip
+            made = self._model.generate(**inputs, max_new_tokens=tokens, num_return_sequences=answers, **how)
         asked = inputs["input_ids"]
         length = asked.shape[1]
         # Most models give their prompt back before the answer; encoder-decoders do not.
@@ -74,7 +78,6 @@ class VisionLanguage:
     def _prompt(self, prompt: str, pictures: int) -> str:
         """Return a prompt with its pictures' places, as the model's own template says."""
         if self._processor.chat_template is None:
-            token = getattr(self._processor, "image_token", None)
-            return f"{str(token) * pictures}\n{prompt}" if token else prompt
+            return f"{self._processor.image_token * pictures}\n{prompt}"
         content = [*({"type": "image"} for _ in range(pictures)), {"type": "text", "text": prompt}]
         return self._processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)

@@ -64,7 +64,15 @@ def test_a_processor_that_leaves_pictures_out_is_refused(model, pictures, monkey
 
 
 def test_a_model_for_something_else_is_refused(place, tmp_path):
+    from transformers import BlipImageProcessorPil, BlipProcessor
+
     from components.vision_models.vision_language import VisionLanguage
 
+    BlipProcessor(BlipImageProcessorPil(), tiny_models.save_tokenizer(tmp_path / "blip")).save_pretrained(
+        tmp_path / "blip"
+    )
+    (tmp_path / "blip" / "config.json").write_text('{"model_type": "blip"}')
+    with pytest.raises(ValueError, match="answers no prompts"):
+        VisionLanguage(str(tmp_path / "blip"), None, place)
     with pytest.raises(ValueError, match=r"cannot be loaded|takes no pictures"):
-        VisionLanguage(str(tiny_models.classifier(tmp_path, ["a", "b"])), None, place)
+        VisionLanguage(str(tiny_models.classifier(tmp_path / "class", ["a", "b"])), None, place)
