@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from components.tokenizer.spaces import Semantic, find_space
 from pipelines.config.source_kinds import USES, Use, source_key
 from pipelines.stage import Stage, instance_name
+from pipelines.workflow.signal_stages import signal_stages, with_recaption
 
 if TYPE_CHECKING:
     from pipelines.config.schema import Config
@@ -37,12 +38,14 @@ def build_workflow(config: Config | None = None) -> list[Stage]:
     latent space. None: all stages there are, of one source without a name.
     """
     jobs = Jobs(config)
-    scored = list(_signal_stages(jobs, config)) if config else []
+    silent = jobs.uncaptioned().get("uncaptioned", ())
+    scored = list(signal_stages(config, jobs.pictures, silent)) if config else []
     bounded = config.curate.signals if config else {}
     deciding = [stage for stage in scored if stage.given.get("signal") in bounded]
     found = [*_source_stages(jobs), *scored, *_data_stages(jobs, deciding), *_model_stages(jobs)]
     if config is not None and config.recaption.path:
-        found = _after_recaption(found, config, jobs)
+        captions_of = jobs.names("captions_of", "text_to_image").get("captions_of")
+        found = with_recaption(found, config, jobs.pictures, captions_of)
     if config is None or find_space(config.tokenizer.model.space).semantic is not Semantic.NOTHING:
         return found
     return [
@@ -123,71 +126,6 @@ def _source_stages(jobs: Jobs) -> Iterator[Stage]:
             inputs=(instance_name("ingest", source),),
             summary="one row of signals per sample, no decision",
         )
-
-
-def _signal_stages(jobs: Jobs, config: Config) -> Iterator[Stage]:
-    """Yield the stages that there are for each model of `measure.models` and each source; before them, where a model
-    is the matcher, the stage that trains it.
-    """
-    models = config.measure.models
-    if any(model.kind == "matcher" for model in models.values()):
-        yield Stage(
-            name="train_matcher",
-            version="1",
-            function="pipelines.stages.tokenizer.train_matcher:run",
-            config=("seed", "measure.limits", "image_size", "matcher"),
-            inputs=tuple(instance_name(base, source) for base in ("ingest", "measure") for source in jobs.pictures),
-            trains=True,
-            summary="a small image-text encoder on uncurated samples, to tell whether captions are true",
-        )
-    silent = jobs.uncaptioned().get("uncaptioned", ())
-    for source in jobs.pictures:
-        for name, model in models.items():
-            if model.reads_captions and source in silent:
-                continue
-            yield Stage(
-                name=instance_name("score", source, name),
-                version="1",
-                function="pipelines.stages.data.score:run",
-                external="pipelines.workflow.source_digests:signal_files",
-                config=("measure.limits", f"measure.models.{name}"),
-                inputs=(instance_name("ingest", source), *(("train_matcher",) if model.kind == "matcher" else ())),
-                given={"source": source, "signal": name, "comparing": model.reads_captions},
-                summary=f"the signal {name} of every sample, by a model of kind {model.kind}",
-            )
-
-
-def _recaption_stage(config: Config, jobs: Jobs) -> Stage:
-    """Return the stage that adds captions by a vision-language model. Its proof is by a model of `measure.models`, or
-    by none, which preflight refuses.
-    """
-    proof = config.proof_of_captions()
-    model = config.measure.models.get(proof or "")
-    return Stage(
-        name="recaption",
-        version="1",
-        function="pipelines.stages.data.recaption:run",
-        external="pipelines.workflow.source_digests:recaption_files",
-        config=("seed", "measure.limits", "recaption", *((f"measure.models.{proof}",) if model else ())),
-        inputs=(*(("train_matcher",) if model and model.kind == "matcher" else ()), "curate"),
-        given={"proof": proof} | jobs.names("captions_of", "text_to_image"),
-        summary="captions by a vision-language model, beside those that samples have",
-    )
-
-
-def _after_recaption(stages: list[Stage], config: Config, jobs: Jobs) -> list[Stage]:
-    """Return the stages with recaption after curate; what read curated samples reads those with new captions, and
-    curate's own where some sources get none.
-    """
-    found = []
-    captioned = jobs.names("captions_of", "text_to_image").get("captions_of", list(jobs.pictures))
-    instead = ("recaption",) if set(jobs.pictures) <= set(captioned) else ("curate", "recaption")
-    for stage in stages:
-        inputs = tuple(new for name in stage.inputs for new in (instead if name == "curate" else (name,)))
-        found.append(dataclasses.replace(stage, inputs=inputs))
-        if stage.name == "curate":
-            found.append(_recaption_stage(config, jobs))
-    return found
 
 
 def _data_stages(jobs: Jobs, scored: Sequence[Stage]) -> list[Stage]:
