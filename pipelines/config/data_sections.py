@@ -46,7 +46,7 @@ class MatcherSection(Section):
     samples: Annotated[int, Field(ge=2)] = 20_000  # that it is trained on, at most, spread over all shards
     small: SmallEncoderOptions = SmallEncoderOptions(width=128, heads=4, text_depth=2, max_words=32)
     training: TrainingOptions = TrainingOptions(
-        steps=300,
+        steps=400,
         batch=128,
         ema=0.95,
         checkpoint_every=200,

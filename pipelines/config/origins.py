@@ -8,22 +8,13 @@ from typing import Any
 from pipelines.config.keys import flatten
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
+# In the order of their merge.
 GROUPS = (
-    "source",
-    "encoder",
-    "tokenizer",
-    "generator",
-    "optimizer",
-    "gates",
-    "signals",
-    "preset",
-)  # in the order of their merge
+    "source", "encoder", "tokenizer", "generator", "optimizer", "gates", "signals", "execution", "preset",
+)  # fmt: skip
 SEVERAL = ("signals",)  # groups of which several choices may be taken: signals=[nsfw,clip]
-SECTIONS = {
-    "gates": "register",
-    "signals": "",
-    "preset": "",
-}  # that a group's values belong to, where it is not called like the group
+# That a group's values belong to, where it is not called like the group.
+SECTIONS = {"gates": "register", "signals": "", "preset": ""}
 COMMAND_LINE = "the command line"
 OPTIONS_CLASS = "from its options class"  # a default that no file says
 

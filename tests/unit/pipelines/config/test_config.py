@@ -25,9 +25,9 @@ from pipelines.errors import UserError
 
 pytestmark = pytest.mark.unit
 NEWER_SECTIONS = (
-    "matcher.", "recaption.", "measure.models", "execution.resources.score.", "execution.resources.recaption.",
-    "execution.training.train_matcher.", "measure_pairs.", "curate_pairs.", "execution.resources.measure_pairs.",
-    "execution.resources.curate_pairs.",
+    "matcher.", "recaption.", "measure.models", "curate.signals", "execution.resources.score.",
+    "execution.resources.recaption.", "execution.training.train_matcher.", "measure_pairs.", "curate_pairs.",
+    "execution.resources.measure_pairs.", "execution.resources.curate_pairs.",
 )  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def test_presets_resolve_as_before_the_base_became_the_published_method():
         delta = {"set": {}, "gone": []} if name == "scenes" else kept[name]
         before = {k: v for k, v in (kept["scenes"] | delta["set"]).items() if k not in delta["gone"]}
         before |= {k: v for k, v in {"execution.on_code_change": "note", **NEWER, **flatten(NEWER)}.items() if k in now}
-        before = {k: v for k, v in before.items() if k not in GONE}
+        before = {k: v for k, v in before.items() if k not in GONE and not k.startswith(NEWER_SECTIONS)}
         now = {k: v for k, v in now.items() if not k.startswith(NEWER_SECTIONS)}
         differing = {k for k in before.keys() | now.keys() if before.get(k, "-") != now.get(k, "-")}
         unused = {f"generator.{stage}.optimizer.muon_lr" for stage in ("training", "editing")}
@@ -169,8 +169,9 @@ def test_a_kept_configuration_reads_back_as_it_was():
 def test_the_preset_says_only_what_differs():
     base, tiny = (flatten(to_dict(compose_config([f"preset={name}"]))) for name in ("scenes", "tiny"))
     changed = {key for key in base if base[key] != tiny.get(key)}
-    models = ("encoder.", "tokenizer.", "latents.", "generator.", "evaluate_", "execution.")  # smaller, all of them
-    assert {key for key in changed if not key.startswith(models)} == {
+    # Smaller, all of them, and none that looks at captions.
+    models = ("encoder.", "tokenizer.", "latents.", "generator.", "evaluate_", "execution.", "measure.models.")
+    assert {key for key in changed if not key.startswith((*models, "curate.signals"))} == {
         "preset", "source.count", "source.samples_per_shard", "curate.max_caption_repeats", "image_size", "held_out",
     }  # fmt: skip
 
@@ -230,6 +231,10 @@ def test_models_of_signals_are_a_group_of_which_several_are_taken(tmp_path):
         "measure: {models: {text: {kind: zero_shot, path: a/b, prompts: [text, photo]}}}\n"
     )
     assert list(compose_config(["preset=mine"], str(tmp_path)).measure.models) == ["nsfw", "text"]
+    scenes = {
+        name: list(compose_config([f"preset={name}"]).measure.models) for name in ("scenes", "scenes_gpu", "plain")
+    }
+    assert scenes == {"scenes": ["matcher"], "scenes_gpu": ["matcher"], "plain": []}
     with pytest.raises(UserError, match=r"no such signals; did you mean 'clip'\?"):
         compose_config(["preset=tiny", "signals=[nsfw,clp]"])
 
