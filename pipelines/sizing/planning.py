@@ -26,6 +26,9 @@ INFERENCE = {
 }
 
 
+OF_PICTURES = ("measure", "curate", "synthesize_edits")  # stages that see no pairs of a source that holds them
+
+
 def make_plan(config: Config, given: Assumptions) -> Plan:
     """Plan every stage of a configuration as if nothing were cached. `UserError` where its samples cannot be
     counted.
@@ -35,19 +38,20 @@ def make_plan(config: Config, given: Assumptions) -> Plan:
     models, hardware = Models(config, flow.words, given.text_tokens), Hardware(config, given)
     stages = build_workflow(config)
     rows = {stage.name: StageSize(stage.name) for stage in stages}
+    pairs = {name: source.holds_pairs for name, source in config.named_sources().items()}
     for source, part in flows.items():
         samples = {
             "ingest": part.source,
             "measure": part.source,
             "curate": part.source,
-            "synthesize_edits": part.kept,
+            "synthesize_edits": part.kept if part.pairs else 0,
             "measure_pairs": part.pairs,
             "curate_pairs": part.pairs,
             "index": part.index_rows,
         }
         for base, size in stage_bytes(part).items():
             row = rows.get(instance_name(base, source)) or rows.get(base)
-            if row is not None:  # given pairs are not measured as pictures
+            if row is not None and not (pairs[source] and base in OF_PICTURES):
                 row.samples = (row.samples or 0) + samples[base]
                 row.store_bytes = (row.store_bytes or 0) + size
     for stage in stages:

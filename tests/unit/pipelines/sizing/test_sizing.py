@@ -253,6 +253,30 @@ def test_samples_are_counted_or_asked_for(tmp_path):
     assert (counted.source, counted.how) == (2, "lines of the lists")
 
 
+def test_a_plan_of_several_sources_counts_each_by_its_name_and_for_what_it_serves(tmp_path):
+    given = [
+        "preset=tiny", "source@sources.drawn=scenes_tiny", "sources.drawn.use=[tokenizer]",
+        "source@sources.photos=folder", f"sources.photos.path={tmp_path}", "sources.photos.use=[text_to_image]",
+        "source@sources.pairs=omniedit",
+    ]  # fmt: skip
+    config = compose_config(given)
+    with pytest.raises(UserError, match=r"^sources\.photos: .*say how many samples there will be: --samples photos=N"):
+        make_plan(config, Assumptions(cpu_tflops=0.1))
+    counts = {"photos": 1000, "pairs": 500}
+    plan = make_plan(config, Assumptions(cpu_tflops=0.1, utilisation=0.5, of_source=counts))
+    rows = {row.stage: row for row in plan.stages}
+    assert [rows[f"ingest@{name}"].samples for name in ("drawn", "photos", "pairs")] == [240, 1000, 500]
+    assert rows["measure@photos"].samples == 1000 and "measure@pairs" not in rows
+    assert rows["curate"].samples == 1240 and rows["synthesize_edits"].samples == 0
+    assert rows["measure_pairs@pairs"].samples == rows["curate_pairs"].samples == 500
+    assert rows["index"].samples == 1240 + 2 * 500 and rows["encode_latents"].samples == 1500
+    held_out = config.held_out
+    assert rows["train_tokenizer"].samples == round(240 * (1 - held_out))
+    assert rows["train_generator"].samples == round(1000 * (1 - held_out))
+    assert rows["train_editor"].samples == round(1500 * (1 - held_out))
+    assert "drawn: 240, scenes that are drawn; photos: 1,000, as --samples says" in plan.assumed["samples"]
+
+
 def write_index(folder: Path, count: int) -> int:
     caption = "a photograph of a table in a kitchen beside a window, seen from far away in the morning light, number {}"
     made = []
