@@ -45,9 +45,11 @@ def load_model(auto: Any, path: str, revision: str | None) -> Any:
     return model.eval()
 
 
-def load_processor(auto: Any, path: str, revision: str | None, **options: Any) -> Any:
-    """Return a tokenizer, image processor or processor of transformers. ValueError, in words, where there is none."""
-    return _words(path, lambda: auto.from_pretrained(path, revision=revision, trust_remote_code=False, **options))
+def load_processor(processor: Any, path: str, revision: str | None, **options: Any) -> Any:
+    """Return a tokenizer, image processor or processor of transformers: `processor` is its Auto class, which loads no
+    weights. ValueError, in words, where there is none.
+    """
+    return _words(path, lambda: processor.from_pretrained(path, revision=revision, trust_remote_code=False, **options))
 
 
 def _words(path: str, load: Callable[[], Any]) -> Any:

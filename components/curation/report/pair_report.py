@@ -9,7 +9,7 @@ from components.curation.decide import Decision
 from components.curation.pairs.decide_pairs import checks_in_order, judge_score
 from components.curation.pairs.options import PairRules
 from components.curation.report.facts import Bound, Facts, gather
-from components.curation.report.page import Words
+from components.curation.report.page_html import Words
 
 SIDES = ("width", "height", "target_width", "target_height")
 AFTER_RULES = ("wrong_edit", "wrong_instruction", "exact_duplicate")

@@ -8,7 +8,7 @@ from typing import Any
 from components.curation.decide import Decision, rules_in_order
 from components.curation.options import CurationRules
 from components.curation.report.facts import Bound, Facts, gather
-from components.curation.report.page import Words
+from components.curation.report.page_html import Words
 
 NO_SIGNALS = ("shard", "key", "error", "detail", "phash", "thumbnail", "sha256", "pixel_hash", "caption_hash")
 AFTER_RULES = ("caption_repeated", "exact_duplicate", "near_duplicate")  # decided over all samples, after the rules

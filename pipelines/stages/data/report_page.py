@@ -11,7 +11,7 @@ from pipelines.stage import ShardTask, StageContext, source_of
 if TYPE_CHECKING:
     from components.curation.decide import Decision
     from components.curation.report.facts import Facts
-    from components.curation.report.page import Example
+    from components.curation.report.page_html import Example
 
 EARLY = 5  # of each reason for which ingest lost rows
 
@@ -26,8 +26,8 @@ def write_report(
     """Write `sheet.html`, and its figures as `sheet.png`, `funnel.png` and `signals.png`; the funnel's counts go into
     the metrics. `tasks` and `columns` have the rows in one order.
     """
-    from components.curation.report.figures import bins_of
-    from components.curation.report.page import counted, report_page
+    from components.curation.report.charts import bins_of
+    from components.curation.report.page_html import counted, report_page
     from components.curation.report.sample_report import WORDS, sample_facts
     from components.curation.sheet import SheetRow, contact_sheet_png
     from components.data.samples import Record, image_part
@@ -71,7 +71,7 @@ def write_report(
 
 def _before(context: StageContext) -> tuple[dict[str, Counter[tuple[str, str]]], list[Example]]:
     """What ingest dropped and failed: how many of each source for which reason, and a few of each reason."""
-    from components.curation.report.page import Example
+    from components.curation.report.page_html import Example
     from components.data.tables import read_table
 
     counts: dict[str, Counter[tuple[str, str]]] = {}
@@ -98,7 +98,7 @@ def write_pairs_report(
     decisions: Sequence[Decision],
 ) -> None:
     """Write `sheet.html` of edit pairs, in the order of `tasks`."""
-    from components.curation.report.page import counted, report_page
+    from components.curation.report.page_html import counted, report_page
     from components.curation.report.pair_report import WORDS, pair_facts, pair_signals
     from components.data.samples import side_part
 
@@ -125,7 +125,7 @@ def _examples(
     pictures: Callable[[Mapping[str, bytes]], tuple[bytes, ...]],
 ) -> dict[int, Example]:
     """Read the rows that are shown, shard by shard. `pictures`: those of a record's parts."""
-    from components.curation.report.page import Example
+    from components.curation.report.page_html import Example
     from components.data.records import Record, read_records
     from components.data.samples import caption_of
 

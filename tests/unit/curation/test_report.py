@@ -14,7 +14,7 @@ import pytest
 from components.curation.decide import Decision
 from components.curation.images import encode_png
 from components.curation.report.facts import NEAR, Bound, gather
-from components.curation.report.page import Example, Words, counted, report_page
+from components.curation.report.page_html import Example, Words, counted, report_page
 
 pytestmark = pytest.mark.unit
 EVIL = "<script>document.title='lost'</script><img src=x onerror=\"document.title='lost'\">'\" & </style>"

@@ -39,7 +39,8 @@ NEVER = {
     "torch.hub.load",
     "torch.jit.load",
 }
-WEIGHTLESS = ("AutoConfig", "AutoTokenizer", "AutoImageProcessor")  # from_pretrained of these loads no weights
+# `from_pretrained` of these loads no weights. `processor`: any Auto class of processors, in vision_models/loading.py.
+WEIGHTLESS = ("AutoConfig", "AutoTokenizer", "AutoImageProcessor", "processor")
 EXPLAINED = {
     "components/training/engine.py: import pickle": "for its error class alone: torch raises it where weights_only "
     "refuses a file",

@@ -61,7 +61,8 @@ def test_rows_share_every_stage_in_which_they_do_not_differ(tmp_path):
     def shared(name):
         return [stage for stage, value in found[f"{name}/0"].items() if value == ps_vae[stage]]
 
-    data = ["ingest", "measure", "curate", "synthesize_edits", "index", "train_encoder"]
+    pairs = ["synthesize_edits", "measure_pairs", "curate_pairs"]
+    data = ["ingest", "measure", "curate", *pairs, "index", "train_encoder"]
     assert shared("rae") == data
     assert shared("s_vae") == [*data, "train_semantic"]
     assert shared("shift_1") == [*data, "train_semantic", "train_tokenizer", "encode_latents", "evaluate_tokenizer"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,8 @@ def test_the_file_that_a_changed_key_is_traced_to_says_its_value(preset):
         group = path.parent.name
         sections = {"preset": "", "conf": "", "gates": "register.", "optimizer": f"{key.rpartition('.')[0]}."}
         top = sections.get(group, f"{group}.")
+        if group == "source" and (named := re.match(r"sources\.\w+\.", key)):
+            top = named[0]
         written = OmegaConf.to_container(OmegaConf.load(path))
         for part in key.removeprefix(top).split("."):
             written = written[part]

@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 
 from components.curation.images import ImageError, decode_image
 from components.curation.options import ImageLimits
+from components.curation.report.charts import histogram, number, said, sankey
 from components.curation.report.facts import Bound, Facts, Signal, Step
-from components.curation.report.figures import histogram, number, said, sankey
 from components.curation.report.style import STYLE
 
 THUMBNAIL = 160  # longer side, pixels
