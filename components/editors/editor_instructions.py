@@ -37,10 +37,12 @@ class Writer:
     def __init__(self, options: InstructionWriter, device: Any) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        where = {"revision": options.revision, "trust_remote_code": False}
+        path, revision = options.path, options.revision
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(options.path, **where)
-            model = AutoModelForCausalLM.from_pretrained(options.path, use_safetensors=True, dtype="auto", **where)
+            self._tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
+            model = AutoModelForCausalLM.from_pretrained(
+                path, revision=revision, trust_remote_code=False, use_safetensors=True, dtype="auto"
+            )
         except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
             said = " ".join(str(error).split())[:300] or type(error).__name__
             raise ValueError(f"the writer {options.path!r} cannot be loaded: {said}") from error

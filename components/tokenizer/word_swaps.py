@@ -33,7 +33,8 @@ class WordSwaps:
         """Return a caption `[L]` with one word in another's place, drawn from the seed; as it is where no word of it
         has another.
         """
-        draw = random.Random(seed)  # noqa: S311 - which negatives a model sees is no secret
+        # Which negatives a model sees is no secret.
+        draw = random.Random(seed)  # noqa: S311 # nosec B311
         words = [word for word in ids.tolist() if word]
         padded = [0, *words, 0]
         found = ids.clone()
