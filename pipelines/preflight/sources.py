@@ -106,20 +106,25 @@ def _check_local(paths: Sequence[Path], source: Source, key: str) -> Iterator[st
 
 def _check_names(source: Source, paths: Sequence[str]) -> None:
     """ValueError where the first file lacks a column that the source names."""
-    from components.data import edit_pairs, parquet_source
-    from components.data.row_groups import check_columns
-    from pipelines.stages.data.ingest_tables import pair_format
-
     if isinstance(source, UrlsSource):
         _check_columns(source, Path(paths[0]))
     elif isinstance(source, FolderSource):
         _check_captions(source)
-    elif isinstance(source, ParquetSource):
-        check_columns(paths[0], parquet_source.columns_of(source.columns), [source.columns.image_column])
-    elif isinstance(source, EditPairsSource) and pair_format(source) == "parquet":
-        check_columns(paths[0], edit_pairs.columns_of(source.pairs), edit_pairs.pictures_of(source.pairs))
-    elif isinstance(source, EditPairsSource) and pair_format(source) == "webdataset" and not is_pipe(paths[0]):
-        edit_pairs.check_parts(paths[0], source.pairs, source.limits)
+    elif isinstance(source, ParquetSource | EditPairsSource):
+        _check_parts(source, paths[0])
+
+
+def _check_parts(source: ParquetSource | EditPairsSource, path: str) -> None:
+    from components.data import edit_pairs, parquet_source
+    from components.data.row_groups import check_columns
+    from pipelines.stages.data.ingest_tables import pair_format
+
+    if isinstance(source, ParquetSource):
+        check_columns(path, parquet_source.columns_of(source.columns), [source.columns.image_column])
+    elif pair_format(source) == "parquet":
+        check_columns(path, edit_pairs.columns_of(source.pairs), edit_pairs.pictures_of(source.pairs))
+    elif pair_format(source) == "webdataset" and not is_pipe(path):
+        edit_pairs.check_parts(path, source.pairs, source.limits)
 
 
 def _check_columns(source: UrlsSource, path: Path) -> None:

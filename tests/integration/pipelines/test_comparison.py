@@ -33,7 +33,7 @@ def test_a_dry_run_says_what_each_space_would_make_and_what_it_takes_from_others
     text = finished("compare", *SMALL[:3], "--dry-run", "--claims", "CLAIMS.md").stdout
     claims = (finished.folder / "CLAIMS.md").read_text()
     assert "Runs with results: 0 of 5." in claims and "**not tested**" in claims and "**holds**" not in claims
-    assert "kl_vae" in text and "takes index, train_encoder from ps_vae/0" in text
+    assert "kl_vae" in text and "takes measure_pairs, curate_pairs, index, train_encoder from ps_vae/0" in text
     assert finished.digests() == before and not (finished.store / "comparisons").exists()
 
 

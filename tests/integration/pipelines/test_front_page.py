@@ -19,6 +19,8 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 from conftest import ROOT
 from PIL import Image
@@ -43,6 +45,7 @@ HOW: tuple[tuple[str, str, int, str], ...] = (
     ("pixsem resume --from", " --dry-run", 0, "would run: forced"),
     ("pixsem resume", "", 0, "completed"),
     ("pixsem run --until curate source=folder", " preset=tiny store=./data_store", 0, "completed"),
+    ("pixsem inspect", "", 0, "metadata.csv"),
     ("pixsem run --until curate", " preset=tiny --dry-run", 0, "would run"),
     ("pixsem config", "", 0, "from conf/preset/demo.yaml"),
     ("pixsem run preset=single_gpu", " source.files.caption_column=caption --dry-run", 0, "would run"),
@@ -88,6 +91,11 @@ def clone(tmp_path_factory, store) -> Path:  # noqa: F811
         Image.fromarray(pixels).save(data / "photos" / f"{number}.png")
         rows.append(f"{number}.png,a noisy picture number {number},a noisy picture")
     (data / "photos" / "metadata.csv").write_text("\n".join(rows) + "\n")
+    table = {
+        "image": [{"bytes": (data / "photos/0.png").read_bytes(), "path": "0.png"}],
+        "text": ["a picture of noise"],
+    }
+    pyarrow.parquet.write_table(pyarrow.table(table), data / "photos.parquet")
     (data / "list.csv").write_text("url,TEXT\nhttp://127.0.0.1:9/a.png,a picture of nothing\n")
     subprocess.run(["tar", "cf", "00000.tar", "photos"], cwd=data, check=True)
     return folder
@@ -114,6 +122,7 @@ def test_the_front_pages_commands_run(clone, command):
     added, code, words = next(how[1:] for how in HOW if command.startswith(how[0]))
     here = command.replace("/data/{00000..00099}.tar", f"{clone}/data/{{00000..00000}}.tar")
     here = here.replace("/data/photos", f"{clone}/data/photos").replace("list.parquet", f"{clone}/data/list.csv")
+    here = here.replace("hf://datasets/org/name", f"{clone}/data/photos.parquet")
     here = here.replace("http://head:8265", "http://127.0.0.1:9").replace(
         "store=s3://bucket/run", f"store={clone}/store"
     )

@@ -123,5 +123,6 @@ def test_a_run_stopped_and_resumed_gives_the_bytes_of_an_uninterrupted_one(pictu
     whole = new_store(tmp_path, empty_mlflow)
     whole("run", *SETTINGS, "--until", "index")
     found, resumed = whole.digests(), pictures.digests()
-    assert {name.split("/")[0] for name in found} == {"ingest", "measure", "curate", "synthesize_edits", "index"}
+    pairs = {"synthesize_edits", "measure_pairs", "curate_pairs"}
+    assert {name.split("/")[0] for name in found} == {"ingest", "measure", "curate", *pairs, "index"}
     assert {name: resumed[name] for name in found} == found

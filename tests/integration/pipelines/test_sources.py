@@ -150,4 +150,5 @@ def test_a_folder_with_a_captions_file_is_taken_and_every_line_accounted_for(fre
     fresh("run", "source=folder", "source.path=photos", "--until", "curate")
     metrics = fresh.json("report")["metrics"]
     assert metrics["ingest"]["failed_by_reason"] == {"no_picture": 1, "unsafe_path": 1}
-    assert metrics["curation"] == {"input": 4, "kept": 3, "dropped": 0, "failed": 1, "by_reason": {"broken_image": 1}}
+    counted = {"input": 4, "kept": 3, "dropped": 0, "failed": 1, "by_reason": {"broken_image": 1}}
+    assert metrics["curation"].items() >= counted.items()
