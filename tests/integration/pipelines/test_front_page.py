@@ -45,7 +45,7 @@ HOW: tuple[tuple[str, str, int, str], ...] = (
     ("pixsem resume --from", " --dry-run", 0, "would run: forced"),
     ("pixsem resume", "", 0, "completed"),
     ("pixsem run --until curate source=folder", " preset=tiny store=./data_store", 0, "completed"),
-    ("pixsem inspect", "", 0, "metadata.csv"),
+    ("pixsem inspect", "", 0, "3 samples looked at, 0 of them would fail"),
     ("pixsem run --until curate", " preset=tiny --dry-run", 0, "would run"),
     ("pixsem config", "", 0, "from conf/preset/demo.yaml"),
     ("pixsem run preset=single_gpu", " source.files.caption_column=caption --dry-run", 0, "would run"),
@@ -93,7 +93,7 @@ def clone(tmp_path_factory, store) -> Path:  # noqa: F811
     (data / "photos" / "metadata.csv").write_text("\n".join(rows) + "\n")
     table = {
         "image": [{"bytes": (data / "photos/0.png").read_bytes(), "path": "0.png"}],
-        "text": ["a picture of noise"],
+        "caption": ["a picture of noise"],
     }
     pyarrow.parquet.write_table(pyarrow.table(table), data / "photos.parquet")
     (data / "list.csv").write_text("url,TEXT\nhttp://127.0.0.1:9/a.png,a picture of nothing\n")
