@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext, source_of
+from pipelines.stages.data.fault_scores import keep_scores
 from pipelines.stages.data.report_page import write_report
 
 DECISION_SCHEMA = {"shard": "string", "key": "string", "state": "string", "reason": "string", "detail": "string"}
@@ -97,11 +98,7 @@ def _score(
         if source and "fault_source" in faults:
             faults["fault_source"] = f"{source}/{faults['fault_source']}"
     comparing = [f"low_{signal}" for signal in context.stage.given.get("comparing", ())]
-    for fault, figures in score_faults(planted, keys, decisions, comparing).items():
-        absent = figures.pop("absent", None)
-        context.metrics["curation"][fault] = figures
-        if absent:
-            context.metrics.setdefault("absent", {})[f"curation.{fault}"] = absent
+    keep_scores(context, "curation", score_faults(planted, keys, decisions, comparing))
 
 
 def write_shard(context: ShardContext) -> ShardResult:

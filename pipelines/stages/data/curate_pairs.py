@@ -12,6 +12,7 @@ from typing import Any
 
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
 from pipelines.stages.data.curate import DECISION_SCHEMA
+from pipelines.stages.data.fault_scores import keep_scores
 from pipelines.stages.data.measure_pairs import pair_shards
 from pipelines.stages.data.report_page import write_pairs_report
 
@@ -72,11 +73,7 @@ def _score(
     """Add precision and recall per planted fault; what cannot be computed goes to `metrics.absent` with its reason."""
     from components.curation.pairs.pair_faults import score_pair_faults
 
-    for fault, figures in score_pair_faults(planted, decisions, seen, models).items():
-        absent = figures.pop("absent", None)
-        context.metrics["pairs"][fault] = figures
-        if absent:
-            context.metrics.setdefault("absent", {})[f"pairs.{fault}"] = absent
+    keep_scores(context, "pairs", score_pair_faults(planted, decisions, seen, models))
 
 
 def write_shard(context: ShardContext) -> ShardResult:

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from components.data.tables import read_table
 from pipelines.config.compose import compose_config
 from tests.unit.pipelines.stages.data.stage_chain import local_files, run_stages
+from tests.unit.pipelines.stages.data.test_ingest_tables import photo
 
 pytestmark = pytest.mark.unit
-
-
-def photo(seed: int, kind: str = "JPEG") -> bytes:
-    rng = np.random.default_rng(seed)
-    blocks = np.kron(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), np.ones((32, 32, 1), np.uint8))
-    out = io.BytesIO()
-    Image.fromarray(blocks).save(out, kind)
-    return out.getvalue()
 
 
 def test_given_pairs_are_judged_and_indexed_beside_the_samples_of_other_sources(tmp_path: Path) -> None:
