@@ -5,7 +5,7 @@ each run.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -124,6 +124,8 @@ def load_rows(own: dict[str, Any], config_dir: str | None) -> Rows:
         unknown = [key for key in mine if key not in values]
         if unknown:
             raise UserError(f"{Path(config_dir) / FILE}: unknown key {unknown[0]}{nearest(unknown[0], values)}")
+        if not isinstance(mine.get("rows", {}), dict):
+            raise UserError(f"{Path(config_dir) / FILE}: rows must be a map of names to rows, like in conf/{FILE}")
         values = {**values, **mine, "rows": {**values["rows"], **mine.get("rows", {})}}
     try:
         rows = Rows.model_validate({**values, **own})
@@ -139,6 +141,10 @@ def load_rows(own: dict[str, Any], config_dir: str | None) -> Rows:
         if row.against is not None and row.against not in rows.rows:
             raise UserError(
                 f"row {name} is held against {row.against!r}, which is no row{nearest(row.against, rows.rows)}"
+            )
+        if name in (held := _baselines(name, rows.rows)):
+            raise UserError(
+                f"rows are held against each other in a circle: {' -> '.join((name, *held))}. Remove one `against`"
             )
     if not rows.spaces and not rows.controls:
         raise UserError("nothing to compare: name spaces=[...] or controls=[...]")
@@ -157,6 +163,16 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold keys and values, like conf/{FILE}")
     return {str(key): value for key, value in values.items()}
+
+
+def _baselines(name: str, rows: Mapping[str, Row]) -> list[str]:
+    """Return the row that `name` is held against, the row that this one is, and so on, until none or a known one."""
+    found: list[str] = []
+    against = rows[name].against
+    while against is not None and against in rows and against not in found:
+        found.append(against)
+        against = rows[against].against
+    return found
 
 
 def _names(file: Rows) -> list[str]:

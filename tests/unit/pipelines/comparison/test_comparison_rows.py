@@ -141,6 +141,19 @@ def test_a_users_file_is_refused_for_a_key_it_cannot_have(tmp_path):
     (tmp_path / FILE).write_text("rows: {odd: {kind: control, what: odd, agianst: rae}}\n")
     with pytest.raises(UserError, match=r"rows\.odd\.agianst"):
         load_rows({}, str(tmp_path))
+    (tmp_path / FILE).write_text("rows: [odd]\n")
+    with pytest.raises(UserError, match="rows must be a map of names to rows"):
+        load_rows({}, str(tmp_path))
+
+
+def test_rows_that_are_held_against_each_other_in_a_circle_are_refused(tmp_path):
+    rows = "{one: {kind: control, what: one, against: two}, two: {kind: control, what: two, against: one}}"
+    (tmp_path / FILE).write_text(f"rows: {rows}\n")
+    with pytest.raises(UserError, match="in a circle: one -> two -> one"):
+        load_rows({}, str(tmp_path))
+    (tmp_path / FILE).write_text("rows: {one: {kind: control, what: one, against: one}}\n")
+    with pytest.raises(UserError, match="in a circle: one -> one"):
+        load_rows({}, str(tmp_path))
     assert (CONF / FILE).is_file()
 
 
