@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from test_old_store import OVERRIDES, store  # noqa: F401
+from test_old_store import store  # noqa: F401
 
 import pixsem
 from pipelines.errors import UserError
@@ -148,13 +148,6 @@ def test_the_wheel_has_the_public_names_and_says_what_it_installs(environment, s
         [str(environment / "bin" / "pixsem")], env=asked, capture_output=True, text=True, check=True
     )
     assert completed.stdout.split() == ["generate"]
-
-
-def test_a_run_from_python_tells_what_the_report_says(store):  # noqa: F811
-    done = pixsem.run(*OVERRIDES, f"store={store.url}", quiet=True)
-    assert done.state == "completed" and done.metrics["tokenizer"]["psnr"] > 0
-    assert {stage["name"] for stage in done.stages} >= {"ingest", "train_editor", "register"}
-    assert "ingest" in {stage["name"] for stage in done.stages if stage["cached"]}
 
 
 def test_what_is_not_there_is_said_in_words(store, tmp_path):  # noqa: F811
