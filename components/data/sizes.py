@@ -21,7 +21,12 @@ _CHANNEL = 82  # of them for each channel: its mean and deviation as JSON
 
 def tar_sample_bytes(parts: Iterable[float]) -> int:
     """Return the bytes of one sample in a tar, of the sizes of its files."""
-    return sum(_BLOCK + -(-int(size) // _BLOCK) * _BLOCK for size in parts)
+    return sum(_BLOCK + tar_data_bytes(size) for size in parts)
+
+
+def tar_data_bytes(size: float) -> int:
+    """Return the bytes of a file's data in a tar."""
+    return -(-int(size) // _BLOCK) * _BLOCK
 
 
 def tar_bytes(samples: int, sample_bytes: float, per_shard: int) -> int:

@@ -172,14 +172,21 @@ def save_image_text(model: ImageTextModel, vocabulary: Vocabulary, folder: Path)
     (folder / "image_text.json").write_text(json.dumps(about, ensure_ascii=False, sort_keys=True), "utf-8")
 
 
-def load_image_text(folder: Path) -> tuple[ImageTextModel, Vocabulary]:
-    """Read what `save_image_text` wrote; ValueError where it is damaged."""
+def image_text_shape(folder: Path) -> tuple[ImageTextModel, Vocabulary]:
+    """Return the model that `save_image_text` wrote, without its weights; ValueError where it is damaged."""
     try:
         about: dict[str, Any] = json.loads((folder / "image_text.json").read_text("utf-8"))
-        vocabulary = Vocabulary(about["words"])
-        options = SmallEncoderOptions(**about["options"])
-        model = ImageTextModel(VisionEncoder.from_spec(about["encoder"]), len(vocabulary), options)
+        vocabulary, options = Vocabulary(about["words"]), SmallEncoderOptions(**about["options"])
+        return ImageTextModel(VisionEncoder.from_spec(about["encoder"]), len(vocabulary), options), vocabulary
+    except (OSError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{folder} holds no image-text model of pixsem: {error}") from error
+
+
+def load_image_text(folder: Path) -> tuple[ImageTextModel, Vocabulary]:
+    """Read what `save_image_text` wrote; ValueError where it is damaged."""
+    model, vocabulary = image_text_shape(folder)
+    try:
         model.load_state_dict(load_file(folder / "model.safetensors"))
-    except (OSError, KeyError, TypeError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{folder} holds no image-text model of pixsem: {error}") from error
     return model.eval(), vocabulary

@@ -74,3 +74,16 @@ def matrix_rate(device: torch.device, precision: str, size: int | None = None, s
             torch.cuda.synchronize(device)
         best = max(best, 2 * size**3 / (time.perf_counter() - started))
     return best
+
+
+def read_rate(size: int = 64_000_000, seconds: float = 0.15) -> float:
+    """Measured bytes per second that products of a matrix with a vector read from this machine's memory, as a text's
+    next token reads weights. `size`: numbers of the matrix, more than a cache holds.
+    """
+    matrix, vector = torch.ones(size // 4096, 4096), torch.ones(4096)
+    best, ends = 0.0, time.perf_counter() + seconds
+    while time.perf_counter() < ends or best == 0.0:
+        started = time.perf_counter()
+        matrix @ vector
+        best = max(best, matrix.nbytes / (time.perf_counter() - started))
+    return best

@@ -123,7 +123,7 @@ def trace_training(
     with FakeTensorMode():
         without_data(whole)
         own = [tensor for part in whole for tensor in (*part.parameters(), *part.buffers())]
-        with _attention(fused), Ledger(own) as ledger:
+        with attention(fused), Ledger(own) as ledger:
             for parameter in (p for part in whole for p in part.parameters() if p.requires_grad):
                 parameter.register_post_accumulate_grad_hook(lambda p: ledger.leave_out(cast(Tensor, p.grad)))
             batch = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in shapes.items()}
@@ -148,12 +148,13 @@ def trace_inference(
     with FakeTensorMode():
         without_data(modules)
         own = [tensor for part in modules for tensor in (*part.parameters(), *part.buffers())]
-        with _attention(fused), Ledger(own) as ledger, torch.no_grad():
+        with attention(fused), Ledger(own) as ledger, torch.no_grad():
             batch = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in shapes.items()}
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 function(**batch)
         return Cost(ledger.flops, ledger.peak)
 
 
-def _attention(fused: bool) -> AbstractContextManager[None]:
+def attention(fused: bool) -> AbstractContextManager[None]:
+    """Return the kernels of attention: fused as on a GPU, or plain products."""
     return nullcontext() if fused else sdpa_kernel(SDPBackend.MATH)

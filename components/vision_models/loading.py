@@ -60,13 +60,13 @@ def _words(path: str, load: Callable[[], Any]) -> Any:
         raise ValueError(f"the model {path!r} cannot be loaded: {said}") from error
 
 
-def image_processor(path: str, revision: str | None) -> Any:
+def image_processor(path: str, revision: str | None, **options: Any) -> Any:
     """Return a model's image processor. Always PIL's: resizing by torchvision, where it is installed, gives other
     values.
     """
     from transformers import AutoImageProcessor
 
-    return load_processor(AutoImageProcessor, path, revision, backend="pil")
+    return load_processor(AutoImageProcessor, path, revision, backend="pil", **options)
 
 
 def stacked(prepared: list[dict[str, Any]], device: Any) -> dict[str, Any]:

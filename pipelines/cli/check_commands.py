@@ -41,6 +41,12 @@ def plan(
     cpu_tflops: Annotated[
         float | None, typer.Option(min=0.001, help="Peak of one CPU worker; default: measured here.")
     ] = None,
+    bandwidth_gbps: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, help="Memory bandwidth of one GPU or CPU worker, GB/s; default: 2,039 (A100), or measured here."
+        ),
+    ] = None,
     memory_gb: Annotated[float | None, typer.Option(min=0.001, help="Memory of one GPU; default: 80.")] = None,
     worker_memory_gb: Annotated[
         float | None, typer.Option(min=0.001, help="Host memory of one worker; default: this machine's.")
@@ -62,8 +68,8 @@ def plan(
     refuse_problems(config, skip_source=bool(samples))
     counts = _sample_counts(samples or [], list(config.named_sources()))
     given = Assumptions(
-        counts.pop("", None), keep, text_tokens, utilisation, peak_tflops, cpu_tflops, memory_gb, worker_memory_gb,
-        store_gb, counts,
+        counts.pop("", None), keep, text_tokens, utilisation, peak_tflops, cpu_tflops, bandwidth_gbps, memory_gb,
+        worker_memory_gb, store_gb, counts,
     )  # fmt: skip
     made = make_plan(config, given)
     show({"preset": config.preset, **made.to_json()}, as_json, lambda: plan_text(made))

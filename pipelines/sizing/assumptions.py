@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 GPU_PEAK_TFLOPS = {"bf16": 312.0, "fp32": 19.5}  # dense matrix products of an NVIDIA A100, by its data sheet
+GPU_BANDWIDTH_GBPS = 2039.0  # of the memory of an NVIDIA A100 of 80 GB, by its data sheet
 GPU_UTILISATION = 0.4
 CPU_UTILISATION = 0.2  # of this machine's measured matrix rate: what the generator's benchmark in the README finds
 GPU_MEMORY_GB = 80.0
@@ -18,11 +19,13 @@ PHOTO_PIXELS = 1_000_000  # of a photo whose size nothing tells
 # Bytes per row of the stages' tables, measured on shards of 60 rows; larger shards have fewer.
 TABLE_ROW_BYTES = {
     "ingest": 115, "measure": 330, "curate": 45, "synthesize_edits": 50, "measure_pairs": 150, "curate_pairs": 45,
-    "index": 50,
+    "index": 50, "score": 33, "recaption": 30,
 }  # fmt: skip
 # Bytes per row of the index that a worker holds while it reads the whole of it, with captions of some 120 bytes.
 INDEX_ROW_BYTES = {"pictures": 950, "latents": 600}
 INSTRUCTION_BYTES = 60
+TOKEN_BYTES = 4.5  # of English, by a published model's tokenizer
+PROMPT_TOKENS = 50  # of a prompt in its chat template, where the tokenizer is not here
 KEY_BYTES = 12
 
 
@@ -38,6 +41,7 @@ class Assumptions:
     utilisation: float | None = None  # share of the peak that is reached
     peak_tflops: float | None = None  # of one GPU
     cpu_tflops: float | None = None  # of one CPU worker
+    bandwidth_gbps: float | None = None  # of the memory of one GPU, or of one CPU worker
     memory_gb: float | None = None  # of one GPU
     worker_memory_gb: float | None = None  # of one CPU worker
     store_gb: float | None = None  # free in the store

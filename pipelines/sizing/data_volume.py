@@ -27,6 +27,7 @@ from pipelines.sizing.assumptions import (
     PHOTO_PIXELS,
     PICTURE_BYTES_PER_PIXEL,
     TABLE_ROW_BYTES,
+    TOKEN_BYTES,
     Assumptions,
 )
 from pipelines.sizing.drawn_samples import WORLDS, Drawn
@@ -53,6 +54,8 @@ class Flow:
     beside_bytes: float = 0.0  # that ingest keeps beside the shards, for a sample
     captions: int | None = None  # curated samples that are encoded for text-to-image; None: all
     trained_on: int | None = None  # pictures that the latent space is trained on; None: all
+    new_captions: int = 0  # that recaptioning adds to a captioned sample, at most
+    new_caption_bytes: float = 0.0  # of them together
 
     @property
     def captioned(self) -> int:
@@ -135,6 +138,8 @@ def joined(flows: Mapping[str, Flow]) -> Flow:
         per_shard=round(mean("per_shard", "source")),
         words=None if None in words else tuple(word for part in words if part for word in part),
         beside_bytes=mean("beside_bytes", "source"),
+        new_captions=max(part.new_captions for part in parts),
+        new_caption_bytes=max(part.new_caption_bytes for part in parts),
         captions=sum(part.captioned for part in parts),
         trained_on=sum(part.pictures if part.trained_on is None else part.trained_on for part in parts),
     )
@@ -142,12 +147,15 @@ def joined(flows: Mapping[str, Flow]) -> Flow:
 
 def find_flow(config: Config, assumptions: Assumptions) -> Flow:
     """Follow the samples of the one source. `UserError` where nobody can say how many there are."""
+    from components.data.sizes import CAPTION_BYTES
+
     try:
         drawn = WORLDS[config.only_source.kind](config) if config.only_source.kind in WORLDS else None
     except ValueError as error:
         raise UserError(str(error)) from None
     found = _survey(config, assumptions, drawn)
-    kept = round(found.samples * assumptions.keep)
+    kept, recaption = round(found.samples * assumptions.keep), config.recaption
+    new_captions = recaption.captions * len(recaption.prompts) if recaption.path else 0
     return Flow(
         source=found.samples,
         how=found.how,
@@ -156,22 +164,25 @@ def find_flow(config: Config, assumptions: Assumptions) -> Flow:
         captioned_pairs=drawn.captioned_pairs if drawn else 0.0,
         sample_bytes=drawn.sample_bytes if drawn else _sample_bytes(config, found),
         pair_bytes=drawn.pair_bytes if drawn else _photo_pair_bytes(found.pixels or PHOTO_PIXELS, config),
-        caption_bytes=drawn.caption_bytes if drawn else _caption_bytes(),
+        caption_bytes=drawn.caption_bytes if drawn else CAPTION_BYTES,
         held_out=drawn.held_out if drawn else config.held_out,
         per_shard=_per_shard(config, found.samples),
         words=drawn.texts if drawn else None,
         beside_bytes=drawn.beside_bytes if drawn else 0.0,
+        new_captions=new_captions,
+        new_caption_bytes=new_captions * recaption.tokens * TOKEN_BYTES,
     )
 
 
 def stage_bytes(flow: Flow) -> dict[str, int]:
     """Return what the data stages' artifacts take in the store."""
-    from components.data.sizes import tar_bytes
+    from components.data.sizes import tar_bytes, tar_data_bytes
 
     ingested = tar_bytes(flow.source, flow.sample_bytes, flow.per_shard)
     kept = tar_bytes(flow.kept, flow.sample_bytes, flow.per_shard)
     pairs = tar_bytes(flow.pairs, flow.pair_bytes, flow.per_shard)
-    rows = TABLE_ROW_BYTES
+    rows, said = TABLE_ROW_BYTES, flow.new_caption_bytes
+    captioned = tar_bytes(flow.captioned, flow.sample_bytes + tar_data_bytes(said), flow.per_shard)
     return {
         "ingest": ingested + flow.source * rows["ingest"] + round(flow.source * flow.beside_bytes),
         "measure": flow.source * rows["measure"],
@@ -179,7 +190,8 @@ def stage_bytes(flow: Flow) -> dict[str, int]:
         "synthesize_edits": pairs + flow.pairs * rows["synthesize_edits"],
         "measure_pairs": flow.pairs * rows["measure_pairs"],
         "curate_pairs": pairs + flow.pairs * rows["curate_pairs"],
-        "index": flow.index_rows * rows["index"],
+        "recaption": captioned + round(flow.captioned * (flow.new_captions * rows["recaption"] + said)),
+        "index": flow.index_rows * rows["index"] + round(flow.captioned * said),
     }
 
 
@@ -249,12 +261,6 @@ def _per_shard(config: Config, samples: int) -> int:
         return max(1, samples // len(find_shards(source.shards, source.allow_pipe)))
     except (ValueError, OSError):  # not here: its samples are as many as --samples says
         return 1000
-
-
-def _caption_bytes() -> float:
-    from components.data.sizes import CAPTION_BYTES
-
-    return CAPTION_BYTES
 
 
 def _sample_bytes(config: Config, found: Survey) -> float:

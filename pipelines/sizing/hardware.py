@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from pipelines.cluster.resources import resources_of
 from pipelines.config.schema import Config
 from pipelines.sizing.assumptions import (
     CPU_UTILISATION,
+    GPU_BANDWIDTH_GBPS,
     GPU_MEMORY_GB,
     GPU_PEAK_TFLOPS,
     GPU_UTILISATION,
     Assumptions,
 )
 from pipelines.sizing.stage_sizes import Plan, StageSize
+from pipelines.stage import base_of
 from pipelines.store.files import Store
 
 GB = 1e9
@@ -29,6 +32,12 @@ REMEDIES = {
     "train_tokenizer": "tokenizer.training",
     "train_generator": "generator.training",
     "train_editor": "generator.editing",
+}
+BATCHES = {
+    "score": "the model's batch in measure.models",
+    "recaption": "recaption.batch",
+    "encode_latents": "latents.batch",
+    "evaluate_generator": "evaluate_generator.batch",
 }
 
 
@@ -75,8 +84,26 @@ class Hardware:
             source = "--cpu-tflops" if given.cpu_tflops else "measured here; --cpu-tflops says another"
             name = f"a CPU worker of {threads} threads, {kind}"
         self.used[name] = f"{utilisation:.0%} (--utilisation) of {peak:,.3g} TFLOP/s ({source})"
-        row.hours = row.flops / (row.workers * worker * 1e12 * utilisation) / 3600
+        rate = worker * 1e12 * utilisation
+        seconds = (row.flops - row.written_flops) / rate
+        if row.moved_bytes:
+            share = units if row.device == "GPU" else 1.0
+            bandwidth = share * self._bandwidth(row.device, max(1, int(resources.cpus)), utilisation) * 1e9
+            seconds += max(row.written_flops / rate, row.moved_bytes / bandwidth)
+        row.hours = seconds / row.workers / 3600
         row.device_hours = row.hours * row.workers * units
+
+    def _bandwidth(self, device: str, threads: int, utilisation: float) -> float:
+        """Return the GB/s that a worker reads while it writes texts."""
+        given = self.given.bandwidth_gbps
+        peak = given or (GPU_BANDWIDTH_GBPS if device == "GPU" else measured_bandwidth(threads))
+        by_itself = "an A100's by its data sheet" if device == "GPU" else "measured here"
+        source = "--bandwidth-gbps" if given else f"{by_itself}; --bandwidth-gbps says another"
+        self.used[f"a {device}, texts token by token"] = (
+            f"all weights, keys and values are read for each token of a batch, at {utilisation:.0%} (--utilisation) of "
+            f"{peak:,.4g} GB/s ({source}); their FLOPs, where those take longer"
+        )
+        return peak * utilisation
 
     def fit(self, row: StageSize) -> None:
         """Add a problem to a row whose memory is not there."""
@@ -132,6 +159,7 @@ class Hardware:
 
 def remedy(stage: str, part: str) -> str:
     """Return what to do where a part of a stage's memory is too much."""
+    stage = base_of(stage)
     if part == "index":
         return "Fewer samples, or less of synthesize_edits' pairs: every worker reads the index of all of them."
     if part == "decoded pictures":
@@ -141,10 +169,9 @@ def remedy(stage: str, part: str) -> str:
         if part == "activations":
             return f"Raise {key}.accumulate, give it more workers, or set {key}.checkpoint_activations=true."
         return f"Raise {key}.zero_stage, or give it more workers."
-    if stage == "encode_latents":
-        return "Lower latents.batch."
-    if stage == "evaluate_generator":
-        return "Lower evaluate_generator.batch."
+    if stage in BATCHES:
+        smaller = " Or name a smaller model." if part == "weights" else ""
+        return f"Lower {BATCHES[stage]}.{smaller}"
     return "Lower evaluate_tokenizer.pictures, or run it where there is more."
 
 
@@ -157,9 +184,23 @@ def measured_tflops(threads: int, kind: str) -> float:
 
     from components.training.machine import matrix_rate
 
+    return _with_threads(threads, lambda: matrix_rate(torch.device("cpu"), kind)) / 1e12
+
+
+@cache
+def measured_bandwidth(threads: int) -> float:
+    """Return the rate at which so many threads read this machine's memory, in GB/s."""
+    from components.training.machine import read_rate
+
+    return _with_threads(threads, read_rate) / 1e9
+
+
+def _with_threads(threads: int, measure: Callable[[], float]) -> float:
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        return matrix_rate(torch.device("cpu"), kind) / 1e12
+        return measure()
     finally:
         torch.set_num_threads(before)

@@ -107,6 +107,18 @@ class Models:
         with torch.device("meta"):
             return ImageTextModel(self.encoder(), words, self.config.encoder.small)
 
+    def matcher(self) -> Any:
+        """The encoder with its text side that is trained before curation."""
+        import torch
+
+        from components.tokenizer.image_text import ImageTextModel, Vocabulary, small_encoder
+
+        settings = self.config.matcher
+        words = CAPTION_WORDS if self._texts is None else len(Vocabulary.of(self._texts))
+        with torch.device("meta"):
+            encoder = small_encoder(settings.small, settings.size or self.config.image_size)
+            return ImageTextModel(encoder, words, settings.small)
+
     def tokenizer(self) -> Any:
         """The latent space that later stages read."""
         import torch
@@ -145,11 +157,22 @@ class Models:
             Training(
                 "train_encoder",
                 config.encoder.training,
-                self._encoder_parts,
-                lambda n: [Case(1.0, self.pictures(n) | self._captions(n))],
+                lambda: self._captioned_parts(self.image_text()),
+                lambda n: [Case(1.0, self.pictures(n) | captions("ids", n, config.encoder.small.max_words))],
                 self.image_text,
             )
         ]
+        if any(model.kind == "matcher" for model in config.measure.models.values()):
+            found.insert(
+                0,
+                Training(
+                    "train_matcher",
+                    config.matcher.training,
+                    lambda: self._captioned_parts(self.matcher()),
+                    self._matched,
+                    self.matcher,
+                ),
+            )
         space = find_space(config.tokenizer.model.space)
         if space.semantic is not Semantic.NOTHING:
             options, losses = config.tokenizer.semantic, config.tokenizer.semantic_losses
@@ -174,11 +197,17 @@ class Models:
         ]
         return [training for training in found if training.options.steps]
 
-    def _encoder_parts(self) -> Parts:
+    def _captioned_parts(self, model: Any) -> Parts:
         from components.tokenizer.blocks import Block
         from pipelines.stages.tokenizer.train_encoder import EncoderTask
 
-        return Parts(EncoderTask(self.image_text(), (Block,)).module, blocks=(Block,))
+        return Parts(EncoderTask(model, (Block,)).module, blocks=(Block,))
+
+    def _matched(self, count: int) -> list[Case]:
+        """Steps of the matcher: each picture with its caption, and one that is wrong by a word."""
+        settings = self.config.matcher
+        texts = [captions(name, count, settings.small.max_words) for name in ("ids", "wrong")]
+        return [Case(1.0, self.pictures(count, settings.size) | texts[0] | texts[1])]
 
     def _semantic(self) -> Any:
         import torch
@@ -230,17 +259,12 @@ class Models:
         found = [Case(1 - share, self.latents(count)), Case(share, self.latents(count, edits=True))]
         return [case for case in found if case.share > 0]
 
-    def pictures(self, count: int) -> dict[str, tuple[tuple[int, ...], Any]]:
+    def pictures(self, count: int, side: int | None = None) -> dict[str, tuple[tuple[int, ...], Any]]:
         """The shapes of a batch of pictures."""
         import torch
 
-        side = self.config.image_size
+        side = side or self.config.image_size
         return {"images": ((count, 3, side, side), torch.uint8)}
-
-    def _captions(self, count: int) -> dict[str, tuple[tuple[int, ...], Any]]:
-        import torch
-
-        return {"ids": ((count, self.config.encoder.small.max_words), torch.int64)}
 
     def latents(self, count: int, edits: bool = False) -> dict[str, tuple[tuple[int, ...], Any]]:
         """The shapes of a batch of latents with their texts, and with their sources."""
@@ -255,3 +279,10 @@ class Models:
         if edits:
             batch |= {"sources": ((count, *shape), torch.float16), "has_source": ((count,), torch.bool)}
         return batch
+
+
+def captions(name: str, count: int, length: int) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """Return the shapes of a batch of texts."""
+    import torch
+
+    return {name: ((count, length), torch.int64)}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import partial
+
 from pipelines.config.schema import Config
 from pipelines.sizing.assumptions import Assumptions
 from pipelines.sizing.data_volume import Flow, find_flows, joined, stage_bytes
@@ -13,12 +16,14 @@ from pipelines.sizing.inference import (
     size_tokenizer_evaluation,
 )
 from pipelines.sizing.models import Models
+from pipelines.sizing.published import size_recaptioning, size_scoring
 from pipelines.sizing.stage_sizes import Plan, StageSize
 from pipelines.sizing.training import size_trainings
 from pipelines.stage import instance_name
 from pipelines.workflow.graph import build_workflow
 
-INFERENCE = {
+INFERENCE: dict[str, Callable[..., None]] = {
+    "recaption": size_recaptioning,
     "encode_latents": size_encoding,
     "evaluate_tokenizer": size_tokenizer_evaluation,
     "evaluate_generator": size_generator_evaluation,
@@ -47,6 +52,7 @@ def make_plan(config: Config, given: Assumptions) -> Plan:
             "synthesize_edits": part.kept if part.pairs else 0,
             "measure_pairs": part.pairs,
             "curate_pairs": part.pairs,
+            "recaption": part.captioned,
             "index": part.index_rows,
         }
         for base, size in stage_bytes(part).items():
@@ -54,28 +60,29 @@ def make_plan(config: Config, given: Assumptions) -> Plan:
             if row is not None and not (pairs[source] and base in OF_PICTURES):
                 row.samples = (row.samples or 0) + samples[base]
                 row.store_bytes = (row.store_bytes or 0) + size
-    for stage in stages:
-        if stage.base == "score":
-            rows[stage.name].samples = flows[stage.given["source"]].source
-        elif stage.base in ("recaption", "train_matcher"):
-            rows[stage.name].samples = flow.captioned if stage.base == "recaption" else flow.source
     size_trainings(rows, config, flow, models, hardware)
-    for name, fill in INFERENCE.items():
+    sizes = [(stage.name, INFERENCE[stage.name], flow) for stage in stages if stage.name in INFERENCE]
+    sizes += [
+        (stage.name, partial(size_scoring, signal=stage.given["signal"]), flows[stage.given["source"]])
+        for stage in stages
+        if stage.base == "score"
+    ]
+    for name, fill, part in sizes:
         try:
-            fill(rows[name], config, flow, models, hardware)
-        except (
-            ValueError
-        ) as error:  # a model that is not known or cannot be built is its stage's problem, not the plan's end
+            fill(rows[name], config, part, models, hardware)
+        except ValueError as error:  # a model that is not known or cannot be built is its stage's problem alone
             rows[name].problems.append(str(error))
     for row in rows.values():
         hardware.time(row)
         hardware.fit(row)
-    plan = Plan(list(rows.values()), _assumed(flow, given, models, hardware))
+    plan = Plan(list(rows.values()), _assumed(flow, given, models, hardware, rows.values()))
     plan.problems = hardware.store_problems(plan)
     return plan
 
 
-def _assumed(flow: Flow, given: Assumptions, models: Models, hardware: Hardware) -> dict[str, str]:
+def _assumed(
+    flow: Flow, given: Assumptions, models: Models, hardware: Hardware, rows: Iterable[StageSize]
+) -> dict[str, str]:
     found = {
         "samples": f"{flow.source:,}: {flow.how}; {given.keep:.0%} of them come through download and curation (--keep)",
         "edit pairs": f"{flow.pairs:,}: as many as are asked for",
@@ -92,8 +99,8 @@ def _assumed(flow: Flow, given: Assumptions, models: Models, hardware: Hardware)
         "FLOPs": "torch's formulas for every product, convolution and attention of the traced passes; what activation "
         "checkpointing computes again counts",
         "cache": "nothing: every stage is planned from its start",
-        "score, train_matcher, recaption": "no FLOPs and no hours: what published models cost is not known here",
     }
+    found |= {row.stage: row.assumed for row in rows if row.assumed}
     return found | {f"hours, {name}": words for name, words in sorted(hardware.used.items())}
 
 

@@ -20,12 +20,15 @@ class StageSize:
     memory: dict[str, int] = field(default_factory=dict)  # bytes by part, of one GPU or of one CPU worker
     host: dict[str, int] = field(default_factory=dict)  # the same, beside a GPU in the memory of its worker's node
     flops: float | None = None
+    written_flops: float = 0.0  # those of them that wait for memory: a text's tokens, one after the other
+    moved_bytes: float = 0.0  # that they read from memory
     bf16: bool = False  # whether they are counted against a peak in bf16, else fp32
     workers: int = 1
     device: str = ""  # GPU or CPU, where FLOPs count
     hours: float | None = None  # from its start to its end
     device_hours: float | None = None  # of all its GPUs, or of all its CPU cores
     problems: list[str] = field(default_factory=list)
+    assumed: str = ""  # what was taken for given of this stage alone
 
     @property
     def memory_bytes(self) -> int:

@@ -17,6 +17,7 @@ def size_trainings(rows: dict[str, StageSize], config: Config, flow: Flow, model
     captions, edits = (round(n * (1 - flow.held_out)) for n in (flow.captioned, flow.pairs))
     captioned = captions + round(edits * flow.captioned_pairs)
     samples = {"train_generator": captioned, "train_editor": captioned + edits}
+    samples["train_matcher"] = min(flow.source, config.matcher.samples)
     if config.encoder.path:  # its text side is trained on the captions of text-to-image, too
         either = min(flow.pictures, flow.captioned + (flow.pictures if flow.trained_on is None else flow.trained_on))
         samples["train_encoder"] = round(either * (1 - flow.held_out))
@@ -75,12 +76,16 @@ def host_memory(stage: str, config: Config, flow: Flow) -> dict[str, int]:
     """Return what a training worker holds of the data: the index, and decoded pictures where all of them fit into its
     cache.
     """
+    captions = round(flow.captioned * flow.new_caption_bytes)
     if stage in ("train_generator", "train_editor"):
-        return {"index": flow.index_rows * INDEX_ROW_BYTES["latents"]}
-    sides = (flow.train, flow.pictures - flow.train)
-    decoded = [pictures * 3 * config.image_size**2 for pictures in sides]
+        return {"index": flow.index_rows * INDEX_ROW_BYTES["latents"] + captions}
+    rows, sides, side = flow.index_rows, (flow.train, flow.pictures - flow.train), config.image_size
+    if stage == "train_matcher":  # reads samples as they were ingested
+        rows, captions, side = min(flow.source, config.matcher.samples), 0, config.matcher.size or side
+        sides = (rows, 0)
+    decoded = [pictures * 3 * side**2 for pictures in sides]
     kept = sum(size for size in decoded if size <= config.execution.cache_bytes)
-    return {"index": flow.index_rows * INDEX_ROW_BYTES["pictures"], "decoded pictures": kept}
+    return {"index": rows * INDEX_ROW_BYTES["pictures"] + captions, "decoded pictures": kept}
 
 
 def kept_snapshots(training: Training, config: Config) -> int:

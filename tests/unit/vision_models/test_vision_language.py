@@ -58,7 +58,9 @@ def test_two_pictures_are_shown_in_one_prompt(model, pictures):
 
 
 def test_a_processor_that_leaves_pictures_out_is_refused(model, pictures, monkeypatch):
-    monkeypatch.setattr(type(model._processor), "__call__", lambda self, images, **given: self.tokenizer(**given))
+    monkeypatch.setattr(
+        type(model._prompts.processor), "__call__", lambda self, images, **given: self.tokenizer(**given)
+    )
     with pytest.raises(ValueError, match="would answer blind"):
         model.answer([[pictures[0]]], [PROMPT], 4)
 

@@ -127,6 +127,39 @@ def llava(folder: Path, blind: bool = False) -> Path:
     return folder
 
 
+def llava_next(folder: Path) -> Path:
+    """Save a LLaVA-NeXT, which sees a picture whole and in tiles."""
+    import torch
+    from transformers import (
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaNextConfig,
+        LlavaNextForConditionalGeneration,
+        LlavaNextImageProcessorPil,
+        LlavaNextProcessor,
+    )
+
+    torch.manual_seed(0)
+    text = LlamaConfig(
+        **TEXT, num_key_value_heads=1, vocab_size=len(SPECIAL) + len(WORDS), max_position_embeddings=128,
+        pad_token_id=0, bos_token_id=2, eos_token_id=3,
+    )  # fmt: skip
+    tiles = [[SIDE, 2 * SIDE], [2 * SIDE, SIDE], [2 * SIDE, 2 * SIDE]]
+    config = LlavaNextConfig(
+        vision_config=CLIPVisionConfig(**VISION), text_config=text, image_token_index=4, vision_feature_layer=-2,
+        image_grid_pinpoints=tiles, pad_token_id=0, eos_token_id=3,
+    )  # fmt: skip
+    LlavaNextForConditionalGeneration(config).save_pretrained(folder)
+    seen = LlavaNextImageProcessorPil(
+        size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}, image_grid_pinpoints=tiles
+    )
+    LlavaNextProcessor(
+        seen, save_tokenizer(folder, closes=False), patch_size=8, vision_feature_select_strategy="default",
+        num_additional_image_tokens=1, image_token="<image>", chat_template=TEMPLATE,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
 COLOURS = {"red": (220, 40, 40), "green": (40, 165, 60), "blue": (40, 80, 220)}
 
 

@@ -117,10 +117,10 @@ def test_the_tiny_presets_real_models_have_the_parameters_and_the_size_of_the_pl
 
 
 @pytest.mark.parametrize(
-    "stage", ["train_encoder", "train_semantic", "train_tokenizer", "train_generator", "train_editor"]
+    "stage", ["train_matcher", "train_encoder", "train_semantic", "train_tokenizer", "train_generator", "train_editor"]
 )
 def test_planned_flops_are_those_the_training_loop_counts(stage):
-    config = compose_config(["preset=tiny", "tokenizer.losses.perceptual=0.1"])
+    config = compose_config(["preset=tiny", "signals=matcher", "tokenizer.losses.perceptual=0.1"])
     models = Models(config, TEXTS, text_tokens=7)
     (training,) = (t for t in models.trainings() if t.stage == stage)
     case = training.cases(4)[-1]
