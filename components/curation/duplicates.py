@@ -34,15 +34,32 @@ def near_pairs(hashes: np.ndarray, distance: int) -> Iterator[tuple[np.ndarray, 
     for low, high in itertools.pairwise(edges):
         band = (hashes >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
         order = np.lexsort((hashes, band))
+        bands, ordered = band[order], hashes[order]
         for step in range(1, min(CHAIN, len(order) - 1) + 1):
-            a, b = order[:-step], order[step:]
-            same = band[a] == band[b]
+            same = bands[:-step] == bands[step:]
             if not same.any():
                 break
-            a, b = a[same], b[same]
-            close = np.bitwise_count(hashes[a] ^ hashes[b]) <= distance
+            close = same & (np.bitwise_count(ordered[:-step] ^ ordered[step:]) <= distance)
             if close.any():
-                yield a[close], b[close]
+                yield order[:-step][close], order[step:][close]
+
+
+def alike(
+    rows: np.ndarray, hashes: np.ndarray, thumbnails: np.ndarray, distance: int, colour: float, peak: float
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield arrays (a, b) of those `rows` that are near duplicates of each other; a pair may come twice.
+
+    They agree in perceptual hash to `distance` bits (-1: none are looked for) and in their thumbnails, uint8 [row,
+    cell], to a mean difference of `colour` and a largest one of `peak` (0-255): the hash alone is blind to colour.
+    """
+    if distance < 0 or len(rows) < 2:
+        return
+    for a, b in near_pairs(hashes[rows], distance):
+        for first in range(0, len(a), 100_000):
+            one, other = rows[a[first : first + 100_000]], rows[b[first : first + 100_000]]
+            difference = np.abs(thumbnails[one].astype(np.int16) - thumbnails[other])
+            same = (difference.mean(1) <= colour) & (difference.max(1) <= peak)
+            yield one[same], other[same]
 
 
 class Groups:
@@ -70,9 +87,8 @@ def find_duplicates(
 ) -> dict[int, tuple[str, int]]:
     """Return {row: ("exact_duplicate" | "near_duplicate", the row kept instead)} among `rows`.
 
-    Near duplicates agree in perceptual hash to `distance` bits and in their 8x8 colour thumbnails to a mean difference
-    of `colour` and a largest one of `peak` (0-255): the hash alone is blind to colour. The best of a group stays: most
-    pixels, then sharpest, then longest caption, then first by shard and key.
+    Near duplicates are those of `alike`. The best of a group stays: most pixels, then sharpest, then longest caption,
+    then first by shard and key.
     """
     groups = Groups(len(rows))
     if exact:
@@ -82,13 +98,9 @@ def find_duplicates(
     if distance >= 0 and len(rows) > 1:
         hashes = np.array([columns["phash"][r] for r in rows], np.uint64)
         thumbnails = np.frombuffer(b"".join(columns["thumbnail"][r] for r in rows), np.uint8).reshape(len(rows), -1)
-        for a, b in near_pairs(hashes, distance):
-            for first in range(0, len(a), 100_000):
-                one, other = a[first : first + 100_000], b[first : first + 100_000]
-                difference = np.abs(thumbnails[one].astype(np.int16) - thumbnails[other])
-                same = (difference.mean(1) <= colour) & (difference.max(1) <= peak)
-                for i, j in zip(one[same].tolist(), other[same].tolist(), strict=True):
-                    groups.join(i, j)
+        for one, other in alike(np.arange(len(rows)), hashes, thumbnails, distance, colour, peak):
+            for i, j in zip(one.tolist(), other.tolist(), strict=True):
+                groups.join(i, j)
     members: dict[int, list[int]] = {}
     for i in range(len(rows)):
         members.setdefault(groups.find(i), []).append(int(rows[i]))

@@ -131,7 +131,8 @@ def _about(
         PRIVATE: said,
     }
     theirs = {name: value(name) for name in options.metadata}
-    kept = {(f"source_{name}" if name in about else name): found for name, found in theirs.items() if found is not None}
+    ours = {*about, "faults"}  # what is planted in a pair has that name
+    kept = {(f"source_{name}" if name in ours else name): found for name, found in theirs.items() if found is not None}
     whole = {**kept, **about}
     return {name: whole[name] for name in sorted(whole)}
 

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from components.curation.options import FaultOptions
+from components.curation.pairs.options import PairFaultOptions
 from components.data.addresses import checked_address
 from components.data.options import (
     DownloadOptions,
@@ -126,6 +127,7 @@ class EditPairsSource(SourceSection):
     format: Literal["parquet", "webdataset", "folder"] | None = None  # null: by the path
     metadata_file: str | None = None  # of a folder: path inside it; null: metadata.{jsonl,csv,tsv,parquet,json}
     pairs: PairColumns = PairColumns()
+    faults: PairFaultOptions | None = None  # chances of each pair; a spill needs a mask
     samples_per_shard: Annotated[int, Field(ge=1, le=10_000)]
     allow_pipe: bool = False  # the path may be `pipe:COMMAND`: the command is run by the shell of every worker
     limits: ShardLimits = ShardLimits()

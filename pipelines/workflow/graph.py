@@ -30,6 +30,13 @@ SAMPLES = (
     "generator.sampling_steps",
     "generator.sampling_shift",
 )
+# What decides whether a picture of given pairs is one of another source.
+ALIKE = (
+    "curate.near_duplicate_distance",
+    "curate.near_duplicate_colour",
+    "curate.near_duplicate_peak",
+    "curate.min_contrast",
+)
 INPUTS_OF_EVALUATION = ("index", "train_encoder", "train_tokenizer", "train_generator", "train_editor")
 
 
@@ -90,10 +97,10 @@ def _without(source: str) -> tuple[str, ...]:
     return f"{source_key(source)}.use", f"{source_key(source)}.weight"
 
 
-def _measure_pairs(name: str, inputs: tuple[str, ...]) -> Stage:
+def _measure_pairs(name: str, inputs: tuple[str, ...], version: str = "1") -> Stage:
     return Stage(
         name=name,
-        version="1",
+        version=version,
         function="pipelines.stages.data.measure_pairs:run",
         external="pipelines.workflow.source_digests:pair_files",
         config=("measure.limits", "measure_pairs"),
@@ -115,7 +122,7 @@ def _source_stages(jobs: Jobs) -> Iterator[Stage]:
             summary="bring every source into WebDataset shards",
         )
         if source in jobs.pairs:
-            yield _measure_pairs(instance_name("measure_pairs", source), (instance_name("ingest", source),))
+            yield _measure_pairs(instance_name("measure_pairs", source), (instance_name("ingest", source),), "2")
             continue
         yield Stage(
             name=instance_name("measure", source),
@@ -132,7 +139,8 @@ def _data_stages(jobs: Jobs, scored: Sequence[Stage]) -> list[Stage]:
     """Return the stages that see the samples of all sources together. Curation reads signals that have a threshold."""
     ingested = tuple(instance_name("ingest", source) for source in jobs.pictures)
     measured = tuple(instance_name("measure", source) for source in jobs.pictures)
-    given = [instance_name(base, source) for base in ("ingest", "measure_pairs") for source in jobs.pairs]
+    pairs = tuple(instance_name("measure_pairs", source) for source in jobs.pairs)
+    given = [*(instance_name("ingest", source) for source in jobs.pairs), *pairs]
     comparing = dict.fromkeys(stage.given["signal"] for stage in scored if stage.given["comparing"])
     return [
         Stage(
@@ -167,8 +175,8 @@ def _data_stages(jobs: Jobs, scored: Sequence[Stage]) -> list[Stage]:
             name="index",
             version="1",
             function="pipelines.stages.data.index:run",
-            config=("held_out",),
-            inputs=("curate", "curate_pairs"),
+            config=("held_out", *(ALIKE if pairs else ())),
+            inputs=("curate", "curate_pairs", *((*measured, *pairs) if pairs else ())),
             summary="where each picture lies, and which are held out",
         ),
     ]

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from components.curation.image_signals import IMAGE_SCHEMA, image_signals
 from components.curation.images import DecodedImage, ImageError, decode_image
 from components.curation.options import ImageLimits
 from components.curation.text_signals import WORD, normalise
@@ -22,6 +23,12 @@ PAIR_SCHEMA = {
     "inside_share": "float64", "spill": "float64", "spill_share": "float64", "structure": "float64", "words": "int32",
     "pair_hash": "string", "exact": "string",
 }  # fmt: skip
+# What tells whether a picture of a given pair is one of another source: as of a sample's picture, for both sides.
+ALIKE = ("pixel_hash", "phash", "thumbnail", "contrast")
+PICTURES_SCHEMA = {
+    "key": "string",
+    **{f"{side}_{name}": IMAGE_SCHEMA[name] for side in ("source", "target") for name in ALIKE},
+}
 SIDE = 256  # pixels, the longer side at which pictures are compared
 BLOCK, VISIBLE_IN_BLOCK = 9, 4  # pixels a side, and levels by which their mean must differ, of lossy files
 LOSSY = ("JPEG", "WEBP")
@@ -41,6 +48,12 @@ def decode_side(side: str, data: bytes | None, limits: ImageLimits) -> DecodedIm
         return decode_image(data, limits)
     except ImageError as error:
         raise ImageError(f"{side}_{error.reason}", error.detail) from None
+
+
+def picture_signals(side: str, data: bytes, rgb: np.ndarray) -> dict[str, Any]:
+    """Return one picture's columns of `PICTURES_SCHEMA`, of its file's bytes and its pixels, uint8 [H, W, 3]."""
+    found = image_signals(data, rgb)
+    return {f"{side}_{name}": found[name] for name in ALIKE}
 
 
 def pair_signals(

@@ -2,20 +2,27 @@
 
 Artifact: `index/NAME.parquet`, one row per picture of a curated shard (role `picture`) and of its edit pairs (roles
 `source` and `target`). A sample is held out by its key alone, with all pictures made from it; or as its source says,
-in `pixsem.held_out` of its json. Of a named source, and of the turns of one edit, the group's name decides.
+in `pixsem.held_out` of its json. Of a named source, and of the turns of one edit, the group's name decides. Groups that
+share a picture with given pairs are on one side (`sides.py`; `pictures/NAME.parquet` is what was compared).
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
 
 from pipelines.errors import UserError
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext, source_of
+from pipelines.stages.data.sides import (
+    group_number,
+    group_of,
+    group_of_pair,
+    is_held_out,
+    moved_groups,
+    read_shard,
+    said_of,
+)
 
 INDEX_SCHEMA = {
     "shard": "string",
@@ -32,20 +39,14 @@ INDEX_SCHEMA = {
 }
 
 
-PAIRS = "curate_pairs"  # whose edit pairs are indexed
-
-
-def is_held_out(group: str, share: float) -> bool:
-    """True for about `share` of all samples, by the hash of their key: the same whatever else is in the data."""
-    return int.from_bytes(hashlib.sha256(group.encode()).digest()[:6], "big") < share * 2**48
-
-
 def run(context: StageContext) -> None:
     """Index every shard."""
     shards = context.curated_shards()
-    edits = {PurePosixPath(path).stem: path for path in context.inputs[PAIRS].files("shards/*.tar")}
+    edits = {PurePosixPath(path).stem: path for path in context.inputs["curate_pairs"].files("shards/*.tar")}
+    moved, figures = moved_groups(context, shards, edits)
+    common = {"held_out": context.config.held_out}
     tasks = [
-        ShardTask(name, {"shard": shards.get(name), "edits": edits.get(name), "held_out": context.config.held_out})
+        ShardTask(name, {"shard": shards.get(name), "edits": edits.get(name), "moved": moved.get(name, []), **common})
         for name in dict.fromkeys([*shards, *edits])
     ]
     records = context.map_shards("pipelines.stages.data.index:index_one", tasks)
@@ -57,7 +58,7 @@ def run(context: StageContext) -> None:
             totals[name] = totals.get(name, 0) + value
             of_source[name] = of_source.get(name, 0) + value
     named = {name: counts for name, counts in sorted(sources.items()) if name}
-    context.metrics["index"] = {**totals, "sources": named} if named else totals
+    context.metrics["index"] = {**totals, **figures, **({"sources": named} if named else {})}
     if not totals.get("train") or not totals.get("held_out"):
         raise UserError(
             f"of {context.counts.get('input', 0)} curated samples {totals.get('held_out', 0)} pictures are held "
@@ -66,91 +67,55 @@ def run(context: StageContext) -> None:
         )
 
 
-KNOWN = {"held_out", "captions", "instructions", "group"}  # what the index takes from `pixsem`
-
-
-def _said(metadata: str) -> dict[str, Any]:
-    """Return what a source says of a sample's side and texts; {} where it says nothing, or somebody else wrote it."""
-    try:
-        found = json.loads(metadata) if metadata else {}
-    except ValueError:
-        return {}  # of somebody's own metadata, which nothing here needs
-    said = found.get("pixsem") if isinstance(found, dict) else None
-    if not isinstance(said, dict) or not KNOWN & said.keys():
-        return {}
-    if not isinstance(said.get("held_out", False), bool) or not isinstance(said.get("group", ""), str):
-        return {}
-    for name in ("captions", "instructions", "caption_origins"):
-        texts = said.get(name, [])
-        if not (isinstance(texts, list) and all(isinstance(text, str) for text in texts)):
-            return {}
-    if "caption_origins" in said and len(said["caption_origins"]) != len(said.get("captions", [])):
-        return {}
-    return said
-
-
 def index_one(context: ShardContext) -> ShardResult:
     """Index one curated shard and its edit pairs."""
     from components.data.samples import IMAGE_EXTENSIONS, side_part
-    from components.data.shard_index import index_shard
     from pipelines.stages.data.parquet_rows import write_rows
 
-    args, source = context.task.args, source_of(context.task.name)
+    args, name = context.task.args, context.task.name
+    leaving = frozenset(args["moved"])
     rows: list[dict[str, Any]] = []
-    samples: list[Any] = []
+    moved = {"pictures": 0, "pairs": 0}
 
-    def group_of(key: str) -> str:
-        """Keys of two sources may be alike."""
-        return f"{source}/{key}" if source else key
+    def side(group: str, said: dict[str, Any], what: str) -> bool:
+        own = is_held_out(group, args["held_out"])
+        if "held_out" in said or group_number(group) not in leaving:
+            return bool(said.get("held_out", own))
+        moved[what] += 1
+        return not own
 
-    with contextlib.ExitStack() as stack:
-
-        def opened(path: str) -> tuple[list[Any], Callable[[tuple[int, int] | None], str]]:
-            local = context.fetch(path)
-            handle = stack.enter_context(local.open("rb"))
-
-            def text(place: tuple[int, int] | None) -> str:
-                if place is None:
-                    return ""
-                handle.seek(place[0])
-                return handle.read(place[1]).decode("utf-8-sig").strip()
-
-            return index_shard(local), text
-
-        if args["shard"]:
-            samples, text = opened(args["shard"])
-            for sample in samples:
-                image = next(sample.parts[e] for e in IMAGE_EXTENSIONS if e in sample.parts)
-                said, group = _said(text(sample.parts.get("json"))), group_of(sample.key)
-                held = said.get("held_out", is_held_out(group, args["held_out"]))
-                shown = said.get("split") != "reconstruction"  # for pictures alone: its words were never taught
-                texts = said.get("captions") if shown else []
+    if args["shard"]:
+        for sample, text in read_shard(context.fetch(args["shard"])):
+            image = next(sample.parts[e] for e in IMAGE_EXTENSIONS if e in sample.parts)
+            said, group = said_of(text("json")), group_of(name, sample.key)
+            shown = said.get("split") != "reconstruction"  # for pictures alone: its words were never taught
+            texts = said.get("captions") if shown else []
+            rows.append(
+                {"shard": args["shard"], "key": sample.key, "group": group, "role": "picture",
+                 "caption": text("txt") if shown else "", "instruction": "", "offset": image[0], "size": image[1],
+                 "held_out": side(group, said, "pictures"), "texts": texts,
+                 "origins": said.get("caption_origins") if texts else None}
+            )  # fmt: skip
+    count = len(rows)
+    if args["edits"]:
+        for sample, text in read_shard(context.fetch(args["edits"])):
+            about, said = json.loads(text("json")), said_of(text("json"))
+            group = group_of_pair(name, text("json"))
+            held = side(group, said, "pairs")
+            count += not args["shard"]
+            for role in ("source", "target"):
+                found = side_part(sample.parts, role)
+                assert found is not None, "curation keeps no pair without both pictures"
+                image = found[1]
+                caption = about.get("target_caption") if role == "target" else about.get("caption")
                 rows.append(
-                    {"shard": args["shard"], "key": sample.key, "group": group, "role": "picture",
-                     "caption": text(sample.parts.get("txt")) if shown else "", "instruction": "", "offset": image[0],
-                     "size": image[1], "held_out": held, "texts": texts,
-                     "origins": said.get("caption_origins") if texts else None}
+                    {"shard": args["edits"], "key": sample.key, "group": group, "role": role,
+                     "caption": caption or "", "instruction": text("txt"), "offset": image[0],
+                     "size": image[1], "held_out": held, "origins": None,
+                     "texts": said.get("instructions") if role == "target" else None}
                 )  # fmt: skip
-        if args["edits"]:
-            pairs, text = opened(args["edits"])
-            samples = samples if args["shard"] else pairs
-            for sample in pairs:
-                about = json.loads(text(sample.parts["json"]))
-                said = _said(text(sample.parts["json"]))
-                group = group_of(said.get("group") or about["source_key"])
-                held = said.get("held_out", is_held_out(group, args["held_out"]))
-                for role in ("source", "target"):
-                    found = side_part(sample.parts, role)
-                    assert found is not None, "curation keeps no pair without both pictures"
-                    image = found[1]
-                    caption = about.get("target_caption") if role == "target" else about.get("caption")
-                    rows.append(
-                        {"shard": args["edits"], "key": sample.key, "group": group, "role": role,
-                         "caption": caption or "", "instruction": text(sample.parts["txt"]), "offset": image[0],
-                         "size": image[1], "held_out": held, "origins": None,
-                         "texts": said.get("instructions") if role == "target" else None}
-                    )  # fmt: skip
-    write_rows(context.file(f"index/{context.task.name}.parquet"), rows, INDEX_SCHEMA)
+    write_rows(context.file(f"index/{name}.parquet"), rows, INDEX_SCHEMA)
     held_out = sum(row["held_out"] for row in rows)
-    counts = {"input": len(samples), "kept": len(samples), "dropped": 0, "failed": 0}
-    return ShardResult(counts, {"pictures": {"train": len(rows) - held_out, "held_out": held_out}})
+    counts = {"input": count, "kept": count, "dropped": 0, "failed": 0}
+    pictures = {"train": len(rows) - held_out, "held_out": held_out}
+    return ShardResult(counts, {"pictures": pictures | {f"moved_{what}": n for what, n in moved.items() if n}})

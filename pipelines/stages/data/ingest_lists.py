@@ -36,9 +36,10 @@ def of_source(group: str, source: str, metrics: dict[str, Any]) -> dict[str, Any
 def plant(context: ShardContext, faults: dict[str, Any] | None) -> None:
     """Plant the faults that the source asks for into the shard that was made."""
     if faults:
-        from pipelines.stages.data.plant import plant_faults
+        from components.curation.options import FaultOptions
+        from pipelines.stages.data.plant import plant_faults, planted
 
-        plant_faults(context, faults)
+        plant_faults(context, FaultOptions(**faults), planted)
 
 
 def write_rows(context: ShardContext, rows: list[IngestRow]) -> ShardResult:

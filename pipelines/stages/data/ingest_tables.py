@@ -131,10 +131,13 @@ def pair_tasks(context: StageContext, source: EditPairsSource) -> list[ShardTask
 
 def pack_pairs(context: ShardContext) -> ShardResult:
     """Pack one shard of pairs, from whatever they lie in."""
+    from components.curation.pairs.options import PairFaultOptions
     from components.data.edit_pairs import pack_parquet_pairs, pack_tar_pairs
     from components.data.ingest_rows import read_shard_list
     from components.data.options import PairColumns, ShardLimits
     from components.data.pair_folders import pack_folder_pairs
+    from pipelines.stages.data.plant import plant_faults
+    from pipelines.stages.data.plant_pairs import planted_pairs
 
     args, name = context.task.args, context.task.name
     columns = TypeAdapter(PairColumns).validate_python(args["source"]["pairs"])
@@ -147,4 +150,6 @@ def pack_pairs(context: ShardContext) -> ShardResult:
         rows = pack_folder_pairs(args["source"]["path"], listed, name, target, columns, limits)
     else:
         rows = pack_tar_pairs(args["path"], name, target, columns, limits, args["size"])
+    if args["source"]["faults"]:
+        plant_faults(context, PairFaultOptions(**args["source"]["faults"]), planted_pairs)
     return write_rows(context, rows)

@@ -4,7 +4,8 @@ Made pairs (of synthesize_edits) and given ones (of a source of pairs) are measu
 with their own description, which nobody else can have written.
 
 Artifact: `signals/NAME.parquet` with `components.curation.pairs.pair_signals.PAIR_SCHEMA`, and columns of the models
-that are asked for.
+that are asked for. Of given pairs `pictures/NAME.parquet`, too (`PICTURES_SCHEMA`): what tells that a picture is in
+another source.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def measure_shard(context: ShardContext) -> ShardResult:
 
     from components.curation.images import ImageError
     from components.curation.options import ImageLimits
-    from components.curation.pairs.pair_signals import NOTHING, PAIR_SCHEMA
+    from components.curation.pairs.pair_signals import NOTHING, PAIR_SCHEMA, PICTURES_SCHEMA
     from components.data.records import read_records
     from pipelines.stages.data.parquet_rows import write_rows
 
@@ -61,28 +62,32 @@ def measure_shard(context: ShardContext) -> ShardResult:
     limits = ImageLimits(**args["limits"])
     models = PairModels(args["image_text"], args["judge"], args["threads"])
     rows: list[dict[str, Any]] = []
+    pictures: list[dict[str, Any]] = []
     for record in read_records(context.fetch(args["shard"])):
         row = {"shard": context.task.name, "key": record.key, "source_key": "", "kind": "", "error": "", "detail": "",
                **NOTHING, "words": 0, "exact": None, **dict.fromkeys(models.schema)}  # fmt: skip
+        pictures.append(dict.fromkeys(PICTURES_SCHEMA) | {"key": record.key})
         try:
-            row |= _measured(context, record, limits, models, row)
+            row |= _measured(context, record, limits, models, row, pictures[-1])
         except ImageError as error:
             row |= {"error": error.reason, "detail": error.detail}
         rows.append(row)
     models.finish()
     write_rows(context.file(f"signals/{context.task.name}.parquet"), rows, PAIR_SCHEMA | models.schema)
+    if not args["made"]:
+        write_rows(context.file(f"pictures/{context.task.name}.parquet"), pictures, PICTURES_SCHEMA)
     failed = sum(bool(row["error"]) for row in rows)
     return ShardResult({"input": len(rows), "kept": len(rows) - failed, "dropped": 0, "failed": failed})
 
 
 def _measured(
-    context: ShardContext, record: Any, limits: Any, models: PairModels, row: dict[str, Any]
+    context: ShardContext, record: Any, limits: Any, models: PairModels, row: dict[str, Any], pictures: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the signals of one pair; those of models come into its row later. Raises `ImageError` for a pair that
-    cannot be read.
+    """Return the signals of one pair; those of models come into its row later, and what tells whose pictures a given
+    pair's are into `pictures`. Raises `ImageError` for a pair that cannot be read.
     """
     from components.curation.images import ImageError
-    from components.curation.pairs.pair_signals import LOSSY, decode_side, pair_signals
+    from components.curation.pairs.pair_signals import LOSSY, decode_side, pair_signals, picture_signals
     from components.data.samples import BadRecord, caption_of, metadata_of, side_part
 
     args = context.task.args
@@ -108,6 +113,10 @@ def _measured(
         from pipelines.stages.data.exact_pairs import exact_check
 
         signals["exact"] = exact_check(context, about, source, target, str(instruction))
+    else:
+        for file, (side, part) in zip(files, sides.items(), strict=True):
+            assert part is not None, "it was decoded"
+            pictures |= picture_signals(side, part[1], file.rgb)
     return signals
 
 

@@ -6,11 +6,10 @@ A duplicate's other sample, and a wrong caption's, is of the same shard. The row
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from components.curation.faults import CAPTION_FAULTS, apply_fault, plan_faults
 from components.curation.images import ImageError, decode_image
@@ -21,18 +20,20 @@ from components.data.samples import IMAGE_EXTENSIONS
 from pipelines.stage import ShardContext, derive_seed
 
 
-def plant_faults(context: ShardContext, faults: dict[str, Any]) -> None:
-    """Plant faults into the shard that a task has written."""
+def plant_faults(context: ShardContext, options: Any, planting: Callable[[Iterable[Record], Any, int], Any]) -> None:
+    """Plant faults into the shard that a task has written: `planted` those of samples, `planted_pairs` those of edit
+    pairs.
+    """
     path = context.file(f"shards/{context.task.name}.tar")
-    found = [record for record in read_records(path) if isinstance(record, Record)]
-    options = TypeAdapter(FaultOptions).validate_python(faults)
+    found = (record for record in read_records(path) if isinstance(record, Record))
     partial = path.with_suffix(".partial")
-    write_records(partial, planted(found, options, context.seed))
+    write_records(partial, planting(found, options, context.seed))
     partial.replace(path)
 
 
-def planted(records: list[Record], options: FaultOptions, seed: int) -> Iterator[Record]:
+def planted(records: Iterable[Record], options: FaultOptions, seed: int) -> Iterator[Record]:
     """Yield the records, some with a fault and its name in their json; those that cannot be read stay as they are."""
+    records = list(records)
     sound = [record for record in records if _picture(record) is not None and isinstance(caption_of(record), str)]
     plans = dict(
         zip((r.key for r in sound), plan_faults(len(sound), options, derive_seed(seed, "faults")), strict=True)

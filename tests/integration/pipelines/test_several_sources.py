@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Pixsem, kill, processes, wait_for
 
+from components.data.tables import read_table
 from pipelines.config.compose import compose_config
 from tests.unit.pipelines.stages.data.stage_chain import run_stages
 
@@ -80,7 +81,7 @@ def settings(root: Path, photos: int) -> list[str]:
     if not sets.exists():
         sets.mkdir()
         make_parquet(sets / "photos.parquet", 0, photos)
-        make_triplets(sets / "pairs.parquet", 500, photos)
+        make_triplets(sets / "pairs.parquet", photos // 2, photos)  # half of them of the captioned photographs
         make_folder(sets / "fourth", 900, 8)
     return [
         "preset=tiny", "source@sources.drawn=scenes_tiny", "sources.drawn.count=60", "sources.drawn.use=[tokenizer]",
@@ -97,6 +98,12 @@ FOURTH = ["source@sources.fourth=folder", "sources.fourth.use=[text_to_image]"]
 
 def by_stage(digests: dict[str, str]) -> dict[str, str]:
     return {name.partition("/")[0]: digest for name, digest in digests.items()}
+
+
+def sides(index: Path) -> dict[str, object]:
+    """What an index says of every picture's side, and the files that it says so by."""
+    tables = {path.name: read_table(path, ["key", "role", "held_out"]) for path in index.glob("index/*.parquet")}
+    return tables | {path.name: path.read_bytes() for path in index.glob("pictures/*.parquet")}
 
 
 def kill_all(pixsem: Pixsem, driver, wait) -> None:
@@ -119,7 +126,11 @@ def test_a_killed_run_of_several_sources_ends_in_the_bytes_of_its_stages_run_one
     assert {n: d for n, d in made.items() if n != "index"} == {
         name: artifact.manifest.digest for name, artifact in expected.items() if name != "index"
     }
+    (index,) = (fresh.store / "artifacts" / "index").iterdir()
+    assert sides(index) == sides(Path(expected["index"].store.local(expected["index"].path)))
     report = fresh.json("report")
+    assert report["metrics"]["index"] == expected["index"].manifest.metrics["index"]
+    assert report["metrics"]["index"]["sharing"] == 2 * 6 and report["metrics"]["index"]["moved_pairs"] > 0
     curation = report["metrics"]["curation"]
     assert set(curation["sources"]) == {"drawn", "photos"} and curation["input"] == 60 + 12
     assert report["metrics"]["ingest"]["kept"] == 60 + 12 + 12

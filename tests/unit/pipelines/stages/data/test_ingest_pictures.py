@@ -25,9 +25,9 @@ from components.pictures.draw import MAX_BYTES
 from components.pictures.drawing_edits import follows
 from pipelines.config.compose import compose_config
 from pipelines.errors import UserError
-from pipelines.stages.data.index import _said
 from pipelines.stages.data.ingest_pictures import read_catalogue
 from pipelines.stages.data.picture_pairs import picture_pairs
+from pipelines.stages.data.sides import said_of
 from pipelines.store.artifacts import Artifact
 from tests.unit.pictures.drawings import PACKAGED, SMALL, copy_drawings
 from tests.unit.pipelines.stages.data.stage_chain import local_files, run_stages
@@ -299,6 +299,6 @@ def test_anothers_metadata_under_our_name_is_a_reason_and_no_traceback(made, abo
 
 @pytest.mark.parametrize("said", ["x", '{"pixsem": 3}', '{"pixsem": {"held_out": "yes"}}', "[1]", "{", ""])
 def test_anothers_metadata_under_our_name_decides_no_side_of_the_split(said):
-    assert _said(said) == {}
-    assert _said('{"pixsem": {"held_out": true, "captions": [1]}}') == {}
-    assert _said('{"pixsem": {"held_out": true, "captions": ["a"]}}') == {"held_out": True, "captions": ["a"]}
+    assert said_of(said) == {}
+    assert said_of('{"pixsem": {"held_out": true, "captions": [1]}}') == {}
+    assert said_of('{"pixsem": {"held_out": true, "captions": ["a"]}}') == {"held_out": True, "captions": ["a"]}

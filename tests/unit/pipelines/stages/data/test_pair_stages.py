@@ -7,16 +7,19 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from components.curation.images import encode_jpeg, encode_png
 from components.curation.pairs.options import PairJudge, PairTowers
-from components.data.records import Record, write_records
+from components.data.records import Record, read_records, write_records
 from components.data.tables import read_table
 from pipelines.config.compose import compose_config
 from pipelines.stage import ShardContext, ShardTask
 from pipelines.stages.data.curate_pairs import preferences
 from pipelines.stages.data.measure_pairs import measure_shard
+from pipelines.store.artifacts import Artifact
 from pipelines.store.files import Store
 from tests.unit.pipelines.stages.data.stage_chain import local_files, run_stages
 
@@ -67,6 +70,44 @@ def test_planted_faults_are_caught_and_scored_and_rejected_pairs_kept_for_prefer
         [p.read_bytes() for p in local_files(each["synthesize_edits"], "shards/*.tar")] for each in (found, again)
     ]
     assert shards[0] == shards[1]
+
+
+def test_faults_planted_in_given_pairs_are_scored_and_none_is_planted_for_which_a_pair_has_no_room(tmp_path):
+    """Of two sets, one with masks: a spill needs one, and nobody's own column of that name is taken for a fault."""
+    rng, count = np.random.default_rng(0), 60
+    rows: dict[str, list] = {"source": [], "target": [], "mask": []}
+    for _ in range(count):
+        source = np.kron(rng.integers(0, 256, (4, 4, 3)), np.ones((16, 16, 1))).astype(np.uint8)
+        target, mask = source.copy(), np.zeros_like(source)
+        target[:16], mask[:16] = 255 - source[:16], 255
+        for name, picture in (("source", source), ("target", target), ("mask", mask)):
+            rows[name].append(encode_png(picture))
+    texts = {"instruction": [f"invert the top of picture {n}" for n in range(count)], "faults": ["ours"] * count}
+    settings = ["preset=tiny"]
+    planted = "{unchanged: 0.12, wrong_edit: 0.12, wrong_instruction: 0.12, spilled: 0.12}"
+    for name, more in (("masked", ["sources.masked.pairs.mask=mask"]), ("plain", [])):
+        pq.write_table(pa.table({**rows, **texts}), tmp_path / f"{name}.parquet", row_group_size=30)
+        settings += [
+            f"+source@sources.{name}=edit_pairs", f"sources.{name}.path={tmp_path}/{name}.parquet", *more,
+            f"sources.{name}.pairs.metadata=[faults]", f"sources.{name}.faults={planted}",
+        ]  # fmt: skip
+    config = compose_config([*settings, "curate_pairs.max_spill_share=0.02"])
+    found = run_stages(tmp_path / "store", config, "curate_pairs")
+    pairs = found["curate_pairs"].manifest.metrics["pairs"]
+    held = {name: faults_of(found[f"ingest@{name}"]) for name in ("masked", "plain")}
+    assert held["masked"]["spilled"] > 2 and "spilled" not in held["plain"] and "ours" not in held["plain"]
+    for fault in ("unchanged", "wrong_edit", "wrong_instruction", "spilled"):
+        assert pairs[fault]["planted"] == held["masked"][fault] + held["plain"][fault] > 2
+    assert pairs["unchanged"]["recall"] == pairs["spilled"]["recall"] == pairs["unchanged"]["precision"] == 1
+    assert "needs a model" in found["curate_pairs"].manifest.metrics["absent"]["pairs.wrong_instruction"]
+    again = run_stages(tmp_path / "again", config, "ingest")
+    for name in held:
+        assert again[f"ingest@{name}"].manifest.digest == found[f"ingest@{name}"].manifest.digest
+
+
+def faults_of(artifact: Artifact) -> Counter[str]:
+    read = [record for path in local_files(artifact, "shards/*.tar") for record in read_records(path)]
+    return Counter(fault for record in read for fault in json.loads(record.parts["json"]).get("faults", []))
 
 
 def given(folder: Path) -> dict[str, dict]:

@@ -61,3 +61,10 @@ def test_a_source_without_faults_is_known_as_before_they_could_be_planted(source
     assert flatten(as_before("source", plain)) == {k: v for k, v in flatten(plain).items() if k not in LATER}
     found = to_dict(compose_config([f"source={source}", place, "source.faults={flat_image: 0.1}"]))["source"]
     assert as_before("source", found)["faults"]["flat_image"] == 0.1
+
+
+def test_given_pairs_without_faults_are_known_as_before_they_could_be_planted():
+    settings = ["source=omniedit", "source.path=/data/x"]
+    assert "faults" not in as_before("source", to_dict(compose_config(settings))["source"])
+    found = to_dict(compose_config([*settings, "source.faults={unchanged: 0.1}"]))["source"]
+    assert as_before("source", found)["faults"]["unchanged"] == 0.1

@@ -112,7 +112,7 @@ def test_the_index_keeps_where_each_caption_comes_from_and_takes_no_other_progra
     store = Store(str(tmp_path / "store"))
     store.prepare()
     write_records(Path(store.local("photos-00000.tar")), records)
-    task = ShardTask("photos-00000", {"shard": "photos-00000.tar", "edits": None, "held_out": 0.5})
+    task = ShardTask("photos-00000", {"shard": "photos-00000.tar", "edits": None, "held_out": 0.5, "moved": []})
     index_one(ShardContext(task, 0, tmp_path / "out", store, tmp_path))
     table = read_table(tmp_path / "out" / "index" / "photos-00000.parquet")
     found = dict(zip(table["key"], zip(table["texts"], table["origins"], strict=True), strict=True))

@@ -21,7 +21,8 @@ from components.training.checkpoints import FORMAT, state_bytes
 from pipelines.config.schema import LatentsSection
 from pipelines.errors import UserError
 from pipelines.stage import ShardContext, ShardTask
-from pipelines.stages.data.index import index_one, is_held_out
+from pipelines.stages.data.index import index_one
+from pipelines.stages.data.sides import is_held_out
 from pipelines.stages.tokenizer import encode_latents
 from pipelines.stages.tokenizer.picture_batches import CaptionSource, Pictures, PictureSource, caption_pairs
 from pipelines.store.artifacts import Artifact, FileEntry, Manifest, Work
@@ -61,7 +62,7 @@ def indexed(tmp_path) -> tuple[Store, Artifact]:
     write_records(folder / "edits.tar", pairs())
     out = folder / "artifacts" / "index" / "f"
     out.mkdir(parents=True)
-    task = ShardTask("s", {"shard": "curated.tar", "edits": "edits.tar", "held_out": 0.3})
+    task = ShardTask("s", {"shard": "curated.tar", "edits": "edits.tar", "held_out": 0.3, "moved": []})
     result = index_one(ShardContext(task, 0, out, store, tmp_path))
     assert result.counts == {"input": 20, "kept": 20, "dropped": 0, "failed": 0}
     made = out / "index" / "s.parquet"
