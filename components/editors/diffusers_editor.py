@@ -65,14 +65,29 @@ def load_pipeline(model: EditorModel) -> Any:
     except (OSError, ValueError, RuntimeError, ImportError, KeyError, AttributeError, TypeError) as error:
         said = " ".join(str(error).split())[:300] or type(error).__name__
         raise ValueError(f"the editor {model.path!r} cannot be loaded: {said}") from error
-    known = inspect.signature(pipeline.__call__).parameters
-    if not {"image", "prompt", "generator"} <= set(known):
-        raise ValueError(
-            f"the editor {model.path!r} is a {type(pipeline).__name__}, which takes no image with a prompt"
-        )
+    check_call(model, type(pipeline))
+    return pipeline
+
+
+def check_class(model: EditorModel, name: str) -> None:
+    """Raise ValueError, in words, where diffusers has no such class, or `check_call` refuses it. Loads no weights."""
+    import diffusers
+
+    found = getattr(diffusers, name, None)
+    if found is None:
+        raise ValueError(f"the editor {model.path!r} is a {name}, which diffusers {diffusers.__version__} has not")
+    if lacking := getattr(found, "_backends", None):  # what diffusers gives instead of a class that lacks packages
+        raise ValueError(f"the editor {model.path!r} is a {name}, which needs {', '.join(lacking)}")
+    check_call(model, found)
+
+
+def check_call(model: EditorModel, pipeline: Any) -> None:
+    """Raise ValueError, in words, where a class takes no picture with a prompt, or its call has no such argument."""
+    known = set(inspect.signature(pipeline.__call__).parameters) - {"self"}
+    if not {"image", "prompt", "generator"} <= known:
+        raise ValueError(f"the editor {model.path!r} is a {pipeline.__name__}, which takes no image with a prompt")
     for name in model.arguments:
         if name in OURS or name not in known:
-            close = difflib.get_close_matches(name, set(known) - set(OURS), 1)
+            close = difflib.get_close_matches(name, known - set(OURS), 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise ValueError(f"the editor {model.path!r} takes no argument {name!r} of a configuration{hint}")
-    return pipeline

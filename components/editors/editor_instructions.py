@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,13 @@ def from_template(templates: tuple[Template, ...], caption: str | None, rng: np.
     drawn = usable[int(rng.integers(len(usable)))]
     said = (text.replace(CAPTION, caption or "") for text in (drawn.instruction, drawn.inverse))
     return Instruction(*said)
+
+
+def writing_types() -> Collection[str]:
+    """Return the types of models, as config.json names them, that transformers loads as causal language models."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys()
 
 
 class Writer:

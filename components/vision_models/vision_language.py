@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,18 @@ import numpy as np
 from components.vision_models.loading import Place, load_model, load_processor
 
 MAX_CHARACTERS = 4_000  # of an answer
+
+
+def clean_answer(text: str) -> str:
+    """Return an answer on one line, no longer than an answer may be."""
+    return " ".join(text.split())[:MAX_CHARACTERS]
+
+
+def answering_types() -> Collection[str]:
+    """Return the types of models, as config.json names them, that transformers loads for image-text-to-text."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+    return MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.keys()
 
 
 class Prompts:
@@ -97,5 +109,5 @@ class VisionLanguage:
         # Most models give their prompt back before the answer; encoder-decoders do not.
         echoed = made.shape[1] >= length and bool((made[:: max(1, answers), :length] == asked).all())
         found = self._prompts.processor.batch_decode(made[:, length if echoed else 0 :], skip_special_tokens=True)
-        said = [" ".join(text.split())[:MAX_CHARACTERS] for text in found]
+        said = [clean_answer(text) for text in found]
         return [said[n * answers : (n + 1) * answers] for n in range(len(prompts))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -54,11 +55,28 @@ class MatcherSection(Section):
     )
 
 
+def _check_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("url holds a user or password. Leave them out: a server's key is read from the environment")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"url is {value!r}: give the address of the server's API, as in http://host:8000/v1")
+    return value.rstrip("/")
+
+
+Url = Annotated[str, AfterValidator(_check_url)]
+
+
 class RecaptionSection(Section):
     """Captions by a vision-language model, beside those that samples have."""
 
     path: str | None = None  # hub id or folder of an image-text-to-text model of transformers; null: no recaptioning
     revision: str | None = None  # of a hub id
+    engine: Literal["transformers", "vllm", "http"] = "transformers"  # what runs it; http: a server, by OpenAI's API
+    url: Url | None = (
+        None  # of engine=http: the server's API, for example http://host:8000/v1; path is its model's name
+    )
+    vllm: dict[str, int | float | bool | str] = Field(default_factory=dict)  # of engine=vllm: more of its arguments
     prompts: Annotated[tuple[str, ...], Field(min_length=1)] = ("Describe this picture in one or two sentences.",)
     captions: Annotated[int, Field(ge=1, le=16)] = 1  # for each prompt and picture; several need a temperature
     temperature: Annotated[float, Field(ge=0)] = 0.0  # 0: the most likely text
@@ -75,6 +93,14 @@ class RecaptionSection(Section):
     def _drawn(self) -> Self:
         if self.captions > 1 and not self.temperature:
             raise ValueError("captions is above 1: set temperature above 0, else all captions of a prompt are the same")
+        if (self.engine == "http") != (self.url is not None):
+            raise ValueError("engine=http and url go together: url is the server's API, as in http://host:8000/v1")
+        if self.revision and self.engine != "transformers":
+            raise ValueError(f"engine={self.engine} fetches no revision. Fetch it into a folder and name that in path")
+        if self.vllm and self.engine != "vllm":
+            raise ValueError("vllm holds arguments of engine=vllm")
+        if "trust_remote_code" in self.vllm:
+            raise ValueError("vllm.trust_remote_code would run code of a repository, and none is run here")
         return self
 
 

@@ -27,6 +27,9 @@ NEWER: dict[str, Any] = {
     "synthesize_edits.faults": {"unchanged": 0.0, "wrong_edit": 0.0, "wrong_instruction": 0.0, "spilled": 0.0},
     "tokenizer.pixel_decoder.refine": 0,
     "curate.signals": {},
+    "recaption.engine": "transformers",
+    "recaption.url": None,
+    "recaption.vllm": {},
 }
 # What is written instead of a key that is gone. All of them asked for nothing while they were null.
 GONE = {

@@ -11,9 +11,10 @@ from collections.abc import Callable, Collection, Iterator
 
 from pipelines.config.schema import Config
 from pipelines.errors import UserError
+from pipelines.preflight.asked_models import check_editors, check_recaption
 from pipelines.preflight.gates import check_gates
 from pipelines.preflight.pretrained import check_autoencoder, check_backbone, check_encoder, check_weights
-from pipelines.preflight.signal_models import check_pairs, check_recaption, check_signals
+from pipelines.preflight.signal_models import check_pairs, check_signals
 from pipelines.preflight.sources import check_source, check_uses
 from pipelines.stage import base_of
 
@@ -21,6 +22,7 @@ from pipelines.stage import base_of
 CHECKS: tuple[tuple[Callable[[Config], Iterator[str]], tuple[str, ...]], ...] = (
     (check_signals, ("score", "curate")),
     (check_recaption, ("recaption",)),
+    (check_editors, ("synthesize_edits",)),
     (check_pairs, ("measure_pairs", "curate_pairs")),
     (check_weights, ("train_tokenizer", "evaluate_tokenizer")),
     (check_encoder, ("train_encoder",)),

@@ -18,6 +18,7 @@ from pipelines.config.schema import Config
 from pipelines.preflight.weights import broken_weights
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
+TEXT_TOKENIZERS = ("tokenizer.json", "vocab.json", "tokenizer.model", "vocab.txt", "spiece.model", "tekken.json")
 CONVERT = (
     "Convert them where you trust them: load the model with use_safetensors=False, then save_pretrained(folder, "
     "safe_serialization=True)"
@@ -29,31 +30,35 @@ def is_path(name: str) -> bool:
     return name.startswith(("/", ".", "~")) or name.count("/") > 1 or Path(name).exists()
 
 
-def model_folder(key: str, name: str, weights: bool = True) -> tuple[dict[str, Any] | None, list[str]]:
+def model_folder(
+    key: str, name: str, weights: bool = True, index: str = "config.json"
+) -> tuple[dict[str, Any] | None, list[str]]:
     """Return a model folder's config.json (None where it has none that can be read), and what is wrong with the
-    folder.
+    folder. With `index=model_index.json`: those of a pipeline of diffusers, whose models are in folders below.
     """
     folder = Path(name)
     if not folder.is_dir():
         return None, [
-            f"{key}={name}: there is no such folder. Give a hub id or a folder with config.json and *.safetensors."
+            f"{key}={name}: there is no such folder. Give a hub id or a folder with {index} and *.safetensors."
         ]
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
+        config = json.loads((folder / index).read_text("utf-8"))
     except FileNotFoundError:
-        return None, [f"{key}={name}: the folder has no config.json, so it is no model of transformers or diffusers."]
+        kind = "model of transformers or diffusers" if index == "config.json" else "pipeline of diffusers"
+        return None, [f"{key}={name}: the folder has no {index}, so it is no {kind}."]
     except (OSError, ValueError) as error:
-        return None, [f"{key}={name}: its config.json cannot be read: {error}."]
+        return None, [f"{key}={name}: its {index} cannot be read: {error}."]
     if not isinstance(config, dict):
-        return None, [f"{key}={name}: its config.json holds no model's configuration."]
-    if weights and not any(folder.glob("*.safetensors")):
-        pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+        return None, [f"{key}={name}: its {index} holds no model's configuration."]
+    find = folder.glob if index == "config.json" else folder.rglob
+    if weights and not any(find("*.safetensors")):
+        pickles = sorted(path.name for pattern in PICKLES for path in find(pattern))
         if pickles:
             return config, [
                 f"{key}={name}: its weights ({pickles[0]}) are no safetensors, and pickles are not read. {CONVERT}."
             ]
         return config, [f"{key}={name}: the folder has no *.safetensors, so no weights."]
-    broken = map(broken_weights, sorted(folder.glob("*.safetensors"))) if weights else ()
+    broken = map(broken_weights, sorted(find("*.safetensors"))) if weights else ()
     return config, [f"{key}={name}: {words}" for words in broken if words]
 
 
@@ -175,7 +180,7 @@ def check_backbone(config: Config) -> Iterator[str]:
             f"generator.backbone={name}: it attends in sliding windows, and an image must see its whole text. Name a "
             "decoder that does not."
         )
-    if not any((Path(name) / file).exists() for file in ("tokenizer.json", "vocab.json", "tokenizer.model")):
+    if not any((Path(name) / file).exists() for file in TEXT_TOKENIZERS):
         yield f"generator.backbone={name}: the folder has no text tokenizer (tokenizer.json). Save it beside the model."
 
 

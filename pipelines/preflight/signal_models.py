@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Iterator
 from pathlib import Path
 
 from components.vision_models.options import SignalModel
 from pipelines.config.schema import Config
 from pipelines.errors import nearest
+from pipelines.preflight.asked_models import IMAGE_PROCESSORS, check_answers, lacks
 from pipelines.preflight.pretrained import is_path, model_folder
 from pipelines.preflight.weights import broken_weights
 
@@ -33,25 +33,6 @@ def check_signals(config: Config) -> Iterator[str]:
         yield from _check_model(f"measure.models.{name}", model)
 
 
-def check_recaption(config: Config) -> Iterator[str]:
-    """Check the vision-language model that writes captions, and that another can prove that it sees its pictures."""
-    settings, models = config.recaption, config.measure.models
-    if not settings.path:
-        return
-    if is_path(settings.path):
-        yield from model_folder("recaption.path", settings.path)[1]
-    proof = config.proof_of_captions()
-    if proof is None:
-        yield (
-            "recaption: nothing can prove that the model sees its pictures. Name an image-text model: "
-            "measure.models={clip: {kind: image_text, path: ...}}, or signals=siglip2."
-        )
-    elif proof not in models:
-        yield f"recaption.proof: no model of measure.models is called {proof!r}{nearest(proof, list(models))}"
-    elif not models[proof].reads_captions:
-        yield f"recaption.proof={proof}: a model of kind {models[proof].kind} compares no captions. Name an image_text."
-
-
 def check_pairs(config: Config) -> Iterator[str]:
     """Check the models that look at edit pairs, and that each threshold on what they say has one."""
     from components.curation.pairs.decide_pairs import OF_MODELS, checks_in_order
@@ -65,20 +46,17 @@ def check_pairs(config: Config) -> Iterator[str]:
     if settings.image_text.path:
         model = SignalModel("image_text", settings.image_text.path, settings.image_text.revision)
         yield from _check_model("measure_pairs.image_text", model)
-    if settings.judge.path and is_path(settings.judge.path):
-        yield from model_folder("measure_pairs.judge.path", settings.judge.path)[1]
+    if settings.judge.path:
+        yield from check_answers("measure_pairs.judge.path", settings.judge.path)
 
 
 def _check_model(key: str, model: SignalModel) -> Iterator[str]:
     from components.vision_models.signal_kinds import SIGNALS
 
     kind = SIGNALS[model.kind]
-    if kind.package:
-        try:
-            importlib.metadata.version(kind.package)
-        except importlib.metadata.PackageNotFoundError:
-            install = f"pip install 'pixsem[{kind.extra}]'"
-            yield f"{key}: {model.kind} needs the package {kind.package}. Install it: {install}."
+    if kind.package and lacks(kind.package):
+        install = f"pip install 'pixsem[{kind.extra}]'"
+        yield f"{key}: {model.kind} needs the package {kind.package}. Install it: {install}."
     if model.path is None or not is_path(model.path):
         return
     folder = Path(model.path)
@@ -92,7 +70,7 @@ def _check_model(key: str, model: SignalModel) -> Iterator[str]:
     yield from found
     if values is None:
         return
-    if not any((folder / file).is_file() for file in ("preprocessor_config.json", "processor_config.json")):
+    if not any((folder / file).is_file() for file in IMAGE_PROCESSORS):
         yield (
             f"{key}.path={folder}: the folder has no preprocessor_config.json, so nothing says how pictures are "
             "resized. Save the image processor beside the model."

@@ -78,9 +78,12 @@ def signal_files(config: Config, store: Store, instance: str) -> dict[str, str]:
 
 
 def recaption_files(config: Config, store: Store) -> dict[str, str]:
-    """The vision-language model's files, and those of the model that proves it, where they are folders."""
+    """The vision-language model's files, and those of the model that proves it, where they are folders. A server's
+    model is known by its name alone.
+    """
     proof = config.measure.models.get(config.proof_of_captions() or "")
-    return _content(config.recaption.path, store) | _content(proof.path if proof else None, store)
+    written_by = None if config.recaption.engine == "http" else config.recaption.path
+    return _content(written_by, store) | _content(proof.path if proof else None, store)
 
 
 def pair_files(config: Config, store: Store, instance: str = "") -> dict[str, str]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
@@ -21,6 +22,13 @@ from components.vision_models.options import SignalModel
 from pipelines.config.data_sections import RecaptionSection
 from pipelines.errors import UserError
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext, derive_seed
+from pipelines.stages.data.caption_engines import (
+    ENGINES,
+    answers_path,
+    record_answers,
+    recorded_answers,
+    shown_picture,
+)
 from pipelines.stages.data.image_text_models import Opener, matcher_of, place_of
 from pipelines.stages.mixing import of_sources
 from pipelines.stages.read_ahead import ahead
@@ -30,6 +38,9 @@ CAPTION_SCHEMA = {"shard": "string", "key": "string", "prompt": "int64", "captio
 FEWEST_PAIRS = 8  # captions that a proof needs
 SURE = 2.0  # standard errors by which own captions must fit better
 _LOADED: dict[str, Any] = {}  # the model that this worker process has loaded
+# Of the numbers of samples in their shard, their pictures and the number of their batch: the answers of each, as
+# (prompt's number, answer).
+Ask = Callable[[Sequence[int], Sequence[Any], int], list[list[tuple[int, str]]]]
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,7 @@ class Recaptioning:
     matcher: dict[str, Any] | None  # manifest of train_matcher, where the proof is by it
     limits: ImageLimits
     threads: int
+    answers: str | None  # path of its recorded answers in the store; None: the model is asked here
 
 
 def run(context: StageContext) -> None:
@@ -51,16 +63,20 @@ def run(context: StageContext) -> None:
     proof = config.measure.models[name]
     matcher = matcher_of(proof, context.inputs)
     threads = max(1, int(config.execution.resources.recaption.cpus))
+    settings, limits = config.recaption, config.measure.limits
+    here = settings.engine not in ENGINES
+    paths = of_sources(context.inputs["curate"].files("shards/*.tar"), context.stage.given.get("captions_of"))
+    shards = {PurePosixPath(path).stem: path for path in paths}
     tasks = [
-        ShardTask(
-            PurePosixPath(path).stem,
-            Recaptioning(path, config.recaption, proof, matcher, config.measure.limits, threads),
-        )
-        for path in of_sources(context.inputs["curate"].files("shards/*.tar"), context.stage.given.get("captions_of"))
-    ]
+        ShardTask(name, Recaptioning(path, settings, proof, matcher, limits, threads, None if here else
+                                     f"{context.work.path}/{answers_path(name)}"))
+        for name, path in shards.items()
+    ]  # fmt: skip
     records = []
     for part in (tasks[:1], tasks[1:]):
         if part:
+            if not here:
+                record_answers(context, settings, limits, {task.name: shards[task.name] for task in part})
             records += context.map_shards("pipelines.stages.data.recaption:recaption_shard", part)
             found = prove([r.metrics for r in records], str(config.recaption.path), name)
     totals = {key: sum(r.metrics[key] for r in records) for key in ("captions", "empty", "unreadable")}
@@ -98,7 +114,7 @@ def recaption_shard(context: ShardContext) -> ShardResult:
 
     args: Recaptioning = context.task.args
     torch.set_num_threads(args.threads)
-    made = Made(context, args, load_once(args))
+    made = Made(context, args, asked_of(context, args))
     with ThreadPoolExecutor(args.threads) as pool:
         write_records(context.file(f"shards/{context.task.name}.tar"), made.records(pool))
     write_rows(context.file(f"captions/{context.task.name}.parquet"), made.rows, CAPTION_SCHEMA)
@@ -107,6 +123,15 @@ def recaption_shard(context: ShardContext) -> ShardResult:
     captions = sum(bool(row["caption"]) for row in made.rows)
     about = {"captions": captions, "empty": len(made.rows) - captions, "unreadable": made.unreadable}
     return ShardResult(counts, {**about, "own": own, "other": other})
+
+
+def asked_of(context: ShardContext, args: Recaptioning) -> Ask:
+    """Return what answers for pictures: the model, or what an engine has answered before."""
+    settings = args.settings
+    if args.answers is None:
+        return partial(_answers_here, load_once(args), settings, context.seed)
+    answers = recorded_answers(context.fetch(args.answers))
+    return lambda numbers, _, __: [answers[number] for number in numbers]
 
 
 def load_once(args: Recaptioning) -> Any:
@@ -122,11 +147,31 @@ def load_once(args: Recaptioning) -> Any:
     return _LOADED[key]
 
 
+def _answers_here(
+    model: Any, settings: RecaptionSection, seed: int, numbers: Sequence[int], pictures: Sequence[Any], batch: int
+) -> list[list[tuple[int, str]]]:
+    of_prompts = [
+        model.answer(
+            [[rgb] for rgb in pictures],
+            [prompt] * len(pictures),
+            settings.tokens,
+            settings.captions,
+            settings.temperature,
+            derive_seed(seed, batch, place),
+        )
+        for place, prompt in enumerate(settings.prompts)
+    ]
+    return [
+        [(prompt, text) for prompt, answers in enumerate(of_prompts) for text in answers[place]]
+        for place in range(len(numbers))
+    ]
+
+
 class Made:
     """The samples of a shard with their new captions, and what was said of each."""
 
-    def __init__(self, context: ShardContext, args: Recaptioning, model: Any) -> None:
-        self._context, self._args, self._model = context, args, model
+    def __init__(self, context: ShardContext, args: Recaptioning, ask: Ask) -> None:
+        self._context, self._args, self._ask = context, args, ask
         self.rows: list[dict[str, Any]] = []
         self.count = self.unreadable = 0
         self._proof: list[tuple[Any, str]] = []  # picture and caption
@@ -137,9 +182,11 @@ class Made:
 
         records = read_records(self._context.fetch(self._args.shard))
         batches = iter(lambda: list(islice(records, self._args.settings.batch)), [])
-        decoded = ((batch, list(pool.map(self._decode, batch))) for batch in batches)
-        for number, (batch, pictures) in enumerate(ahead(decoded)):
-            said = self._ask([rgb for rgb in pictures if rgb is not None], number)
+        decoded = ((batch, list(pool.map(self._shown, batch))) for batch in batches)
+        for batch_number, (batch, pictures) in enumerate(ahead(decoded)):
+            readable = [n for n, rgb in enumerate(pictures) if rgb is not None]
+            numbers = [self.count + n for n in readable]
+            said = iter(self._ask(numbers, [pictures[n] for n in readable], batch_number) if readable else [])
             for record, rgb in zip(batch, pictures, strict=True):
                 self.count += 1
                 self.unreadable += rgb is None
@@ -153,37 +200,8 @@ class Made:
                     self._proof.append((rgb, captions[0]))
                 yield with_captions(record, captions) if captions else record
 
-    def _decode(self, record: Any) -> Any:
-        """Return a sample's picture, its longer side reduced to `size`; None where it cannot be had."""
-        from components.curation.images import ImageError, decode_image, reduced
-        from components.data.samples import Record, image_part
-
-        part = image_part(record) if isinstance(record, Record) else None
-        if part is None:
-            return None
-        try:
-            return reduced(decode_image(part[1], self._args.limits).rgb, self._args.settings.size)
-        except ImageError:
-            return None
-
-    def _ask(self, pictures: list[Any], number: int) -> Iterator[list[tuple[int, str]]]:
-        """Yield the answers of each picture of a batch, as (prompt's number, answer)."""
-        settings = self._args.settings
-        of_prompts = [
-            self._model.answer(
-                [[rgb] for rgb in pictures],
-                [prompt] * len(pictures),
-                settings.tokens,
-                settings.captions,
-                settings.temperature,
-                derive_seed(self._context.seed, number, place),
-            )
-            if pictures
-            else []
-            for place, prompt in enumerate(settings.prompts)
-        ]
-        for place in range(len(pictures)):
-            yield [(prompt, text) for prompt, answers in enumerate(of_prompts) for text in answers[place]]
+    def _shown(self, record: Any) -> Any:
+        return shown_picture(record, self._args.limits, self._args.settings.size)
 
     def compared(self) -> tuple[list[float], list[float]]:
         """Return how well captions fit their own pictures, and on average the pictures of other captions."""

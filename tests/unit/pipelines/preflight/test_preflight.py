@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from itertools import islice
 from pathlib import Path
 
@@ -53,6 +54,14 @@ def models(tmp_path_factory) -> Path:
         (folder / name / "model.safetensors").write_bytes(content)
     qwen.layer_types = ["sliding_attention"]
     qwen.save_pretrained(folder / "sliding")
+    for name, pipeline, weights in (
+        ("drawer", "DDPMPipeline", "model.safetensors"),
+        ("unsafe", "StableDiffusionInstructPix2PixPipeline", "model.bin"),
+        ("pix2pix", "StableDiffusionInstructPix2PixPipeline", "model.safetensors"),
+    ):
+        (folder / name / "unet").mkdir(parents=True)
+        (folder / name / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
+        shutil.copy(folder / "dino" / "model.safetensors", folder / name / "unet" / weights)
     (folder / "shards").mkdir()
     (folder / "shards" / "a.tar").touch()
     (folder / "photos").mkdir()
@@ -63,6 +72,7 @@ def models(tmp_path_factory) -> Path:
 
 
 PHOTOS = ["source=folder", "source.path={}/photos", "source.files.caption_column=caption"]
+EDITED = ["synthesize_edits.photos.family_weights.model=1"]
 BROKEN = {
     "no folder": (["encoder.path=./nowhere"], ["encoder.path=./nowhere: there is no such folder"]),
     "another type": (
@@ -159,6 +169,49 @@ BROKEN = {
     "a proof that is none": (
         ["recaption.path=a/b", "measure.models={{nsfw: {{kind: nsfw_onnx}}}}", "recaption.proof=nsfw"],
         ["recaption.proof=nsfw: a model of kind nsfw_onnx compares no captions"],
+    ),
+    "captions by what sees no prompts": (
+        ["recaption.path={}/dino"],
+        ["recaption.path={}/dino: models of type 'dinov2' answer no prompts", "has no preprocessor_config.json"],
+    ),
+    "captions by a folder that is gone": (["recaption.path=./gone"], ["recaption.path=./gone: there is no such"]),
+    "captions by a vLLM that is not there": (
+        ["recaption.path=a/b", "recaption.engine=vllm"],
+        ["recaption.engine=vllm needs the package vllm. Install it", "runs on whole GPUs", "recaption.gpus is 0"],
+    ),
+    "a judge that sees no prompts": (
+        ["measure_pairs.judge.path={}/dino"],
+        ["measure_pairs.judge.path={}/dino: models of type 'dinov2' answer no prompts about pictures"],
+    ),
+    "an editor that is gone": (
+        [*EDITED, "synthesize_edits.editors={{a: {{path: ./gone, templates: [{{instruction: redden}}]}}}}"],
+        ["synthesize_edits.editors.a.path=./gone: there is no such folder", "model_index.json"],
+    ),
+    "an editor that is no pipeline": (
+        [*EDITED, "synthesize_edits.editors={{a: {{path: {0}/kl, writer: {{path: {0}/dino}}}}}}"],
+        [
+            "synthesize_edits.editors.a.path={}/kl: the folder has no model_index.json, so it is no pipeline",
+            "synthesize_edits.editors.a.writer.path={}/dino: models of type 'dinov2' write no text",
+        ],
+    ),
+    "an editor that takes no picture": (
+        [*EDITED, "synthesize_edits.editors={{a: {{path: {}/drawer, templates: [{{instruction: redden}}]}}}}"],
+        ["synthesize_edits.editors.a: the editor '{}/drawer' is a DDPMPipeline, which takes no image with a prompt"],
+    ),
+    "an editor's pickle": (
+        [*EDITED, "synthesize_edits.editors={{a: {{path: {0}/unsafe, writer: {{path: {0}/qwen}}}}}}"],
+        [
+            "synthesize_edits.editors.a.path={}/unsafe: its weights (model.bin) are no safetensors",
+            "a.writer.path={}/qwen: the folder has no text tokenizer",
+        ],
+    ),
+    "an editor's argument": (
+        [
+            *EDITED,
+            "synthesize_edits.editors={{a: {{path: {}/pix2pix, arguments: {{guidance: 2}}, "
+            "templates: [{{instruction: redden}}]}}}}",
+        ],
+        ["the editor '{}/pix2pix' takes no argument 'guidance' of a configuration"],
     ),
     "column of a list": (["source=urls", "source.path={}/list.csv"], ["source: ", "caption"]),
     "column of captions": (["source=folder", "source.path={}/photos"], ["source: ", "'text'"]),

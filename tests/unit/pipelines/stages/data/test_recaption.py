@@ -11,10 +11,13 @@ from PIL import Image
 from components.data.records import metadata_of, read_records
 from components.data.samples import Record
 from pipelines.config.compose import compose_config
-from pipelines.config.schema import Config
+from pipelines.config.schema import Config, Resources
 from pipelines.errors import UserError
+from pipelines.stages.data.caption_engines import ENGINES
 from pipelines.stages.data.recaption import prove, with_captions
+from pipelines.store.files import Store
 from pipelines.workflow.graph import build_workflow
+from pipelines.workflow.identity import Identity, identify
 from tests.unit.pipelines.stages.data.stage_chain import local_files, run_stages
 from tests.unit.vision_models import tiny_models
 
@@ -81,6 +84,54 @@ def test_each_sample_gets_its_caption_beside_the_old_one_with_both_origins(folde
 def test_a_model_that_does_not_see_its_pictures_ends_the_stage_in_words(folder, tmp_path):
     with pytest.raises(UserError, match="fit other pictures as well as their own"):
         run_stages(tmp_path, configured(folder, "blind"), "recaption")
+
+
+def test_vllm_is_asked_for_one_picture_with_each_prompt_and_answers_as_drawn_here():
+    wanted = [
+        "recaption={engine: vllm, path: a/b, precision: bf16, batch: 16, tokens: 50, vllm: {max_model_len: 4096}}"
+    ]
+    settings = compose_config(["preset=tiny", *wanted]).recaption
+    made = ENGINES["vllm"].config(settings, Resources(actors=2, gpus=4))
+    assert (made.model_source, made.batch_size, made.concurrency) == ("a/b", 16, 2)
+    kwargs = {"dtype": "bfloat16", "tensor_parallel_size": 4, "max_model_len": 4096}
+    assert kwargs.items() <= made.engine_kwargs.items() and "trust_remote_code" not in made.engine_kwargs
+    asked = ENGINES["vllm"].request({"picture": "data:,", "prompt": 0, "seed": 5}, settings)
+    shown, text = asked["messages"][0]["content"]
+    assert shown["image_url"] == {"url": "data:,"} and text["text"] == settings.prompts[0]
+    assert asked["sampling_params"] == {"max_tokens": 50, "seed": 5, "temperature": 0.0, "top_p": 1.0}
+    assert ENGINES["vllm"].text({"generated_text": " a\n cat "}) == "a cat"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("engine: http", "engine=http and url go together"),
+        ("url: 'http://host/v1'", "engine=http and url go together"),
+        ("engine: http, url: 'host:8000'", "give the address of the server's API"),
+        ("engine: http, url: 'http://me:secret@host/v1'", "url holds a user or password. Leave them out"),
+        ("engine: vllm, revision: main", "engine=vllm fetches no revision"),
+        ("vllm: {max_model_len: 4096}", "vllm holds arguments of engine=vllm"),
+        ("engine: vllm, vllm: {trust_remote_code: true}", "would run code of a repository"),
+    ],
+)
+def test_an_engine_that_is_half_named_is_refused_in_words_without_passwords(settings, words):
+    with pytest.raises(UserError) as told:
+        compose_config(["preset=tiny", f"recaption={{path: a/b, {settings}}}"])
+    assert words in str(told.value) and "secret" not in str(told.value)
+
+
+def test_an_engine_decides_answers_and_the_one_of_before_is_no_news(tmp_path):
+    store = Store(str(tmp_path))
+
+    def identity(*more: str) -> Identity:
+        named = ["preset=tiny", "measure.models={clip: {kind: image_text, path: a/c}}", "recaption.path=a/b", *more]
+        config = compose_config(named)
+        return identify(build_workflow(config), config, store)["recaption"]
+
+    before = identity().config["recaption"]
+    assert not {"engine", "url", "vllm"} & before.keys()
+    served = [identity("recaption.engine=http", f"recaption.url=http://{host}/v1") for host in ("a", "b")]
+    assert len({identity().fingerprint, *(made.fingerprint for made in served)}) == 3
 
 
 def test_a_proof_needs_pairs_and_a_gain_that_chance_does_not_give():
