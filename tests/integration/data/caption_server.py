@@ -38,7 +38,7 @@ class CaptionServer(ThreadingHTTPServer):
         return None
 
     def __enter__(self) -> CaptionServer:
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -65,7 +65,6 @@ def configured(photos: Path, server: CaptionServer, *more: str) -> Config:
             "preset=tiny",
             "source=folder",
             f"source.path={photos}/photos",
-            "source.samples_per_shard=12",
             "curate={near_duplicate_distance: -1, min_language_confidence: 0, languages: [], max_symbol_share: 1}",
             f"measure.models={{clip: {{kind: image_text, path: {photos}/clip}}}}",
             f"recaption.path={MODEL}",
@@ -80,11 +79,37 @@ def configured(photos: Path, server: CaptionServer, *more: str) -> Config:
     )
 
 
+def test_every_picture_is_asked_about_once_with_its_own_seed_and_the_key_stays_out_of_the_store(
+    photos, server, one_cpu_ray, tmp_path
+):
+    config = configured(
+        photos, server, "source.samples_per_shard=24", "recaption.captions=2", "recaption.temperature=0.7"
+    )
+    server.delay = 0.02
+    made = run_stages(tmp_path, config, "recaption")["recaption"]
+    assert server.most_at_once >= 8, "a batch is sent at once"
+    after = [metadata_of(r)["pixsem"] for path in local_files(made, "shards/*.tar") for r in read_records(path)]
+    assert len(after) == 24
+    for said in after:
+        old, new = said["captions"]
+        assert new == f"a {list(tiny_models.COLOURS)[int(old.split()[2]) % 3]} picture"
+        assert said["caption_origins"] == ["caption", "recaption"]
+    answers = 24 * len(PROMPTS) * 2
+    assert made.manifest.metrics["recaption"]["captions"] == answers
+    assert len({asked["seed"] for asked in server.asked}) == len(server.asked) == answers
+    assert {asked["size"] for asked in server.asked} == {(32, 32, 3)}
+    assert {asked["prompt"] for asked in server.asked} == set(PROMPTS)
+    assert server.keys == {f"Bearer {SECRET}"}
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files and not any(SECRET.encode() in path.read_bytes() for path in files)
+    assert not local_files(made, "answers/*"), "answers are in captions/"
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)  # three data sets of Ray's
 def test_a_stage_that_failed_asks_for_the_missing_shards_alone(photos, server, one_cpu_ray, tmp_path):
-    config = configured(photos, server, "recaption.captions=2", "recaption.temperature=0.7")
-    of_a_shard = 12 * len(PROMPTS) * 2
-    server.delay = 0.02
+    config = configured(photos, server, "source.samples_per_shard=12")
+    of_a_shard = 12 * len(PROMPTS)
     server.refuse = lambda _: (400, b'{"error": "no room"}') if len(server.asked) >= of_a_shard else None
     with pytest.raises(UserError) as told:
         run_stages(tmp_path, config, "recaption")
@@ -92,24 +117,12 @@ def test_a_stage_that_failed_asks_for_the_missing_shards_alone(photos, server, o
         f'recaption: http failed: {server.url}/chat/completions gives no caption: status 400, {{"error": "no room"}}'
     )
     first = {asked["seed"] for asked in server.asked}
-    assert len(first) == len(server.asked) == of_a_shard and server.most_at_once >= 8, "a batch is sent at once"
+    assert len(first) == len(server.asked) == of_a_shard
     server.refuse = lambda _: None
     made = run_stages(tmp_path, config, "recaption")["recaption"]
-    after = [metadata_of(r)["pixsem"] for path in local_files(made, "shards/*.tar") for r in read_records(path)]
-    assert len(after) == 24
-    for said in after:
-        old, new = said["captions"]
-        assert new == f"a {list(tiny_models.COLOURS)[int(old.split()[2]) % 3]} picture"
-        assert said["caption_origins"] == ["caption", "recaption"]
     assert made.manifest.metrics["recaption"]["captions"] == 2 * of_a_shard
     seeds = Counter(asked["seed"] for asked in server.asked)  # of each question its own
     assert len(seeds) == 2 * of_a_shard and all(seeds[seed] == 1 for seed in first)
-    assert {asked["size"] for asked in server.asked} == {(32, 32, 3)}
-    assert {asked["prompt"] for asked in server.asked} == set(PROMPTS)
-    assert server.keys == {f"Bearer {SECRET}"}
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert files and not any(SECRET.encode() in path.read_bytes() for path in files)
-    assert not local_files(made, "answers/*"), "answers are in captions/"
 
 
 def asked_once(url: str) -> dict[str, str]:
