@@ -39,6 +39,8 @@ def write_report(
     from components.data.samples import Record, image_part
     from components.evaluation.report_figures import Histogram, funnel_png, signals_png
 
+    if not columns:
+        return  # sources of edit pairs alone
     before, early = _before(context)
     facts = sample_facts(columns, decisions, sources, context.config.curate, before)
     context.metrics["curation"]["funnel"] = counted(facts)
