@@ -99,6 +99,11 @@ def by_stage(digests: dict[str, str]) -> dict[str, str]:
     return {name.partition("/")[0]: digest for name, digest in digests.items()}
 
 
+def last_run(pixsem: Pixsem) -> dict:
+    """What the last run keeps of itself."""
+    return json.loads(max(pixsem.store.glob("runs/*/run.json")).read_text())
+
+
 def kill_all(pixsem: Pixsem, driver, condition, seconds: float = 120.0) -> None:
     """Kill the driver and every process of its run as soon as a condition holds."""
     wait_for(lambda: condition() or driver.poll() is not None, seconds)
@@ -128,10 +133,10 @@ def test_a_killed_run_of_several_sources_ends_in_the_bytes_of_its_stages_run_one
     before = set(fresh.digests().items())
     more = [*FOURTH, f"sources.fourth.path={tmp_path / 'sets' / 'fourth'}"]
     fresh("run", *arguments, *more, "--until", "curate")
-    stages = {stage["name"]: stage["cached"] for stage in fresh.json("report")["stages"]}
-    assert [name for name, cached in stages.items() if not cached] == ["ingest@fourth", "measure@fourth", "curate"]
-    assert {"ingest@drawn", "measure@photos"} <= stages.keys() and before < set(fresh.digests().items())
-    assert fresh.json("report")["metrics"]["curation"]["sources"]["fourth"]["kept"] == 8
+    stages = last_run(fresh)["stages"]
+    ran = {name for name, stage in stages.items() if not stage["cached"]}
+    assert ran == {"ingest@fourth", "measure@fourth", "curate"} and {"ingest@drawn", "measure@photos"} <= stages.keys()
+    assert before < set(fresh.digests().items())
 
 
 @pytest.mark.slow
@@ -162,7 +167,4 @@ def test_the_whole_chain_of_several_sources_is_resumed_to_the_same_bytes_and_tak
     fresh("run", *arguments, *more, timeout=3600)
     ran = {stage["name"] for stage in fresh.json("report")["stages"] if not stage["cached"]}
     assert ran & {name for name in before if "@" in name} == set() and {"ingest@fourth", "measure@fourth"} <= ran
-    kept = json.loads(
-        (fresh.store / "runs").joinpath(sorted(os.listdir(fresh.store / "runs"))[-1], "run.json").read_text()
-    )
-    assert kept["state"] == "completed"
+    assert last_run(fresh)["state"] == "completed"
