@@ -145,7 +145,7 @@ def _data_stages(jobs: Jobs, scored: Sequence[Stage]) -> list[Stage]:
     return [
         Stage(
             name="curate",
-            version="1",
+            version="2",
             function="pipelines.stages.data.curate:run",
             config=("curate",),
             inputs=(*ingested, *measured, *(stage.name for stage in scored)),
@@ -165,7 +165,7 @@ def _data_stages(jobs: Jobs, scored: Sequence[Stage]) -> list[Stage]:
         _measure_pairs("measure_pairs", ("curate", "synthesize_edits")),
         Stage(
             name="curate_pairs",
-            version="1",
+            version="2",
             function="pipelines.stages.data.curate_pairs:run",
             config=("curate_pairs",),
             inputs=("synthesize_edits", "measure_pairs", *given),

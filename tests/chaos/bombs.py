@@ -11,7 +11,7 @@ import tarfile
 import zlib
 from collections.abc import Callable
 
-from tests.chaos.parsers import picture_bytes
+from tests.chaos.picture_bytes import picture_bytes
 
 
 def png(width: int, height: int, *extra: tuple[bytes, bytes], rows: bytes = b"") -> bytes:

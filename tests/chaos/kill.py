@@ -292,13 +292,14 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where stores are kept, the reference for a next time")
     parser.add_argument("--patience", type=float, default=600.0, help="seconds after which a command counts as hanging")
     parser.add_argument("--chain", nargs="+", default=CHAIN, help="what is run, e.g. preset=tiny source=pictures_tiny")
+    parser.add_argument("--stages", nargs="+", default=STAGES, help="of which a trial makes some anew, in their order")
     asked = parser.parse_args()
     folder = (asked.folder or Path(tempfile.mkdtemp(prefix="pixsem-kill-"))).absolute()
     trials = Trials(folder, asked.patience, tuple(asked.chain))
     print("trial  killed           while running                      committed  time     found", flush=True)
     rows = []
     for number in range(asked.first, asked.first + asked.trials):
-        rows.append(trials.run(draw_plan(asked.seed, number, span=asked.span)))
+        rows.append(trials.run(draw_plan(asked.seed, number, tuple(asked.stages), asked.span)))
         print(rows[-1].line, flush=True)
     found = summary(rows)
     print(json.dumps(found, indent=1))

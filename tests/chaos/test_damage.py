@@ -15,7 +15,8 @@ from components.data.tables import write_table
 from pipelines.store.artifacts import FileEntry, Manifest, ShardRecord, Work, content_digest
 from pipelines.store.files import Store
 from tests.chaos.damage import KINDS, made_store, prove
-from tests.chaos.parsers import ROWS, picture_bytes
+from tests.chaos.data_bytes import ROWS
+from tests.chaos.picture_bytes import picture_bytes
 
 
 def committed(store: Store, fingerprint: str, number: int) -> None:

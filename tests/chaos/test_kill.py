@@ -17,6 +17,7 @@ from tests.chaos.checks import (
     run_problems,
 )
 from tests.chaos.kill import STAGES, VICTIMS, Trials, draw_plan, summary
+from tests.unit.pipelines.stages.data.test_published_layouts import omniedit
 
 pytestmark = pytest.mark.integration
 
@@ -78,5 +79,25 @@ def test_killed_at_random_moments_the_chain_ends_as_if_nothing_had_happened(tmp_
     trials = Trials(tmp_path, patience=900.0)
     rows = [trials.run(draw_plan(seed=5, number=number)) for number in range(5)]
     found = summary(rows)
+    assert found["killed"], found
+    assert not (found["lost"] or found["mismatches"] or found["problems"]), json.dumps(found, indent=1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_killed_among_pairs_and_scores_the_data_half_ends_as_if_nothing_had_happened(tmp_path):
+    """Of two sources, one of given pairs, and with a model that is trained and judges pictures."""
+    (tmp_path / "set").mkdir()
+    chain = (
+        "preset=tiny", "signals=[matcher]", "source@sources.drawn=scenes_tiny", "sources.drawn.count=80",
+        "sources.drawn.samples_per_shard=20", "source@sources.given=omniedit",
+        f"sources.given.path={omniedit(tmp_path / 'set')}", "--until", "index",
+    )  # fmt: skip
+    stages = (
+        "ingest@given", "measure_pairs@given", "train_matcher", "score@drawn.matcher", "synthesize_edits",
+        "measure_pairs", "curate_pairs",
+    )  # fmt: skip
+    trials = Trials(tmp_path, patience=900.0, chain=chain)
+    found = summary([trials.run(draw_plan(11, number, stages)) for number in range(10)])
     assert found["killed"], found
     assert not (found["lost"] or found["mismatches"] or found["problems"]), json.dumps(found, indent=1)

@@ -8,19 +8,19 @@ from __future__ import annotations
 import html
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
-from components.curation.report.facts import Bound, Facts, Signal
+from components.curation.report.facts import Bound, End, Facts, Signal
 
 BINS = 40
 WIDTH, HEIGHT = 340, 150  # of a histogram
 LEFT, RIGHT, TOP, BOTTOM = 8, 8, 30, 22
 STATES = ("kept", "dropped", "failed")
 SANKEY = 760  # width of the flows
-NODE, GAP, LEAST = 14, 9, 3  # width of a node, between nodes, least height of one
+NODE, GAP, LEAST, HEADING = 14, 9, 3, 22  # width of a node, between nodes, least height of one; of a heading
 
 
 def said(name: str) -> str:
@@ -34,27 +34,32 @@ def number(value: float) -> str:
 
 
 def sankey(facts: Facts, unit: str) -> str:
-    """Ribbons from each source to what was kept, and to each reason for which rows were dropped or failed."""
-    ends: Counter[tuple[str, str]] = Counter()
-    for (_, state, reason), count in facts.flows.items():
-        ends[state, reason] += count
-    order = sorted(ends, key=lambda end: (STATES.index(end[0]), -ends[end], end[1]))
+    """Ribbons from each source to what was kept, and to each reason for which a stage dropped or failed rows."""
+    ends: Counter[End] = Counter()
+    for (_, end), count in facts.flows.items():
+        ends[end] += count
+    order = sorted(
+        ends,
+        key=lambda end: (end[1] != "kept", facts.stages.index(end[0]), STATES.index(end[1]), -ends[end], end[2]),
+    )
+    # The first end of each stage stands below the stage's name.
+    headed = {end[0]: end for end in reversed(order) if end[1] != "kept"}.values()
     total = sum(ends.values())
     height = max(160, 34 * max(len(order), len(facts.sources)))
     scale = (height - GAP * (max(len(order), len(facts.sources)) - 1)) / max(1, total) * 0.8
     sources = _places({name: counts["input"] for name, counts in facts.sources.items()}, scale)
-    targets = _places({end: ends[end] for end in order}, scale)
+    targets = _places({end: ends[end] for end in order}, scale, headed)
     height = math.ceil(max(sum(place) for place in (*sources.values(), *targets.values()))) + 12
     at_source = {name: top for name, (top, _) in sources.items()}
     at_target = {end: top for end, (top, _) in targets.items()}
-    left, right = 130, SANKEY - 250
+    left, right = 130, SANKEY - 290
     parts = [
         f'<svg class="sankey" viewBox="0 0 {SANKEY} {height}" role="img" aria-label="What became of {number(total)} '
         f'{unit} of each source: the table and the funnel say the same in numbers">'
     ]
     for name in facts.sources:
         for end in order:
-            count = facts.flows.get((name, *end), 0)
+            count = facts.flows.get((name, end), 0)
             if not count:
                 continue
             thick = max(1.0, count * scale)
@@ -63,35 +68,41 @@ def sankey(facts: Facts, unit: str) -> str:
             at_target[end] += max(count * scale, 0)
             middle = (left + right) / 2
             parts.append(
-                f'<path class="flow {end[0]}" stroke-width="{thick:.1f}" d="M{left + NODE} {a:.1f}C{middle:.0f} '
-                f'{a:.1f} {middle:.0f} {b:.1f} {right} {b:.1f}"><title>{_source(name)}: {number(count)} '
+                f'<path class="flow {end[1]}" stroke-width="{thick:.1f}" d="M{left + NODE} {a:.1f}C{middle:.0f} '
+                f'{a:.1f} {middle:.0f} {b:.1f} {right} {b:.1f}"><title>{source_name(name)}: {number(count)} '
                 f"{_end(end)}</title></path>"
             )
     for name, (top, tall) in sources.items():
         parts.append(f'<rect class="node" x="{left}" y="{top:.1f}" width="{NODE}" height="{tall:.1f}"/>')
-        parts.append(_text(left - 8, top + tall / 2 - 2, _source(name), "end"))
+        parts.append(_text(left - 8, top + tall / 2 - 2, source_name(name), "end"))
         parts.append(_text(left - 8, top + tall / 2 + 13, number(facts.sources[name]["input"]), "end", "quiet"))
     for end, (top, tall) in targets.items():
-        parts.append(f'<rect class="{end[0]}" x="{right}" y="{top:.1f}" width="{NODE}" height="{tall:.1f}"/>')
+        if end in headed:
+            parts.append(_text(right, top - 8, f"lost in {html.escape(end[0])}", "start", "quiet"))
+        parts.append(f'<rect class="{end[1]}" x="{right}" y="{top:.1f}" width="{NODE}" height="{tall:.1f}"/>')
         label = f"{_end(end)} <tspan class='quiet'>{number(ends[end])} · {ends[end] / max(1, total):.1%}</tspan>"
         parts.append(_text(right + NODE + 8, top + tall / 2 + 4, label))
     return "".join((*parts, "</svg>"))
 
 
-def _source(name: str) -> str:
+def source_name(name: str) -> str:
+    """A source's name for people, escaped."""
     return html.escape(name) if name else "the source"
 
 
-def _end(end: tuple[str, str]) -> str:
-    state, reason = end
+def _end(end: End) -> str:
+    _, state, reason = end
     return "kept" if state == "kept" else f"{said(reason)}{' (failed)' if state == 'failed' else ''}"
 
 
-def _places(heights: dict[Any, int], scale: float) -> dict[Any, tuple[float, float]]:
-    """{node: (top, height)}: one below the other, never so near that their labels meet."""
+def _places(heights: dict[Any, int], scale: float, headed: Collection[Any] = ()) -> dict[Any, tuple[float, float]]:
+    """{node: (top, height)}: one below the other, never so near that their labels meet; `headed` ones leave room for a
+    line above them.
+    """
     places: dict[Any, tuple[float, float]] = {}
     top = 4.0
     for name, count in heights.items():
+        top += HEADING if name in headed else 0
         tall = max(LEAST, count * scale)
         places[name] = (top, tall)
         top += max(tall + GAP, 26.0)

@@ -1,6 +1,7 @@
 """What a report says of decided rows, as numbers: sources, funnel, flows, signals, and which rows are examples.
 
-Rows may be samples or edit pairs: each has a source, a state (kept, dropped, failed) with its reason, and signals.
+Rows may be samples or edit pairs: each has a source, a state (kept, dropped, failed) with its reason, and signals. The
+stages that can lose a row stand in their order: the last decides, the one before it measures, others come before.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ class Decided(Protocol):
         ...
 
 
+End = tuple[str, str, str]  # (stage, state, reason)
+
+
 @dataclass(frozen=True)
 class Bound:
     """A rule with a number: rows whose signal is below `least` or above `most` go, for `reason`."""
@@ -53,13 +57,13 @@ class Bound:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the funnel: the rows that a reason took, and those left after it."""
+    """One step of the funnel: the rows that a reason took in a stage, and those left after it."""
 
-    reason: str
+    stage: str
     state: str  # dropped or failed
+    reason: str
     lost: int
     left: int
-    is_early: bool = False  # before any row was measured: while its source was read
 
 
 @dataclass(frozen=True)
@@ -85,11 +89,22 @@ class Signal:
 class Facts:
     """All numbers of a report."""
 
+    stages: tuple[str, ...]
     sources: dict[str, Counter[str]]  # source -> input, kept, dropped, failed
-    steps: tuple[Step, ...]
-    flows: dict[tuple[str, str, str], int]  # (source, state, reason) -> rows
+    ends: tuple[End, ...]  # where rows were lost and why, in the order of the funnel
+    flows: dict[tuple[str, End], int]  # (source, its end) -> rows
     signals: tuple[Signal, ...]
-    examples: dict[tuple[str, str], tuple[int, ...]]  # (state, reason) -> row numbers
+    examples: dict[End, tuple[int, ...]]  # row numbers
+
+    def funnel(self, source: str | None = None) -> list[Step]:
+        """The steps of a source; None: of all together."""
+        names = self.sources if source is None else (source,)
+        left, steps = sum(self.sources[name]["input"] for name in names), []
+        for end in self.ends:
+            if lost := sum(self.flows.get((name, end), 0) for name in names):
+                left -= lost
+                steps.append(Step(*end, lost, left))
+        return steps
 
     @property
     def total(self) -> Counter[str]:
@@ -108,46 +123,39 @@ def gather(
     sources: Sequence[str],
     signals: Mapping[str, Sequence[Any]],
     bounds: Sequence[Bound],
+    stages: Sequence[str],
     order: Sequence[str] = (),
-    before: Mapping[str, Mapping[tuple[str, str], int]] | None = None,
+    before: Mapping[str, Mapping[End, int]] | None = None,
 ) -> Facts:
-    """Return the facts of rows. `order`: the reasons in which they are decided, first ones first; failures, and reasons
-    that it does not name, come before and after. `before`: source -> {(state, reason): rows} that were lost before, of
-    which there is nothing but their number. Numeric signals alone are drawn.
+    """Return the facts of rows. `order`: the reasons in which they are decided, first ones first; reasons that it does
+    not name come after. `before`: source -> {end: rows} that were lost before rows were measured, of which there is
+    nothing but their number. Numeric signals alone are drawn.
     """
+    *_, measuring, deciding = stages
     counts: dict[str, Counter[str]] = {}
-    flows: Counter[tuple[str, str, str]] = Counter()
-    for source, decision in zip(sources, decisions, strict=True):
-        counts.setdefault(source, Counter()).update(("input", decision.state))
-        flows[source, decision.state, decision.reason] += 1
-    early: Counter[tuple[str, str]] = Counter()
+    flows: Counter[tuple[str, End]] = Counter()
+    ends = [(measuring if d.state == "failed" else deciding, d.state, d.reason) for d in decisions]
+    for source, end in zip(sources, ends, strict=True):
+        counts.setdefault(source, Counter()).update(("input", end[1]))
+        flows[source, end] += 1
     for source, lost in (before or {}).items():
-        for (state, reason), count in lost.items():
-            counts.setdefault(source, Counter()).update({"input": count, state: count})
-            flows[source, state, reason] += count
-            early[state, reason] += count
+        for end, count in lost.items():
+            counts.setdefault(source, Counter()).update({"input": count, end[1]: count})
+            flows[source, end] += count
+    place = {reason: number for number, reason in enumerate(order)}
+    ranked = sorted(
+        {end for _, end in flows if end[1] != "kept"},
+        key=lambda end: (stages.index(end[0]), place.get(end[2], len(place)) if end[0] == deciding else 0, end),
+    )
     shown = _shown_rows(shards)
     return Facts(
+        tuple(stages),
         {name: counts[name] for name in sorted(counts)},
-        tuple(_funnel(decisions, order, early)),
+        tuple(ranked),
         dict(flows),
         tuple(found for name, values in signals.items() if (found := _signal(name, values, decisions, bounds, shown))),
-        _examples(decisions, shown),
+        _examples(ends, shown),
     )
-
-
-def _funnel(decisions: Sequence[Decided], order: Sequence[str], early: Counter[tuple[str, str]]) -> list[Step]:
-    steps, left = [], len(decisions) + early.total()
-    for (state, reason), count in sorted(early.items()):
-        left -= count
-        steps.append(Step(reason, state, count, left, True))
-    lost = Counter((decision.state, decision.reason) for decision in decisions if decision.state != "kept")
-    place = {reason: number for number, reason in enumerate(order)}
-    ranked = sorted(lost, key=lambda key: (key[0] != "failed", place.get(key[1], len(place)), key[1]))
-    for state, reason in ranked:
-        left -= lost[state, reason]
-        steps.append(Step(reason, state, lost[state, reason], left))
-    return steps
 
 
 def _shown_rows(shards: Sequence[str]) -> np.ndarray:
@@ -157,13 +165,13 @@ def _shown_rows(shards: Sequence[str]) -> np.ndarray:
     return np.array([shard in chosen for shard in shards], bool)
 
 
-def _examples(decisions: Sequence[Decided], shown: np.ndarray) -> dict[tuple[str, str], tuple[int, ...]]:
+def _examples(ends: Sequence[End], shown: np.ndarray) -> dict[End, tuple[int, ...]]:
     """A few rows of each reason, evenly spread; of shards that are read anyway, where these have any."""
-    of_reason: dict[tuple[str, str], list[int]] = {}
-    for row, decision in enumerate(decisions):
-        of_reason.setdefault((decision.state, decision.reason), []).append(row)
+    of_reason: dict[End, list[int]] = {}
+    for row, end in enumerate(ends):
+        of_reason.setdefault(end, []).append(row)
     found = {}
-    for key, rows in sorted(of_reason.items(), key=lambda item: (item[0][0] != "kept", item[0])):
+    for key, rows in sorted(of_reason.items(), key=lambda item: (item[0][1] != "kept", item[0][1:])):
         rows = [row for row in rows if shown[row]] or rows[:1]
         count = min(OF_REASON, len(rows))
         found[key] = tuple(rows[number * len(rows) // count] for number in range(count))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from components.curation.images import ImageError, decode_image
 from components.curation.options import ImageLimits
-from components.curation.report.charts import histogram, number, said, sankey
+from components.curation.report.charts import histogram, number, said, sankey, source_name
 from components.curation.report.facts import Bound, Facts, Signal, Step
 from components.curation.report.style import STYLE
 
@@ -43,11 +44,14 @@ class Words:
     title: str  # "Curation"
     unit: str  # "samples"
     meaning: Mapping[str, str] = field(default_factory=dict)  # reason -> what it means, for a stranger
+    stages: Mapping[str, str] = field(default_factory=dict)  # stage -> what it means to be lost there
 
 
-def report_page(facts: Facts, examples: Mapping[int, Example], words: Words, early: Sequence[Example] = ()) -> str:
+def report_page(
+    facts: Facts, examples: Mapping[int, Example], words: Words, early: Mapping[str, Sequence[Example]] | None = None
+) -> str:
     """Return the page. `examples`: row number -> the row, for those of `facts.shown()` that could be read. `early`:
-    some of those that were lost while their source was read.
+    stage -> some of those that were lost there before they were measured.
     """
     bounds = {bound.reason: bound for signal in facts.signals for bound in signal.bounds}
     ruled = [signal for signal in facts.signals if any(bad for _, _, bad in signal.near)]
@@ -62,10 +66,11 @@ def report_page(facts: Facts, examples: Mapping[int, Example], words: Words, ear
         f"<title>{title}: report of the data</title><style>{STYLE}</style></head><body>",
         _head(facts, title, unit),
         "<main>",
-        _overview(facts, unit),
-        _funnel(facts, words, bounds, unit),
-        f'<section id="flows"><h2>From each source to its end</h2><div class="wide" tabindex="0">{sankey(facts, unit)}'
-        "</div></section>",
+        _overview(facts),
+        _funnels(facts, words, bounds, unit),
+        f'<section id="flows"><h2>From each source to its end</h2><p>What was kept, and what each stage lost and why. '
+        "<span class=narrow>It goes on to the right: swipe.</span></p>"
+        f'<div class="wide" tabindex="0">{sankey(facts, unit)}</div></section>',
         '<section id="signals"><h2>Signals with a threshold</h2><p>Every bar counts '
         f"{unit} with this value. <b class=kept>Kept</b> ones stand below, <b class=dropped>dropped</b> ones on them: "
         "whichever rule dropped them. The line is the threshold. Under it are the nearest on both sides: they show "
@@ -75,7 +80,7 @@ def report_page(facts: Facts, examples: Mapping[int, Example], words: Words, ear
         _folded("Thresholds that nothing fails", quiet, examples),
         _folded("Signals without a threshold", others, examples),
         _reasons(facts, examples, words, bounds, unit),
-        _early(early),
+        *(_early(stage, rows, words) for stage, rows in (early or {}).items()),
         "</main></body></html>",
     ]
     return "\n".join(parts)
@@ -101,25 +106,42 @@ def _share(count: int, total: int) -> str:
     return f"{count / total:.1%}" if total else "-"
 
 
-def _overview(facts: Facts, unit: str) -> str:
-    """The table of sources, where there are several."""
+def _overview(facts: Facts) -> str:
+    """The table of sources, where there are several: what came in, what each stage lost, what is kept."""
     if len(facts.sources) < 2:
         return ""
-    rows = "".join(
-        f"<tr><th scope=row>{html.escape(name)}</th>"
-        + "".join(f"<td>{number(counts[column])}</td>" for column in ("input", "kept", "dropped", "failed"))
-        + f"<td>{_share(counts['kept'], counts['input'])}</td></tr>"
+    stages = [stage for stage in facts.stages if any(end[0] == stage for end in facts.ends)]
+
+    def row(label: str, counts: Mapping[str, int], steps: Sequence[Step]) -> str:
+        lost = [sum(step.lost for step in steps if step.stage == stage) for stage in stages]
+        share = _share(counts["kept"], counts["input"])
+        cells = (number(counts["input"]), number(counts["kept"]), share, *map(number, lost))
+        return f"<tr><th scope=row>{label}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+    rows = [row(source_name(name), counts, facts.funnel(name)) for name, counts in facts.sources.items()]
+    rows.append(row("all", facts.total, facts.funnel()))
+    columns = ("source", "came in", "kept", "share kept", *(f"lost in {stage}" for stage in stages))
+    head = "".join(f"<th scope=col>{html.escape(column)}</th>" for column in columns)
+    return f"<section id=sources><h2>Sources</h2><table><tr>{head}</tr>{''.join(rows)}</table></section>"
+
+
+def _funnels(facts: Facts, words: Words, bounds: Mapping[str, Bound], unit: str) -> str:
+    """The funnel of all, and folded that of each source where there are several."""
+    each = "".join(
+        f"<details><summary>{source_name(name)}: {number(counts['kept'])} of {number(counts['input'])} kept</summary>"
+        f"{_funnel(facts.funnel(name), counts, words, bounds)}</details>"
         for name, counts in facts.sources.items()
     )
-    head = "".join(
-        f"<th scope=col>{name}</th>" for name in ("source", "came in", "kept", "dropped", "failed", "share kept")
+    return (
+        f"<section id=funnel><h2>Funnel</h2><p>Stages and their rules stand in the order in which they decide; the "
+        f"first that fails decides. Each line says how many {unit} are left after it, and how many it took.</p>"
+        f"{_funnel(facts.funnel(), facts.total, words, bounds)}{each if len(facts.sources) > 1 else ''}</section>"
     )
-    return f"<section id=sources><h2>Sources</h2><table><tr>{head}</tr>{rows}</table></section>"
 
 
-def _funnel(facts: Facts, words: Words, bounds: Mapping[str, Bound], unit: str) -> str:
-    """One bar for what came in, one for what each step left."""
-    total = facts.total["input"]
+def _funnel(steps: Sequence[Step], counts: Mapping[str, int], words: Words, bounds: Mapping[str, Bound]) -> str:
+    """One bar for what came in, one for what each step left, below the stage that it is of."""
+    total = counts["input"]
 
     def bar(label: str, left: int, lost: int, state: str, explained: str) -> str:
         shares = (100 * left / total, 100 * lost / total) if total else (0.0, 0.0)
@@ -132,26 +154,24 @@ def _funnel(facts: Facts, words: Words, bounds: Mapping[str, Bound], unit: str) 
         )
 
     rows = [bar("came in", total, 0, "kept", "")]
-    rows += [
-        bar(said(step.reason), step.left, step.lost, step.state, html.escape(meaning(step, words, bounds)))
-        for step in facts.steps
-    ]
-    return (
-        f"<section id=funnel><h2>Funnel</h2><p>The rules decide in this order, and the first that fails decides. Each "
-        f"line says how many {unit} are left after it, and how many it took.</p><ol class=funnel>{''.join(rows)}</ol>"
-        "</section>"
-    )
+    for stage, group in itertools.groupby(steps, lambda step: step.stage):
+        explained = html.escape(words.stages.get(stage, ""))
+        rows.append(f"<li class=stage><b>lost in {html.escape(stage)}</b> <small>{explained}</small></li>")
+        rows += [
+            bar(said(step.reason), step.left, step.lost, step.state, html.escape(meaning(step, words, bounds)))
+            for step in group
+        ]
+    rows.append(bar("<b>kept</b>", counts["kept"], 0, "kept", ""))
+    return f"<ol class=funnel>{''.join(rows)}</ol>"
 
 
 def meaning(step: Step, words: Words, bounds: Mapping[str, Bound]) -> str:
     """What a reason means: in words, else its threshold."""
-    if step.is_early:
-        return "lost while the source was read"
-    if step.reason in bounds:
+    if step.state == "dropped" and step.reason in bounds:
         bound = bounds[step.reason]
         asked = f"{bound.signal.replace('_', ' ')} must be {bound.words()}"
         return f"{words.meaning[step.reason]}: {asked}" if step.reason in words.meaning else asked
-    return words.meaning.get(step.reason, "could not be read" if step.state == "failed" else "")
+    return words.meaning.get(step.reason, "")
 
 
 def _signal(signal: Signal, examples: Mapping[int, Example]) -> str:
@@ -182,35 +202,31 @@ def _folded(title: str, signals: Sequence[Signal], examples: Mapping[int, Exampl
 def _reasons(
     facts: Facts, examples: Mapping[int, Example], words: Words, bounds: Mapping[str, Bound], unit: str
 ) -> str:
-    counts: dict[tuple[str, str], int] = {}
-    for (_, state, reason), count in facts.flows.items():
-        counts[state, reason] = counts.get((state, reason), 0) + count
     parts = ["<section id=examples><h2>Examples of every reason</h2>"]
-    for state, reason in facts.examples:
-        rows = [examples[row] for row in facts.examples[state, reason] if row in examples]
+    for end, shown in facts.examples.items():
+        (stage, state, reason), rows = end, [examples[row] for row in shown if row in examples]
+        count = sum(facts.flows.get((name, end), 0) for name in facts.sources)
         title = "kept" if state == "kept" else said(reason)
-        explained = meaning(Step(reason, state, 0, 0), words, bounds) if state != "kept" else "passed every rule"
+        explained = meaning(Step(*end, 0, 0), words, bounds) if state != "kept" else "passed every rule"
         parts.append(
-            f"<article><h3><span class={state}>{title}</span> <small>{number(counts[state, reason])} {unit}, {state}"
-            f"{'; ' + html.escape(explained) if explained else ''}</small></h3>"
+            f"<article><h3><span class={state}>{title}</span> <small>{number(count)} {unit}, {state} in "
+            f"{html.escape(stage)}{'; ' + html.escape(explained) if explained else ''}</small></h3>"
             f"<div class=strip>{''.join(_figure(row) for row in rows)}</div></article>"
         )
     return "".join((*parts, "</section>"))
 
 
-def _early(rows: Sequence[Example]) -> str:
-    """What was lost while the source was read: there is a place and a reason, and seldom a picture."""
-    if not rows:
-        return ""
+def _early(stage: str, rows: Sequence[Example], words: Words) -> str:
+    """What was lost before it was measured: there is a place and a reason, and seldom a picture."""
     listed = "".join(
         f"<tr><td class={row.state}>{said(row.reason)}</td><td>{html.escape(row.name)}</td>"
         f"<td dir=auto>{html.escape(row.text[:SHOWN_TEXT])}</td><td>{html.escape(row.detail)}</td></tr>"
         for row in rows
     )
-    head = "".join(f"<th scope=col>{name}</th>" for name in ("reason", "where", "caption", "what happened"))
+    head = "".join(f"<th scope=col>{name}</th>" for name in ("reason", "where", "text", "what happened"))
     return (
-        "<section><h2>Lost while the source was read</h2><p>A few of each reason.</p>"
-        f"<table class=list><tr>{head}</tr>{listed}</table></section>"
+        f"<section><h2>Lost in {html.escape(stage)}</h2><p>{html.escape(words.stages.get(stage, '').capitalize())}. "
+        f"A few of each reason and source.</p><table class=list><tr>{head}</tr>{listed}</table></section>"
     )
 
 
@@ -246,6 +262,7 @@ def thumbnail_uri(data: bytes) -> str:
 
 
 def counted(facts: Facts) -> dict[str, int]:
-    """{step: rows left after it}, for a run's metrics."""
-    names = [f"ingest_{step.reason}" if step.is_early else step.reason for step in facts.steps]
-    return {"came_in": facts.total["input"]} | {name: step.left for name, step in zip(names, facts.steps, strict=True)}
+    """{step: rows left after it}, for a run's metrics. Steps before the measuring have their stage before the name."""
+    own = facts.stages[-2:]
+    left = {step.reason if step.stage in own else f"{step.stage}_{step.reason}": step.left for step in facts.funnel()}
+    return {"came_in": facts.total["input"]} | left

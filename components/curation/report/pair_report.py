@@ -8,14 +8,23 @@ from typing import Any
 from components.curation.decide import Decision
 from components.curation.pairs.decide_pairs import checks_in_order, judge_score
 from components.curation.pairs.options import PairRules
-from components.curation.report.facts import Bound, Facts, gather
+from components.curation.report.facts import Bound, End, Facts, gather
 from components.curation.report.page_html import Words
 
+STAGES = {
+    "ingest": "while the source was read",
+    "synthesize_edits": "no edit pair came of the attempt",
+    "measure_pairs": "the pair's files could not be read",
+    "curate_pairs": "a rule decided against the pair",
+}
 SIDES = ("width", "height", "target_width", "target_height")
 AFTER_RULES = ("wrong_edit", "wrong_instruction", "exact_duplicate")
 MEANING = {
+    "no_source": "there is no picture before the edit",
+    "no_target": "there is no picture after the edit",
+    "no_possible_edit": "no edit of the kinds asked for fits",
     "too_small": "a picture's shorter side is too short",
-    "no_instruction": "the instruction has too few words",
+    "no_instruction": "the instruction has no words, or too few",
     "instruction_too_long": "the instruction has too many words",
     "other_shape": "source and target have other shapes",
     "no_change": "hardly a pixel differs",
@@ -31,7 +40,7 @@ MEANING = {
     "wrong_instruction": "the instruction says another edit than the pair's own description",
     "exact_duplicate": "the same pair was kept before",
 }
-WORDS = Words("Edit pairs", "edit pairs", MEANING)
+WORDS = Words("Edit pairs", "edit pairs", MEANING, STAGES)
 
 
 def pair_signals(columns: Mapping[str, Sequence[Any]], rules: PairRules) -> dict[str, list[Any]]:
@@ -43,12 +52,18 @@ def pair_signals(columns: Mapping[str, Sequence[Any]], rules: PairRules) -> dict
 
 
 def pair_facts(
-    signals: Mapping[str, Sequence[Any]], decisions: Sequence[Decision], sources: Sequence[str], rules: PairRules
+    signals: Mapping[str, Sequence[Any]],
+    decisions: Sequence[Decision],
+    sources: Sequence[str],
+    rules: PairRules,
+    before: Mapping[str, Mapping[End, int]] | None = None,
 ) -> Facts:
-    """Return the facts of measured pairs, of signals as `pair_signals` gives them."""
+    """Return the facts of measured pairs, of signals as `pair_signals` gives them. `before`: what was lost while pairs
+    were read or made.
+    """
     checks = checks_in_order(rules)
     bounds = [Bound(check.reason, check.signal, check.least, check.most) for check in checks]
     ruled = {bound.signal: signals[bound.signal] for bound in bounds if bound.signal in signals}
     rest = {name: values for name, values in signals.items() if name not in ruled and name not in SIDES}
     order = (*(check.reason for check in checks), *AFTER_RULES)
-    return gather(decisions, signals["shard"], sources, ruled | rest, bounds, order)
+    return gather(decisions, signals["shard"], sources, ruled | rest, bounds, tuple(STAGES), order, before)

@@ -7,10 +7,15 @@ from typing import Any
 
 from components.curation.decide import Decision, rules_in_order
 from components.curation.options import CurationRules
-from components.curation.report.facts import Bound, Facts, gather
+from components.curation.report.facts import Bound, End, Facts, gather
 from components.curation.report.page_html import Words
 
 NO_SIGNALS = ("shard", "key", "error", "detail", "phash", "thumbnail", "sha256", "pixel_hash", "caption_hash")
+STAGES = {
+    "ingest": "while the source was read",
+    "measure": "the sample's files could not be read",
+    "curate": "a rule decided against the sample",
+}
 AFTER_RULES = ("caption_repeated", "exact_duplicate", "near_duplicate")  # decided over all samples, after the rules
 MEANING = {
     "too_small": "the picture's shorter side is too short",
@@ -35,7 +40,7 @@ MEANING = {
     "broken_image": "the picture's file is damaged",
     "no_image": "the sample holds no picture",
 }
-WORDS = Words("Curation", "samples", MEANING)
+WORDS = Words("Curation", "samples", MEANING, STAGES)
 
 
 def sample_facts(
@@ -43,7 +48,7 @@ def sample_facts(
     decisions: Sequence[Decision],
     sources: Sequence[str],
     rules: CurationRules,
-    before: Mapping[str, Mapping[tuple[str, str], int]] | None = None,
+    before: Mapping[str, Mapping[End, int]] | None = None,
 ) -> Facts:
     """Return the facts of measured samples. Columns that a model added are signals as all others are. `before`: what
     was lost while the sources were read.
@@ -56,7 +61,7 @@ def sample_facts(
         for check in checks
         if check.most is not None or (check.least or 0) != 0  # at least 0 asks for nothing
     ]
-    order = [check.reason for check in checks]
     ruled = {bound.signal: signals[bound.signal] for bound in bounds if bound.signal in signals}
     rest = {name: values for name, values in signals.items() if name not in ruled and name not in NO_SIGNALS}
-    return gather(decisions, columns["shard"], sources, ruled | rest, bounds, (*order, *AFTER_RULES), before)
+    order = (*(check.reason for check in checks), *AFTER_RULES)
+    return gather(decisions, columns["shard"], sources, ruled | rest, bounds, tuple(STAGES), order, before)

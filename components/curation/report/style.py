@@ -32,6 +32,7 @@ th:first-child,.list td,.list th{text-align:left}
 .funnel{list-style:none;padding:0;margin:0}
 .funnel li{display:grid;grid-template-columns:minmax(180px,320px) 1fr 110px;gap:12px;align-items:center;
   padding:3px 0;border-bottom:1px solid var(--line)}
+.funnel .stage{display:block;padding-top:12px}
 .funnel .label small{display:block;line-height:1.25}
 .bar{display:flex;height:18px;background:var(--card);border-radius:3px;overflow:hidden}
 .bar i{display:block;height:100%}
@@ -74,8 +75,9 @@ figcaption [dir]{display:-webkit-box;-webkit-line-clamp:6;-webkit-box-orient:ver
 figure:focus [dir]{-webkit-line-clamp:unset}
 .name{opacity:.8}
 
+.narrow{display:none}
 summary{cursor:pointer;font-weight:600;margin-top:12px}
 @media (max-width:720px){.funnel li{grid-template-columns:1fr auto}.funnel .bar{grid-column:1/-1;grid-row:2}
-  .pair{grid-template-columns:minmax(0,1fr)}body{font-size:15px}}
+  .pair{grid-template-columns:minmax(0,1fr)}body{font-size:15px}.narrow{display:inline}}
 @media print{.strip{flex-wrap:wrap}details{display:block}}
 """

@@ -45,12 +45,9 @@ def run(context: StageContext) -> None:
         tasks.append(ShardTask(name, {"shard": shards[name], "rows": rows}))
         first = end
     records = context.map_shards("pipelines.stages.data.curate:write_shard", tasks)
-    context.metrics["curation"] = _counted(decisions)
+    context.metrics["curation"] = counted(decisions)
     if any(sources):
-        of_each: dict[str, list[Any]] = {}
-        for source, decision in zip(sources, decisions, strict=True):
-            of_each.setdefault(source, []).append(decision)
-        context.metrics["curation"]["sources"] = {name: _counted(found) for name, found in sorted(of_each.items())}
+        context.metrics["curation"]["sources"] = counted_by_source(sources, decisions)
     planted = [faults for record in records for faults in record.metrics["faults"]]
     if any(planted):
         _score(context, planted, sources, columns, decisions)
@@ -74,8 +71,16 @@ def _join_scores(context: StageContext, tables: dict[str, dict[str, list[Any]]])
             table.setdefault(name, [None] * len(table["key"]))
 
 
-def _counted(decisions: list[Any]) -> dict[str, Any]:
-    """Return how many samples were decided on and how, and the reasons against keeping them."""
+def counted_by_source(sources: list[str], decisions: list[Any]) -> dict[str, Any]:
+    """Return {source: what `counted` says of its rows}."""
+    of_each: dict[str, list[Any]] = {}
+    for source, decision in zip(sources, decisions, strict=True):
+        of_each.setdefault(source, []).append(decision)
+    return {name: counted(found) for name, found in sorted(of_each.items())}
+
+
+def counted(decisions: list[Any]) -> dict[str, Any]:
+    """Return how many rows were decided on and how, and the reasons against keeping them."""
     states = Counter(decision.state for decision in decisions)
     reasons = Counter(decision.reason for decision in decisions if decision.state != "kept")
     counts = {"input": len(decisions), **{name: states[name] for name in ("kept", "dropped", "failed")}}

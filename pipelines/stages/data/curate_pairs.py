@@ -10,8 +10,8 @@ from collections import Counter
 from pathlib import PurePosixPath
 from typing import Any
 
-from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
-from pipelines.stages.data.curate import DECISION_SCHEMA
+from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext, source_of
+from pipelines.stages.data.curate import DECISION_SCHEMA, counted, counted_by_source
 from pipelines.stages.data.fault_scores import keep_scores
 from pipelines.stages.data.measure_pairs import pair_shards
 from pipelines.stages.data.report_page import write_pairs_report
@@ -53,9 +53,10 @@ def run(context: StageContext) -> None:
         tasks.append(ShardTask(name, {"shard": shards[name][0], "rows": rows, "keep_rejected": rules.keep_rejected}))
         first = end
     records = context.map_shards("pipelines.stages.data.curate_pairs:write_shard", tasks)
-    reasons: Counter[str] = Counter(d.reason for d in decisions if d.state != "kept")
-    pairs: dict[str, Any] = {name: context.counts.get(name, 0) for name in ("input", "kept", "dropped", "failed")}
-    context.metrics["pairs"] = pairs | {"by_reason": dict(sorted(reasons.items()))}
+    context.metrics["pairs"] = counted(decisions)
+    sources = [source_of(shard) for shard in columns["shard"]]
+    if any(sources):
+        context.metrics["pairs"]["sources"] = counted_by_source(sources, decisions)
     planted = [faults for record in records for faults in record.metrics["faults"]]
     if any(planted):
         models = any(check.signal in OF_MODELS for check in checks_in_order(rules))
@@ -64,7 +65,7 @@ def run(context: StageContext) -> None:
                 "spill_share": columns["spill_share"] if rules.max_spill_share is not None else unseen}  # fmt: skip
         _score(context, planted, decisions, seen, models)
     _sheet(context, tasks)
-    write_pairs_report(context, tasks, columns, decisions)
+    write_pairs_report(context, tasks, columns, decisions, sources)
 
 
 def _score(

@@ -10,10 +10,16 @@ from pipelines.stage import ShardTask, StageContext, source_of
 
 if TYPE_CHECKING:
     from components.curation.decide import Decision
-    from components.curation.report.facts import Facts
+    from components.curation.report.facts import End, Facts
     from components.curation.report.page_html import Example
 
-EARLY = 5  # of each reason for which ingest lost rows
+EARLY = 5  # of each reason for which a stage lost rows before they were measured
+# stage -> its tables of what became of each row, and the columns of a row's state, place and text
+TABLES = {
+    "ingest": ("rows/*.parquet", ("status", "origin", "caption")),
+    "synthesize_edits": ("attempts/*.parquet", ("state", "source_key", "kind")),
+}
+WELL = ("success", "kept")
 
 
 def write_report(
@@ -33,8 +39,8 @@ def write_report(
     from components.data.samples import Record, image_part
     from components.evaluation.report_figures import Histogram, funnel_png, signals_png
 
-    if not decisions:
-        return
+    if not columns:
+        return  # sources of edit pairs alone
     before, early = _before(context)
     facts = sample_facts(columns, decisions, sources, context.config.curate, before)
     context.metrics["curation"]["funnel"] = counted(facts)
@@ -48,13 +54,15 @@ def write_report(
     rows = [examples[row] for chosen in facts.examples.values() for row in chosen if row in examples]
     sheet = [SheetRow(row.name, row.state, row.reason, row.detail, row.text, row.pictures[0]) for row in rows]
     totals: dict[str, int] = {}
-    for (_, state, reason), count in facts.flows.items():
+    for (_, (_, state, reason)), count in facts.flows.items():
         totals[reason or state] = totals.get(reason or state, 0) + count
     files = {
         "sheet.html": report_page(facts, examples, WORDS, early).encode(),
         "sheet.png": contact_sheet_png(sheet, totals),
         "funnel.png": funnel_png(
-            facts.total["input"], [(s.reason, s.state == "failed", s.lost, s.left) for s in facts.steps], WORDS.unit
+            facts.total["input"],
+            [(s.reason, s.state == "failed", s.lost, s.left) for s in facts.funnel()],
+            WORDS.unit,
         ),
         "signals.png": signals_png(
             [
@@ -69,26 +77,34 @@ def write_report(
             path.write_bytes(data)
 
 
-def _before(context: StageContext) -> tuple[dict[str, Counter[tuple[str, str]]], list[Example]]:
-    """What ingest dropped and failed: how many of each source for which reason, and a few of each reason."""
+def _before(context: StageContext) -> tuple[dict[str, Counter[End]], dict[str, list[Example]]]:
+    """What was dropped and failed before rows were measured: how many of each source in which stage for which reason,
+    and a few of each.
+    """
     from components.curation.report.page_html import Example
     from components.data.tables import read_table
 
-    counts: dict[str, Counter[tuple[str, str]]] = {}
-    shown: dict[tuple[str, str], list[Example]] = {}
-    names = ("origin", "caption", "status", "reason", "detail")
-    for path in [path for artifact in context.inputs_of("ingest") for path in artifact.files("rows/*.parquet")]:
-        with context.fetch(path) as local:
-            table = read_table(local, names)
-        source = source_of(path)
-        for origin, caption, state, reason, detail in zip(*(table[name] for name in names), strict=True):
-            if state == "success":
-                continue
-            counts.setdefault(source, Counter())[state, reason] += 1
-            rows = shown.setdefault((state, reason), [])
-            if len(rows) < EARLY:
-                rows.append(Example(origin, state, reason, detail, caption or ""))
-    return counts, [row for _, rows in sorted(shown.items()) for row in rows]
+    counts: dict[str, Counter[End]] = {}
+    shown: dict[tuple[str, End], list[Example]] = {}
+    for stage, (files, about) in TABLES.items():
+        names = (*about, "reason", "detail")
+        for path in [path for artifact in context.inputs_of(stage) for path in artifact.files(files)]:
+            with context.fetch(path) as local:
+                table = read_table(local, names)
+            source = source_of(path)
+            for state, place, text, reason, detail in zip(*(table[name] for name in names), strict=True):
+                if state in WELL:
+                    continue
+                end = (stage, state, reason)
+                counts.setdefault(source, Counter())[end] += 1
+                rows = shown.setdefault((source, end), [])
+                if len(rows) < EARLY:
+                    name = f"{source}: {place}" if source else place
+                    rows.append(Example(name, state, reason, detail, text or ""))
+    found: dict[str, list[Example]] = {}
+    for (_, (stage, *_)), rows in sorted(shown.items(), key=lambda item: (item[0][1], item[0][0])):
+        found.setdefault(stage, []).extend(rows)
+    return counts, found
 
 
 def write_pairs_report(
@@ -96,15 +112,16 @@ def write_pairs_report(
     tasks: Sequence[ShardTask],
     columns: Mapping[str, Sequence[Any]],
     decisions: Sequence[Decision],
+    sources: Sequence[str],
 ) -> None:
-    """Write `sheet.html` of edit pairs, in the order of `tasks`."""
+    """Write `sheet.html` of edit pairs, in the order of `tasks`; the funnel's counts go into the metrics."""
     from components.curation.report.page_html import counted, report_page
     from components.curation.report.pair_report import WORDS, pair_facts, pair_signals
     from components.data.samples import side_part
 
     signals = pair_signals(columns, context.config.curate_pairs)
-    sources = [source_of(shard) for shard in columns["shard"]]
-    facts = pair_facts(signals, decisions, sources, context.config.curate_pairs)
+    before, early = _before(context)
+    facts = pair_facts(signals, decisions, sources, context.config.curate_pairs, before)
     context.metrics["pairs"]["funnel"] = counted(facts)
 
     def pictures(parts: Mapping[str, bytes]) -> tuple[bytes, ...]:
@@ -113,7 +130,7 @@ def write_pairs_report(
 
     examples = _examples(context, tasks, facts, signals, decisions, pictures)
     with context.output("sheet.html") as path:
-        path.write_text(report_page(facts, examples, WORDS), "utf-8")
+        path.write_text(report_page(facts, examples, WORDS, early), "utf-8")
 
 
 def _examples(

@@ -19,6 +19,7 @@ from components.curation.report.page_html import Example, Words, counted, report
 pytestmark = pytest.mark.unit
 EVIL = "<script>document.title='lost'</script><img src=x onerror=\"document.title='lost'\">'\" & </style>"
 BOUNDS = [Bound("flat_image", "contrast", least=4.0), Bound("nsfw", "nsfw", most=0.5)]
+STAGES = ("ingest", "measure", "curate")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -47,50 +48,67 @@ def rows(count=300, sources=("photos", "scraped<b>")):
     return decisions, [f"{row * 3 // count:05d}" for row in range(count)], names, signals
 
 
-def page_of(count=300):
+def page_of(count=300, before=None):
     decisions, shards, sources, signals = rows(count)
-    facts = gather(decisions, shards, sources, signals, BOUNDS, ("flat_image", "nsfw"))
+    facts = gather(decisions, shards, sources, signals, BOUNDS, STAGES, ("flat_image", "nsfw"), before)
     picture = encode_png(np.full((40, 60, 3), 90, np.uint8))
     examples = {}
     for row in facts.shown():
         values = {name: signals[name][row] for name in ("contrast", "nsfw")}
         state, reason = decisions[row].state, decisions[row].reason
         examples[row] = Example(f"{shards[row]}/{row}", state, reason, EVIL, EVIL, (picture, b"junk"), values)
-    return facts, report_page(facts, examples, Words("Data & more", "samples", {"flat_image": "one colour"}))
+    early = {
+        stage: [Example("a:1", state, reason, EVIL, EVIL)]
+        for stage, state, reason in set().union(*(before or {}).values())
+    }
+    words = Words("Data & more", "samples", {"flat_image": "one colour"}, {"ingest": "while the source was read"})
+    return facts, report_page(facts, examples, words, early)
 
 
 def test_the_numbers_of_a_report_add_up():
     facts, _ = page_of()
     assert facts.total["input"] == 300 == sum(facts.flows.values())
-    assert [step.reason for step in facts.steps] == ["broken_image", "flat_image", "nsfw"]
-    assert facts.steps[-1].left == facts.total["kept"]
-    assert sum(step.lost for step in facts.steps) == facts.total["dropped"] + facts.total["failed"]
+    steps = facts.funnel()
+    assert [(step.stage, step.reason) for step in steps] == [
+        ("measure", "broken_image"), ("curate", "flat_image"), ("curate", "nsfw"),
+    ]  # fmt: skip
+    assert steps[-1].left == facts.total["kept"]
+    assert sum(step.lost for step in steps) == facts.total["dropped"] + facts.total["failed"]
     contrast, nsfw, words = facts.signals
     assert len(contrast.kept) + len(contrast.lost) + facts.total["failed"] == 300 and contrast.missing == 0
     assert nsfw.missing == 1 and words.bounds == ()  # a signal that is no number is not drawn
     assert {name: counts["input"] for name, counts in facts.sources.items()} == {"photos": 150, "scraped<b>": 150}
 
 
-def test_what_was_lost_while_a_source_was_read_comes_first():
-    decisions, shards, sources, signals = rows()
-    before = {
-        "photos": {("failed", "broken_image"): 4, ("dropped", "other_file"): 2},
-        "empty": {("failed", "no_url"): 1},
-    }
-    facts = gather(decisions, shards, sources, signals, BOUNDS, ("flat_image", "nsfw"), before)
+BEFORE = {
+    "photos": {("ingest", "failed", "broken_image"): 4, ("ingest", "dropped", "other_file"): 2},
+    "empty": {("ingest", "failed", "no_url"): 1},
+}
+
+
+def test_what_was_lost_while_a_source_was_read_comes_first_and_each_source_has_a_funnel():
+    facts, page = page_of(before=BEFORE)
     assert facts.total["input"] == 307 == sum(facts.flows.values()) and facts.sources["photos"]["input"] == 156
-    assert [(step.reason, step.is_early) for step in facts.steps][:4] == [
-        ("other_file", True), ("broken_image", True), ("no_url", True), ("broken_image", False),
+    steps = facts.funnel()
+    assert [(step.stage, step.reason) for step in steps][:4] == [
+        ("ingest", "other_file"), ("ingest", "broken_image"), ("ingest", "no_url"), ("measure", "broken_image"),
     ]  # fmt: skip
-    assert facts.steps[-1].left == facts.total["kept"] and facts.steps[2].left == 300
+    assert steps[-1].left == facts.total["kept"] and steps[2].left == 300
     assert counted(facts)["ingest_broken_image"] == 301 and counted(facts)["came_in"] == 307
-    page = report_page(facts, {}, Words("t", "pairs"), [Example("list.csv:3", "failed", "no_url", EVIL, EVIL)])
-    assert "list.csv:3" in page and "<script" not in page
+    for source, counts in facts.sources.items():
+        own = facts.funnel(source)
+        assert own[-1].left == counts["kept"] and own[0].left + own[0].lost == counts["input"]
+    assert [(s.reason, s.left) for s in facts.funnel("empty")] == [("no_url", 0)]
+    (table,) = re.findall(r"<section id=sources>.*?</section>", page)
+    rows = [[int(n) for n in re.findall(r"<td>(\d+)</td>", row)] for row in table.split("<tr>")[2:]]
+    assert len(rows) == 4 and all(came - sum(lost) == kept for came, kept, *lost in rows)
+    assert rows[-1] == [sum(column) for column in zip(*rows[:-1], strict=True)]
+    assert "lost in ingest" in page and "while the source was read" in page and "a:1" in page
 
 
 def test_the_examples_of_a_threshold_are_the_nearest_on_its_two_sides():
     decisions, shards, sources, signals = rows()
-    facts = gather(decisions, shards, sources, signals, BOUNDS)
+    facts = gather(decisions, shards, sources, signals, BOUNDS, STAGES)
     bound, good, bad = facts.signals[0].near[0]
     readable = [v for v, d in zip(signals["contrast"], decisions, strict=True) if d.state != "failed"]
     assert bound.reason == "flat_image" and len(good) == len(bad) == NEAR
@@ -134,13 +152,14 @@ def test_a_page_is_the_same_every_time():
 def test_a_browser_shows_the_page_in_light_and_dark_wide_and_on_a_phone(tmp_path, width, theme):
     from PIL import Image
 
-    (tmp_path / "sheet.html").write_text(page_of()[1], "utf-8")
+    (tmp_path / "sheet.html").write_text(page_of(before=BEFORE)[1], "utf-8")
     # A frame gives the page a phone's width: a window of headless Chromium is never so narrow.
     (tmp_path / "frame.html").write_text(
         f"<body style='margin:0'><iframe src=sheet.html style='border:0;width:{width}px;height:3000px'></iframe>"
         "<script>onload=()=>{const d=document.querySelector('iframe').contentDocument,e=d.scrollingElement;"
         "document.title=[d.title,e.scrollWidth,d.querySelectorAll('script').length,"
-        "[...d.images].filter(i=>i.naturalWidth>0).length,d.querySelectorAll('svg').length].join('|')}</script>"
+        "[...d.images].filter(i=>i.naturalWidth>0).length,d.querySelectorAll('svg').length,"
+        "Math.max(...[...d.querySelectorAll('.funnel')].map(e=>e.scrollWidth-e.clientWidth))].join('|')}</script>"
     )
     command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run",
                "--allow-file-access-from-files", f"--user-data-dir={tmp_path / 'profile'}",
@@ -151,9 +170,9 @@ def test_a_browser_shows_the_page_in_light_and_dark_wide_and_on_a_phone(tmp_path
     dumped = subprocess.run([*command, "--dump-dom", page], capture_output=True, text=True, timeout=120, check=True)
     title = re.search(r"<title>(.*?)</title>", dumped.stdout)
     assert title, dumped.stdout[-500:]
-    name, wide, scripts, pictures, figures = title[1].replace("&amp;", "&").rsplit("|", 4)
+    name, wide, scripts, pictures, figures, cut = title[1].replace("&amp;", "&").rsplit("|", 5)
     assert name == "Data & more: report of the data" and scripts == "0"
-    assert int(wide) <= width  # nothing hangs over the edge
+    assert int(wide) <= width and int(cut) <= 0  # nothing hangs over the edge, no funnel is cut
     assert int(pictures) > 20 and int(figures) == 4  # flows, two thresholds, one other signal
     subprocess.run([*command, f"--screenshot={picture}", page], capture_output=True, timeout=120, check=True)
     shot = np.asarray(Image.open(picture).convert("RGB"))

@@ -17,7 +17,7 @@ from components.data.tables import read_table
 from components.data.webdataset_source import normalise_shard
 from components.tokenizer.rivals import load_autoencoder, load_tokenizer
 from pipelines.serving import open_pipeline
-from tests.chaos.parsers import tars
+from tests.chaos.data_bytes import tars
 
 pytestmark = pytest.mark.unit
 ROOT = Path(__file__).resolve().parents[3]

@@ -64,6 +64,16 @@ def test_parquet_becomes_shards_by_row_groups_and_every_row_is_counted(tmp_path:
     assert files_digest([str(folder / "a.parquet")], Store(str(tmp_path / "store"))) != before
 
 
+def test_of_a_set_in_which_nothing_can_be_read_the_page_says_so(tmp_path: Path) -> None:
+    table = pa.table({"image": [b"<html>"] * 3, "caption": ["a photo of a house"] * 3})
+    pq.write_table(table, tmp_path / "a.parquet")
+    config = compose_config(["preset=tiny", "source=parquet", f"source.path={tmp_path}/a.parquet"])
+    made = run_stages(tmp_path / "store", config, "curate")["curate"]
+    assert made.manifest.metrics["curation"]["funnel"] == {"came_in": 3, "ingest_not_an_image": 0}
+    (page,) = local_files(made, "sheet.html")
+    assert "lost in ingest" in page.read_text("utf-8") and "a.parquet:2" in page.read_text("utf-8")
+
+
 @pytest.mark.parametrize("kind", ["parquet", "folder", "webdataset"])
 def test_given_pairs_become_shards_as_made_ones_are(tmp_path: Path, kind: str) -> None:
     """Of whatever they lie in: the parts and the json that measuring and judging pairs read."""
@@ -108,9 +118,10 @@ def test_given_pairs_become_shards_as_made_ones_are(tmp_path: Path, kind: str) -
     assert not problems(compose_config([*settings, "source.pairs.metadata=[]"]), {"ingest"})
 
 
-def layouts() -> dict[str, dict[str, list]]:
-    """Two rows of each published set, as its column map says."""
-    before, after = [{"bytes": photo(i), "path": None} for i in (1, 2)], [photo(i, "WEBP") for i in (3, 4)]
+def layouts(first: int = 1) -> dict[str, dict[str, list]]:
+    """Two rows of each published set, as its column map says. `first`: seed of the first picture."""
+    before = [{"bytes": photo(first + i), "path": None} for i in (0, 1)]
+    after = [photo(first + i, "WEBP") for i in (2, 3)]
     hole = io.BytesIO()
     Image.new("RGBA", (8, 8)).save(hole, "PNG")
     texts = ["make it blue", "add a cat"]

@@ -23,9 +23,10 @@ def test_given_pairs_are_judged_and_indexed_beside_the_samples_of_other_sources(
     pq.write_table(table, tmp_path / "photos.parquet", row_group_size=4)
     before = [photo(50 + i // 2) for i in range(12)]  # two edits of each picture
     after = [photo(70 + i, "WEBP") if i != 3 else before[3] for i in range(12)]  # one in which nothing changed
-    texts = [["make it blue", f"blue {i}"] for i in range(12)]
+    before, after = [*before, before[0], photo(60)], [*after, None, photo(90)[:400]]  # none, and one that is cut short
+    texts = [["make it blue", f"blue {i}"] for i in range(14)]
     rows = {"src_img": before, "edited_img": after, "edited_prompt_list": texts}
-    table = pa.table({**rows, "task": ["color"] * 12, "omni_edit_id": [f"t{i}" for i in range(12)]})
+    table = pa.table({**rows, "task": ["color"] * 14, "omni_edit_id": [f"t{i}" for i in range(14)]})
     pq.write_table(table, tmp_path / "pairs.parquet", row_group_size=6)
     config = compose_config(
         [
@@ -38,12 +39,19 @@ def test_given_pairs_are_judged_and_indexed_beside_the_samples_of_other_sources(
     )  # fmt: skip
     made = run_stages(tmp_path / "store", config, "index")
     assert {name for name in made if name.startswith("ingest")} == {"ingest@drawn", "ingest@photos", "ingest@triplets"}
-    assert made["ingest@triplets"].manifest.counts == {"input": 12, "kept": 12, "dropped": 0, "failed": 0}
+    assert made["ingest@triplets"].manifest.counts == {"input": 14, "kept": 13, "dropped": 0, "failed": 1}
     judged = made["curate_pairs"].manifest
-    assert judged.counts["input"] == 12 and sum(judged.counts[n] for n in ("kept", "dropped", "failed")) == 12
+    assert judged.counts == {"input": 13, "kept": 11, "dropped": 1, "failed": 1}
+    pairs = judged.metrics["pairs"]
+    assert pairs["sources"] == {"triplets": {n: pairs[n] for n in ("input", "kept", "dropped", "failed", "by_reason")}}
+    # The page shows the whole way, from the rows of the source on.
+    assert pairs["funnel"] == {"came_in": 14, "ingest_no_target": 13, "target_broken_image": 12, "no_change": 11}
+    page = local_files(made["curate_pairs"], "sheet.html")[0].read_text("utf-8")
+    for words in ("14 edit pairs came in", "lost in ingest", "pairs.parquet:12", "lost in measure_pairs", "no change"):
+        assert words in page, words
     decisions = [read_table(path) for path in local_files(made["curate_pairs"], "decisions/triplets-*.parquet")]
     states = {key: state for d in decisions for key, state in zip(d["key"], d["state"], strict=True)}
-    assert len(states) == 12 and list(states.values())[3] == "dropped"
+    assert len(states) == 13 and list(states.values())[3] == "dropped"
     index = {p.stem: read_table(p) for p in local_files(made["index"], "index/*.parquet")}
     rows_of = [dict(zip(t, values, strict=True)) for t in index.values() for values in zip(*t.values(), strict=True)]
     targets = [row for row in rows_of if row["role"] == "target" and "triplets" in row["shard"]]
