@@ -11,13 +11,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 WITH_MODELS = (
     "tests/chaos/",
-    *(f"tests/integration/pipelines/test_{name}.py" for name in ("comparison", "generator_stages", "tokenizer_stages")),
+    *(
+        f"tests/integration/pipelines/test_{name}.py"
+        for name in ("comparison", "front_page", "generator_stages", "tokenizer_stages")
+    ),
 )
 # These have stores of their own, so each file goes where there is room.
-ALONE = tuple(
-    f"tests/integration/pipelines/test_{name}.py"
-    for name in ("front_page", "old_store", "pictures", "public", "recipes")
-)
+ALONE = tuple(f"tests/integration/pipelines/test_{name}.py" for name in ("old_store", "pictures", "public", "recipes"))
 
 
 @pytest.hookimpl(optionalhook=True)
