@@ -136,7 +136,10 @@ def record_answers(
     except Exception as error:
         raise UserError(f"recaption: {settings.engine} failed: {_cause(error)}") from error
     for name, rows in found.items():
-        assert not rows, f"{len(rows)} answers of {name}, and no last one"
+        if rows:
+            raise UserError(
+                f"recaption: {settings.engine} gave {len(rows)} answers for shard {name} and not all of them."
+            )
         _record(context, name, [])  # none of its pictures can be read
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import json
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import ray
-from PIL import Image
 
 from components.data.records import metadata_of, read_records
 from components.vision_models.chat_requests import picture_url
@@ -31,14 +29,7 @@ PROMPTS = ("what is in this picture", "describe this picture")
 def photos(tmp_path_factory) -> Path:
     """24 pictures of three colours, and a CLIP that tells them apart."""
     made = tmp_path_factory.mktemp("colours")
-    (made / "photos").mkdir()
-    with (made / "photos" / "metadata.csv").open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["file_name", "text"])
-        for n in range(24):
-            colour = list(tiny_models.COLOURS)[n % 3]
-            Image.fromarray(tiny_models.coloured(colour, 100 + n, 40)).save(made / "photos" / f"{n:02d}.png")
-            rows.writerow([f"{n:02d}.png", f"photo number {n} of the camera"])
+    tiny_models.coloured_photos(made / "photos", 24)
     tiny_models.clip_of_colours(made / "clip")
     return made
 

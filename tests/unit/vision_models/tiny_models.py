@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 SIDE = 16
 VISION = {
@@ -169,6 +172,18 @@ def coloured(colour: str, seed: int, side: int = SIDE) -> Any:
 
     noise = np.random.default_rng(seed).integers(-30, 30, (side, side, 3))
     return np.clip(np.array(COLOURS[colour]) + noise, 0, 255).astype(np.uint8)
+
+
+def coloured_photos(folder: Path, count: int) -> None:
+    """Fill a new folder with pictures of the colours in turn, each with a caption that says none of them."""
+    folder.mkdir()
+    with (folder / "metadata.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file_name", "text"])
+        for n in range(count):
+            colour = list(COLOURS)[n % len(COLOURS)]
+            Image.fromarray(coloured(colour, 100 + n, 40)).save(folder / f"{n:02d}.png")
+            rows.writerow([f"{n:02d}.png", f"photo number {n} of the camera"])
 
 
 def clip_of_colours(folder: Path) -> Path:

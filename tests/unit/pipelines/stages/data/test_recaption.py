@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from components.data.records import metadata_of, read_records
 from components.data.samples import Record
@@ -29,14 +27,7 @@ PROMPT = "describe this picture"
 def folder(tmp_path_factory) -> Path:
     """24 pictures of three colours, and models that see them: a CLIP and a LLaVA; and a LLaVA that does not."""
     made = tmp_path_factory.mktemp("colours")
-    (made / "photos").mkdir()
-    with (made / "photos" / "metadata.csv").open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["file_name", "text"])
-        for n in range(24):
-            colour = list(tiny_models.COLOURS)[n % 3]
-            Image.fromarray(tiny_models.coloured(colour, 100 + n, 40)).save(made / "photos" / f"{n:02d}.png")
-            rows.writerow([f"{n:02d}.png", f"photo number {n} of the camera"])
+    tiny_models.coloured_photos(made / "photos", 24)
     tiny_models.clip_of_colours(made / "clip")
     tiny_models.llava_of_colours(made / "llava", PROMPT)
     tiny_models.llava(made / "blind", blind=True)
