@@ -58,5 +58,5 @@ def shown(place: str) -> str:
     """An address fit for a message: without what may be a secret."""
     parts = urlsplit(place)
     if is_pipe(place) or not parts.netloc or parts.scheme == "hf":
-        return place
+        return without_secrets(place)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -43,7 +43,8 @@ def run(
         rows = dry_run_listing(store, config, until, force or [])
         show(rows, as_json, lambda: _plan_lines(rows))
         return
-    _finish(store, run_new(store, config, until, force or [], quiet=as_json), as_json)
+    asked = [*(overrides or []), *(["--config-dir", str(config_dir)] if config_dir else [])]
+    _finish(store, run_new(store, config, until, force or [], quiet=as_json, asked=asked), as_json)
 
 
 def resume(

@@ -5,6 +5,7 @@ logs.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -56,6 +57,7 @@ class Run:
     stages: dict[str, StageState] = field(default_factory=dict)
     mlflow_run: str = ""
     attempts: int = 1
+    asked: list[str] = field(default_factory=list)  # what `pixsem run` was given, to make the same configuration
 
     @property
     def path(self) -> str:
@@ -108,13 +110,15 @@ def find_run(store: Store, run_id: str | None) -> Run:
     return read_run(store, run_id)
 
 
-def new_run(store: Store, preset: str, config_yaml: str, until: str | None, force: list[str]) -> Run:
+def new_run(
+    store: Store, preset: str, config_yaml: str, until: str | None, force: list[str], asked: Sequence[str] = ()
+) -> Run:
     """Make a run's folder under a name of its own: ids sort by the time they were made."""
     while True:
         moment = datetime.now(UTC)
         run_id = f"{moment:%Y%m%d-%H%M%S}-{moment.microsecond // 1000:03d}"
         if store.create(f"runs/{run_id}/config.yaml", config_yaml.encode()):
-            return Run(run_id, preset, created=now(), until=until, force=list(force))
+            return Run(run_id, preset, created=now(), until=until, force=list(force), asked=list(asked))
         time.sleep(0.002)
 
 

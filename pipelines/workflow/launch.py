@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -81,16 +82,22 @@ def dry_run_listing(store: Store, config: Config, until: str | None, force: list
 
 
 def run_new(
-    store: Store, config: Config, until: str | None, force: list[str], quiet: bool, keep_ray: bool = False
+    store: Store,
+    config: Config,
+    until: str | None,
+    force: list[str],
+    quiet: bool,
+    keep_ray: bool = False,
+    asked: Sequence[str] = (),
 ) -> Run:
     """Start a run of a configuration and drive it to its end. `keep_ray` leaves a local Ray up, for the caller's next
-    run.
+    run. `asked` is what the command line was given for the configuration.
     """
     stages = build_workflow(config)
     wanted = _wanted(stages, until)
     force = _forced(stages, force, wanted)
     store.prepare()
-    run = new_run(store, config.preset, to_yaml(config), until, force)
+    run = new_run(store, config.preset, to_yaml(config), until, force, asked)
     return _drive(store, config, stages, run, wanted, quiet, keep_ray)
 
 

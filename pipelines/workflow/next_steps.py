@@ -11,6 +11,7 @@ from pipelines.store.files import Store
 from pipelines.store.runs import Run
 from pipelines.workflow.report import registered, run_artifacts
 
+WIDEST = 90  # characters of a command that the column of commands is as wide as
 PAGES = {  # what a run may end with, latest first -> the page or picture of it
     "evaluate_generator": "generated.png",
     "evaluate_tokenizer": "reconstructions.png",
@@ -23,7 +24,7 @@ PAGES = {  # what a run may end with, latest first -> the page or picture of it
 def next_steps(store: Store, run: Run) -> str:
     """Return the lines that follow the report of a run."""
     lines = _steps(store, run)
-    width = max(len(command) for command, _ in lines)
+    width = max((len(command) for command, _ in lines if len(command) <= WIDEST), default=0)
     return "\n".join(["next", *(f"  {command:<{width}}  {why}".rstrip() for command, why in lines)])
 
 
@@ -43,7 +44,7 @@ def _steps(store: Store, run: Run) -> list[tuple[str, str]]:
         found.append((f"pixsem models{at}", "registered versions"))
     if run.until and run.until != "register":
         found.append((f"pixsem report {run.id}{at}", "these figures again; --json for programs"))
-        found.append(("pixsem run", "the same without --until goes on from here"))
+        found.append((shlex.join(["pixsem", "run", *run.asked]), "the same without --until goes on from here"))
     else:
         found.append((f"pixsem ui store={store.url}" if at else "pixsem ui", "runs and models in MLflow"))
     if run.preset == "demo_small":

@@ -8,7 +8,7 @@ from typing import Any
 from pipelines.config.origins import CONF
 from pipelines.errors import UserError
 
-CAPTION_NAMES = ("caption", "text", "prompt", "captions", "texts", "description", "label")
+CAPTION_NAMES = ("caption", "text", "prompt", "captions", "texts", "description", "sentence", "title", "label")
 INSTRUCTION_NAMES = ("instruction", "edit_prompt", "edit", "prompt", "edited_prompt_list", "text", "instructions")
 SOURCE_NAMES = ("source", "source_image", "source_img", "src_img", "original_image", "input_image", "input", "before")
 TARGET_NAMES = ("target", "target_image", "target_img", "edited_img", "edited_image", "output_image", "output", "after")

@@ -45,6 +45,14 @@ def test_a_configuration_with_a_password_is_refused_without_repeating_it(setting
     assert SECRET not in str(refused.value)
 
 
+@pytest.mark.unit
+@pytest.mark.parametrize("address", ["hf://datasets/org/name?token={}", "https://host/x.parquet?X-Amz-Signature={}"])
+def test_an_address_with_a_token_is_refused_without_repeating_it(address):
+    with pytest.raises(UserError, match="holds the parameter") as refused:
+        compose_config(["preset=tiny", "source=parquet", f"source.path={address.format(SECRET)}"])
+    assert SECRET not in str(refused.value)
+
+
 @pytest.mark.integration
 def test_a_password_in_the_environments_address_is_in_no_message_and_no_file(tmp_path):
     done = pixsem(

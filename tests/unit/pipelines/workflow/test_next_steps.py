@@ -58,11 +58,12 @@ def finished(preset: str = "tiny", **values) -> Run:
 
 
 def test_a_run_until_curation_points_to_its_sheet_and_to_no_model(store):
-    run = finished(until="curate")
+    run = finished(until="curate", asked=["preset=tiny", "sources.a.captions={alt: x}"])
     commit(store, run, "curate", {"sheet.html": b"x", "sheet.png": b"x"})
     text = next_steps(store, run)
     assert f"{store.path('artifacts/curate')}/{'f' * 24}/sheet.html" in text
     assert "without --until goes on" in text
+    assert "pixsem run preset=tiny 'sources.a.captions={alt: x}'" in text  # the very run, not the demo
     assert "generate" not in text and "models" not in text
 
 
