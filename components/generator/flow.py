@@ -24,9 +24,9 @@ def shift_times(times: Tensor, shift: float) -> Tensor:
     return shift * times / (1 + (shift - 1) * times)
 
 
-def sample_times(count: int, options: FlowOptions, shift: float, generator: torch.Generator | None = None) -> Tensor:
-    """Return logit-normal times `[count]` in 0..1, shifted."""
-    normal = torch.randn(count, generator=generator)
+def sample_times(count: int, options: FlowOptions, shift: float, device: torch.device | None = None) -> Tensor:
+    """Return logit-normal times `[count]` in 0..1, shifted, drawn on the device."""
+    normal = torch.randn(count, device=device)
     return shift_times(torch.sigmoid(options.time_mean + options.time_deviation * normal), shift)
 
 

@@ -32,11 +32,10 @@ class FlowObjective(nn.Module):
     def forward(self, batch: Batch, progress: float, critic: Any) -> tuple[Tensor, dict[str, Tensor], None]:
         """Return the loss, no further figures, and nothing for a critic."""
         latents = batch["latents"].float()
-        count = len(latents)
+        # Everything is drawn on the latents' device: a copy of draws from the host would wait for the step before.
         noise = torch.randn_like(latents)
-        times = sample_times(count, self.options, self.shift).to(latents.device)
-        keep_text, keep_source = kept(count, self.options)
-        return self.loss(batch, noise, times, keep_text.to(latents.device), keep_source.to(latents.device)), {}, None
+        times = sample_times(len(latents), self.options, self.shift, latents.device)
+        return self.loss(batch, noise, times, *kept(len(latents), self.options, latents.device)), {}, None
 
     def loss(self, batch: Batch, noise: Tensor, times: Tensor, keep_text: Tensor, keep_source: Tensor) -> Tensor:
         """Return the loss for given noise, times `[B]` and, bool `[B]`, whose text and source the model sees."""
@@ -67,7 +66,7 @@ class FlowObjective(nn.Module):
         return sum(losses) / len(losses)
 
 
-def kept(count: int, options: FlowOptions) -> tuple[Tensor, Tensor]:
+def kept(count: int, options: FlowOptions, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Return whose text and whose source is kept, bool `[count]` each, by independent draws."""
-    draws = torch.rand(2, count)
+    draws = torch.rand(2, count, device=device)
     return draws[0] >= options.drop_text, draws[1] >= options.drop_source

@@ -36,19 +36,21 @@ def lay_out(text: Tensor, source: Tensor | None, tokens: int) -> Layout:
     """
     batch, device = text.shape[0], text.device
     always = torch.ones(batch, 1, dtype=torch.bool, device=device)
-    present, image, step = [], [], []
+    before = [] if source is None else [source[:, None].expand(batch, tokens + 2)]
+    there = torch.cat([*before, text, always, always.expand(batch, tokens)], 1)
+    begin, first = (0 if source is None else tokens + 2), there.shape[1] - tokens
+    # Filled on the device: lists from the host would be copied, and the copy would wait for the step before.
+    image, step = (
+        torch.zeros(there.shape[1], dtype=torch.int64, device=device),
+        torch.ones_like(there[0], dtype=torch.int64),
+    )
+    image[first:].fill_(2)
+    step[first + 1 :].zero_()
     if source is not None:
-        present.append(source[:, None].expand(batch, tokens + 2))
-        image += [0, *[1] * tokens, 0]
-        step += [1, 1, *[0] * (tokens - 1), 1]
-    begin = len(image)
-    present += [text, always, always.expand(batch, tokens)]
-    image += [*[0] * (text.shape[1] + 1), *[2] * tokens]
-    step += [*[1] * (text.shape[1] + 1), 1, *[0] * (tokens - 1)]
-    there = torch.cat(present, 1)
-    advance = torch.tensor(step, device=device)[None] * there
-    position = (advance.cumsum(1) - 1).clamp_min(0)
-    return Layout(there, position, torch.tensor(image, device=device), slice(begin, begin + text.shape[1] + 1), tokens)
+        image[1 : tokens + 1].fill_(1)
+        step[2 : tokens + 1].zero_()
+    position = ((step[None] * there).cumsum(1) - 1).clamp_min(0)
+    return Layout(there, position, image, slice(begin, first), tokens)
 
 
 def attention_mask(layout: Layout) -> Tensor:

@@ -225,13 +225,16 @@ class DeepFusionTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return self.readout(maps, noisy, times, source)
 
     def _tokens(self, latent: Tensor) -> Tensor:
-        """`[B, C, H, W]` to `[B, N, C P^2]`."""
-        return nn.functional.unfold(latent, self.options.patch, stride=self.options.patch).transpose(1, 2)
+        """`[B, C, H, W]` to `[B, N, C P^2]`. Not by torch's unfold, which on a GPU starts a kernel for every sample."""
+        patch = self.options.patch
+        cells = latent.unflatten(3, (-1, patch)).unflatten(2, (-1, patch))  # [B, C, h, P, w, P]
+        return cells.permute(0, 1, 3, 5, 2, 4).flatten(1, 3).flatten(2).transpose(1, 2)
 
     def _latent(self, tokens: Tensor) -> Tensor:
         """The inverse of `_tokens`."""
-        size, patch = (self.grid, self.grid), self.options.patch
-        return nn.functional.fold(tokens.transpose(1, 2), size, patch, stride=patch)
+        patch = self.options.patch
+        cells = tokens.transpose(1, 2).unflatten(2, (self.side, self.side)).unflatten(1, (-1, patch, patch))
+        return cells.permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3).contiguous()
 
     def _rotary(self, position: Tensor, like: Tensor) -> KeyValue:
         cos, sin = self.rotary(like, position)

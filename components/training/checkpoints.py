@@ -33,24 +33,25 @@ class Checkpoints:
         """The folder in which a checkpoint is written before it counts."""
         return self.folder / f".partial-step-{step:08d}"
 
-    def commit(self, step: int, state: dict[str, Any]) -> Path:
-        """Make the folder written aside a checkpoint, and drop those beyond the last K. One rank calls it."""
+    def path(self, step: int) -> Path:
+        """The folder of a step's whole checkpoint."""
+        return self.folder / f"step-{step:08d}"
+
+    def commit(self, step: int, files: dict[str, list[Any]], state: dict[str, Any]) -> Path:
+        """Make the folder written aside a checkpoint of these files (as of `describe`), and drop those beyond the last
+        K. One rank calls it.
+        """
         aside = self.aside(step)
-        files = {
-            path.relative_to(aside).as_posix(): [path.stat().st_size, _sha256(path)]
-            for path in sorted(aside.rglob("*"))
-            if path.is_file()
-        }
         with (aside / STATE).open("wb") as handle:
             handle.write(state_bytes({"format": FORMAT, "step": step, "files": files, **state}))
             handle.flush()
             os.fsync(handle.fileno())
-        final = self.folder / f"step-{step:08d}"
+        final = self.path(step)
         if final.exists():  # the same step, written by an earlier attempt
             shutil.rmtree(final)
         aside.rename(final)
         for old in self.steps()[: -self.keep]:
-            shutil.rmtree(self.folder / f"step-{old:08d}")
+            shutil.rmtree(self.path(old))
         return final
 
     def steps(self) -> list[int]:
@@ -61,7 +62,7 @@ class Checkpoints:
     def latest(self) -> tuple[Path, dict[str, Any]] | None:
         """The newest whole checkpoint and its state; damaged ones are passed over, and the log says so."""
         for step in reversed(self.steps()):
-            path = self.folder / f"step-{step:08d}"
+            path = self.path(step)
             try:
                 return path, read_state(path)
             except ValueError as error:
@@ -121,6 +122,11 @@ def check_resumable(state: dict[str, Any], now: dict[str, Any], path: Path) -> N
             f"{path} was written with {name}={state.get(name)}, and it is {value} now: start the stage anew with "
             "--force."
         )
+
+
+def describe(folder: Path, file: Path) -> dict[str, list[Any]]:
+    """Return a file's entry in the state: its name below the folder, and its size and hash."""
+    return {file.relative_to(folder).as_posix(): [file.stat().st_size, _sha256(file)]}
 
 
 def _sha256(path: Path) -> str:

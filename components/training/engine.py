@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import os
 import pickle  # for its error alone # nosec B403
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from components.training.copies import copy_to_host
 from components.training.machine import choose_precision
 from components.training.optimizers import adamw, build_optimizer, split_parameters
 from components.training.options import TrainingOptions
@@ -29,13 +32,20 @@ def set_up_process_group(rank: int, world: int, device: torch.device) -> None:
         dist.init_process_group(backend, store=dist.HashStore(), rank=rank, world_size=world)
 
 
+def host_group(world: int) -> Any:
+    """Return a group of all ranks whose tensors are on the host, so that agreeing does not wait for a device; None for
+    one rank. Its patience outlasts an evaluation, for which the others wait.
+    """
+    return torch.distributed.new_group(backend="gloo", timeout=timedelta(days=1)) if world > 1 else None
+
+
 def deepspeed_config(options: TrainingOptions, world: int, precision: str) -> dict[str, Any]:
     """Return DeepSpeed's configuration of a run."""
     config: dict[str, Any] = {
         "train_batch_size": options.batch,
         "train_micro_batch_size_per_gpu": options.batch // world // options.accumulate,
         "gradient_accumulation_steps": options.accumulate,
-        "gradient_clipping": options.optimizer.clip,
+        "gradient_clipping": options.optimizer.clip if options.zero_stage else 0.0,  # without ZeRO `take_step` clips
         "zero_optimization": {"stage": options.zero_stage},
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
@@ -66,6 +76,7 @@ def build_engine(module: nn.Module, options: TrainingOptions, world: int, device
     deepspeed.init_distributed(
         dist_backend="nccl" if device.type == "cuda" else "gloo", auto_mpi_discovery=False, verbose=False
     )
+    _leave_norms_unread()
     config = deepspeed_config(options, world, choose_precision(options.precision, device))
     chosen: Any
     if optimizer.kind == "muon" and options.zero_stage:
@@ -92,14 +103,54 @@ def build_engine(module: nn.Module, options: TrainingOptions, world: int, device
     engine, *_ = deepspeed.initialize(
         model=module, optimizer=chosen, model_parameters=parameters, config=config, dist_init_required=False
     )
-    engine.checkpoint_engine = _safe_checkpoint_engine(engine.checkpoint_engine)
+    engine.checkpoint_engine = _checkpoint_engine(engine.checkpoint_engine)
     for group in engine.optimizer.param_groups:
         group.setdefault("peak_lr", group["lr"])
     return engine
 
 
-def _safe_checkpoint_engine(given: Any) -> Any:
-    """Read checkpoints as tensors and plain values only."""
+def _leave_norms_unread() -> None:
+    """Make ZeRO leave gradient norms on the device.
+
+    DeepSpeed reads each on the host, and passes over a step whose norm is no number without a word. The loop's guard
+    looks at the norms later, and ends the training.
+    """
+    from deepspeed.runtime.zero import stage3, stage_1_and_2
+
+    for module in (stage_1_and_2, stage3):
+        module.is_invalid_grad_norm = lambda norm: False
+        module.mask_nan_or_inf_with_val_inplace = lambda *_, **__: None
+
+
+def take_step(engine: Any, clip: float) -> Tensor | None:
+    """Take a micro-batch's step. Where it is the optimizer's, return the norm of the whole gradient, on its device and
+    before it is clipped to `clip` (0: not at all); None for another micro-batch.
+
+    Without ZeRO the gradients are clipped here, all by one operation: DeepSpeed clips them one by one, and copies two
+    numbers to the device for it, which stops the host. The arithmetic is the same.
+    """
+    if not engine.is_gradient_accumulation_boundary():
+        engine.step()
+        return None
+    if engine.zero_optimization_stage():
+        engine.step()
+        norm = engine.get_global_grad_norm()
+        return norm if isinstance(norm, Tensor) else None
+    gradients = [p.grad for p in engine.module.parameters() if p.grad is not None]
+    norm = torch.stack(list(torch._foreach_norm(gradients, 2.0))).square().sum().sqrt()
+    if clip:
+        torch._foreach_mul_(gradients, (torch.full_like(norm, clip) / (norm + 1e-6)).clamp(max=1.0))
+    engine.step()
+    return norm
+
+
+def _checkpoint_engine(given: Any) -> Any:
+    """Keep copies of what DeepSpeed would write, and read checkpoints as tensors and plain values only."""
+    write = given.save
+    given.taken = []
+
+    def save(state_dict: Any, path: str) -> None:
+        given.taken.append((Path(path), partial(write, copy_to_host(state_dict), path)))
 
     def load(path: str, map_location: Any = None) -> Any:
         from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
@@ -110,17 +161,21 @@ def _safe_checkpoint_engine(given: Any) -> Any:
         with torch.serialization.safe_globals(known):
             return torch.load(path, map_location=map_location, weights_only=True)
 
-    given.load = load
+    given.save, given.load = save, load
     return given
 
 
-def save_engine(engine: Any, folder: Path, tag: str) -> None:
-    """Save module, optimizer and counters of an engine; every rank calls it."""
+def copy_engine(engine: Any, folder: Path, tag: str) -> list[tuple[Path, Callable[[], object]]]:
+    """Copy what this rank saves of an engine (module, optimizer, counters): each file below `folder`, and what writes
+    it. Every rank calls it; the engine may go on before the files are written.
+    """
     engine.save_checkpoint(str(folder), tag=tag, save_latest=False, exclude_frozen_parameters=True)
+    taken, engine.checkpoint_engine.taken = engine.checkpoint_engine.taken, []
+    return list(taken)
 
 
 def load_engine(engine: Any, folder: Path, tag: str) -> None:
-    """Load what `save_engine` saved, at the same world size; every rank calls it."""
+    """Load what was written of an engine, at the same world size; every rank calls it."""
     try:
         found, _ = engine.load_checkpoint(
             str(folder), tag=tag, load_module_strict=False, load_lr_scheduler_states=False

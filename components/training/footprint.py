@@ -78,13 +78,14 @@ def memory(sizes: Sizes, options: TrainingOptions, world: int, bf16: bool) -> di
     }
 
 
-def checkpoint_bytes(sizes: Sizes, options: TrainingOptions) -> int:
+def checkpoint_bytes(sizes: Sizes, options: TrainingOptions, world: int = 1) -> int:
     """Return the bytes of one checkpoint, all ranks' files together: trained weights, optimizer states, ZeRO's master
-    copy, the average.
+    copy, the average. With `world`, those that the first of so many ranks copies and writes.
     """
     n, zero = sizes.trained, options.zero_stage
     module = 0 if zero == 3 else n  # ZeRO 3 has no whole weights but its master copy
-    return (module + _states(sizes, options) + (n if zero else 0) + n) * FP32
+    split = _states(sizes, options) + (n if zero else 0)
+    return (module + -(-split // (world if zero else 1)) + n) * FP32
 
 
 def _states(sizes: Sizes, options: TrainingOptions) -> int:

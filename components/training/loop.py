@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,20 +19,25 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from components.training.block_transforms import checkpoint_activations, compile_blocks
-from components.training.checkpoints import Checkpoints, TrainingFailed, check_resumable
+from components.training.checkpoints import Checkpoints, check_resumable
+from components.training.copies import copy_to_host
 from components.training.ema import WeightAverage
 from components.training.engine import (
     build_engine,
+    copy_engine,
     gathered,
+    host_group,
     load_engine,
-    save_engine,
     set_learning_rate,
     set_up_process_group,
+    take_step,
 )
+from components.training.guard import LOSS, NORM, Guard
 from components.training.machine import attention_kernels
 from components.training.meter import Meter
 from components.training.optimizers import learning_rate
 from components.training.options import TrainingOptions
+from components.training.writer import CheckpointWriter
 
 LOG = logging.getLogger(__name__)
 Batch = dict[str, Tensor]
@@ -71,13 +76,16 @@ class Place:
 
 @dataclass
 class Hooks:
-    """Callbacks of a training run."""
+    """Callbacks of a training run. `part` and `saved` are called in the thread that writes checkpoints."""
 
     log: Callable[[int, dict[str, float]], None] = lambda step, figures: None
     samples_folder: Callable[[int], Path | None] = lambda step: None  # that the task's evaluation may write into
     evaluated: Callable[[Path], object] = lambda folder: None
     should_stop: Callable[[], bool] = lambda: False
-    saved: Callable[[Path], None] = lambda path: None
+    # On every rank: the folder that holds its files of a checkpoint, the checkpoint's name, and the files' names below
+    # the folder. It may take them elsewhere.
+    part: Callable[[Path, str, list[str]], None] = lambda folder, checkpoint, names: None
+    saved: Callable[[Path], None] = lambda path: None  # on the first rank: the checkpoint is whole
 
 
 @dataclass(frozen=True)
@@ -108,9 +116,15 @@ def train(
     if task.critic is not None:
         task.critic.to(place.device).train()
         critic = build_engine(task.critic, options.of_critic, place.world, place.device)
-    run = _Run(task, options, seed, place, Checkpoints(folder, options.keep), engine, critic, average, hooks)
+    checkpoints, group = Checkpoints(folder, options.keep), host_group(place.world)
+    writer = CheckpointWriter(
+        checkpoints, place.rank, place.world, host_group(place.world), hooks.part, hooks.saved
+    )  # of a group of its own: it agrees in its thread while the loop does in this one
+    guard = Guard(place.rank, place.world, group)
+    run = _Run(task, options, seed, place, checkpoints, engine, critic, average, hooks, guard, writer, group)
     step = run.restore()
-    step = run.steps(source, step)
+    with writer:
+        step = run.steps(source, step)
     if step == options.steps:
         with gathered(engine, write=True):
             if average is not None:
@@ -129,6 +143,9 @@ class _Run:
     critic: Any
     average: WeightAverage | None
     hooks: Hooks
+    guard: Guard
+    writer: CheckpointWriter
+    group: Any  # of all ranks, with tensors on the host
 
     def steps(self, source: Source, first: int) -> int:
         """Take the steps from `first`; return how many are done in all."""
@@ -137,21 +154,27 @@ class _Run:
         # The thread that makes the next batch computes with one thread: a second team of them, waiting, would hold the
         # step's cores.
         with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as ahead:
-            waiting = ahead.submit(source.batch, first) if first < options.steps else None
+            waiting = ahead.submit(self._batch, source, first) if first < options.steps else None
             for step in range(first, options.steps):
                 assert waiting is not None
                 with meter.waiting():
                     batch, keys = waiting.result()
                 if step + 1 < options.steps:
-                    waiting = ahead.submit(source.batch, step + 1)  # while this one is worked on
-                figures = self._step(step, batch, keys, meter)
+                    waiting = ahead.submit(self._batch, source, step + 1)  # while this one is worked on
+                totals = self._step(step, batch, keys, meter)
+                self.writer.check()
                 done = step + 1
-                evaluated: dict[str, float] = {}
-                if options.sample_every and (done % options.sample_every == 0 or done == options.steps):
-                    with meter.paused():
-                        evaluated = self._evaluate(done)
-                if self.place.rank == 0 and (done % options.log_every == 0 or done == options.steps or evaluated):
-                    self.hooks.log(done, meter.figures(done, figures) | evaluated)
+                logged = done % options.log_every == 0 or done == options.steps
+                hooked = bool(options.sample_every) and (done % options.sample_every == 0 or done == options.steps)
+                if logged or hooked:
+                    self.guard.look()
+                    figures = self._mean(totals)
+                    evaluated: dict[str, float] = {}
+                    if hooked:
+                        with meter.paused():
+                            evaluated = self._evaluate(done)
+                    if self.place.rank == 0 and (logged or evaluated):
+                        self.hooks.log(done, meter.figures(done, figures) | evaluated)
                 stop = self._agree(self.hooks.should_stop())
                 if stop or done % options.checkpoint_every == 0 or done == options.steps:
                     self.save(done)
@@ -160,6 +183,13 @@ class _Run:
                     return done
         assert saved == options.steps or first == options.steps
         return options.steps
+
+    def _batch(self, source: Source, step: int) -> tuple[Batch, list[str]]:
+        """A step's batch; for a GPU in pinned memory, from which a copy does not stop the host."""
+        batch, keys = source.batch(step)
+        if self.place.device.type == "cuda":
+            batch = {name: value.pin_memory() for name, value in batch.items()}
+        return batch, keys
 
     def _step(self, step: int, batch: Batch, keys: list[str], meter: Meter) -> dict[str, Tensor]:
         options = self.options
@@ -179,9 +209,11 @@ class _Run:
                     meter.count_flops(self.engine.module, (moved, progress, None))
                     torch.manual_seed(step_seed(self.seed, step, self.place.rank))
                 loss, figures, pair = self.engine(moved, progress, self.critic.module if judging else None)
-                self._guard(loss, step, keys)
+                self.guard.note(LOSS, step, keys, loss)
                 self.engine.backward(loss)
-            self.engine.step()
+            norm = take_step(self.engine, options.optimizer.clip)
+            if norm is not None:
+                self.guard.note(NORM, step, keys, norm)
             if pair is not None:
                 pairs.append(pair)
             for name, value in {"loss": loss, **figures}.items():
@@ -199,29 +231,31 @@ class _Run:
     ) -> dict[str, Tensor]:
         self.critic.module.requires_grad_(True)
         set_learning_rate(self.critic, share)
-        total = torch.zeros(())
+        total = torch.zeros((), device=self.place.device)
         for real, fake in pairs:
             loss = self.critic(real.detach(), fake.detach())
-            self._guard(loss, step, keys)
+            self.guard.note(LOSS, step, keys, loss)
             self.critic.backward(loss)
-            self.critic.step()
-            total = total + loss.detach().float().cpu() / len(pairs)
+            norm = take_step(self.critic, self.options.optimizer.clip)
+            if norm is not None:
+                self.guard.note(NORM, step, keys, norm)
+            total = total + loss.detach().float() / len(pairs)
         return {"critic": total}
 
-    def _guard(self, loss: Tensor, step: int, keys: list[str]) -> None:
-        if not math.isfinite(loss.item()):
-            shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
-            raise TrainingFailed(
-                f"the loss is {loss.item()} at step {step + 1} on rank {self.place.rank}, in the batch of {shown}. "
-                "The last checkpoint is from before it. Lower the learning rate, or check these samples."
-            )
+    def _mean(self, totals: dict[str, Tensor]) -> dict[str, float]:
+        """A step's figures as numbers, each the mean of all ranks'."""
+        values = torch.stack([value.to(self.place.device).reshape(()) for value in totals.values()])
+        if self.place.world > 1:
+            torch.distributed.all_reduce(values)
+            values /= self.place.world
+        return dict(zip(totals, values.tolist(), strict=True))
 
     def _agree(self, stop: bool) -> bool:
         """True on every rank where it is true on one."""
         if self.place.world == 1:
             return stop
-        flag = torch.tensor([float(stop)], device=self.place.device)
-        torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+        flag = torch.tensor([float(stop)])
+        torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX, group=self.group)
         return bool(flag.item())
 
     def _evaluate(self, step: int) -> dict[str, float]:
@@ -239,21 +273,21 @@ class _Run:
         return figures
 
     def save(self, step: int) -> None:
-        """Write a checkpoint; every rank calls it."""
+        """Copy what a checkpoint holds, and begin to write it; every rank calls it."""
+        self.guard.look()
+        self.writer.wait()
         aside = self.checkpoints.aside(step)
         if self.place.rank == 0:
             self.checkpoints.clear_aside()
             aside.mkdir(parents=True)
         self._barrier()
-        save_engine(self.engine, aside, "model")
+        files = copy_engine(self.engine, aside, "model")
         if self.critic is not None:
-            save_engine(self.critic, aside, "critic")
+            files += copy_engine(self.critic, aside, "critic")
         if self.average is not None:
-            save_file(self.average.values, aside / "average.safetensors")
-        self._barrier()
-        if self.place.rank == 0:
-            self.hooks.saved(self.checkpoints.commit(step, self._identity()))
-        self._barrier()
+            path = aside / "average.safetensors"
+            files.append((path, partial(save_file, copy_to_host(self.average.values), path)))
+        self.writer.start(step, files, self._identity())
 
     def restore(self) -> int:
         """Go back to the newest checkpoint; return its step, 0 where there is none."""

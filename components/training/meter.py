@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from components.training.machine import choose_precision, matrix_rate
 from components.training.options import TrainingOptions
+
+LOG = logging.getLogger(__name__)
 
 
 class Meter:
@@ -24,7 +27,9 @@ class Meter:
         self._started: float | None = None
         self._samples = 0
         self._waited = 0.0
+        self._ended: Any = torch.cuda.Event() if device.type == "cuda" else None  # of the newest step, on the device
         self._peak = matrix_rate(device, self._precision)
+        self._measured = 0.0  # seconds spent on measuring it again
 
     def count_flops(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
         """Count the FLOPs of a pass, forward and backward, on the side: under the counter kernels are others, and their
@@ -44,10 +49,11 @@ class Meter:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Count the time of a block as spent waiting for data."""
+        """Count the time of a block as spent waiting for data, unless a GPU was busy with the step before all along."""
         started = time.perf_counter()
         yield
-        self._waited += time.perf_counter() - started
+        if self._ended is None or self._ended.query():
+            self._waited += time.perf_counter() - started
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -58,17 +64,24 @@ class Meter:
             self._started += time.perf_counter() - started
 
     def add(self, samples: int) -> None:
-        """Count a finished step. The first one includes set-up and is left out of the rates."""
+        """Count a step that is done, or on a GPU at least begun. The first one includes set-up and is left out of the
+        rates.
+        """
+        if self._ended is not None:
+            self._ended.record()
         if self._started is None:
+            if self._ended is not None:
+                self._ended.synchronize()  # once, so that the rates start with an idle GPU
             self._started = time.perf_counter()
             self._waited = 0.0
         else:
             self._samples += samples
 
-    def figures(self, done: int, figures: dict[str, Tensor]) -> dict[str, float]:
-        """Return a step's figures as numbers, with the rates since the first step of this process."""
-        values = {name: float(value) for name, value in figures.items()}
-        values["samples"] = done * self._options.batch
+    def figures(self, done: int, figures: dict[str, float]) -> dict[str, float]:
+        """Return a step's figures with the rates since the first step of this process. The device has done all steps:
+        the figures were read from it.
+        """
+        values = {**figures, "samples": done * self._options.batch}
         if self._started is None or not self._samples:
             return values
         passed = time.perf_counter() - self._started
@@ -77,6 +90,23 @@ class Meter:
         values["samples_per_second"] = rate
         values["seconds_left"] = (self._options.steps - done) * self._options.batch / rate
         if self.flops:
-            per_sample = self.flops * self._world / self._options.batch
-            values["flops_utilisation"] = per_sample * rate / (self._peak * self._world)
+            achieved = self.flops * self._world / self._options.batch * rate / self._world
+            self._measure_again(passed, achieved)
+            if achieved <= self._peak:
+                values["flops_utilisation"] = achieved / self._peak
+            else:  # impossible: whenever the rate was measured, other work had the processors
+                LOG.warning("no flops_utilisation at step %d: other work disturbed the measured matrix rate", done)
         return values
+
+    def _measure_again(self, passed: float, achieved: float) -> None:
+        """Measure the matrix rate once more, and keep the best: other work may have disturbed the measurements so far.
+
+        They take 1 % of the training's time at most, except where its own rate is above theirs. A GPU is this worker's
+        alone and may have no memory to spare: it is measured once.
+        """
+        if self._device.type == "cuda" or (self._measured > 0.01 * passed and achieved <= self._peak):
+            return
+        with self.paused():
+            started = time.perf_counter()
+            self._peak = max(self._peak, matrix_rate(self._device, self._precision, seconds=0.03))
+            self._measured += time.perf_counter() - started

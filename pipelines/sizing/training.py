@@ -50,13 +50,15 @@ def size_training(row: StageSize, training: Training, config: Config, hardware: 
     sizes = Sizes.of(parts.module, parts.beside)
     row.trained, row.frozen = sizes.trained, sizes.frozen + sizes.beside
     row.memory = memory(sizes, options, row.workers, row.bf16)
-    checkpoint = checkpoint_bytes(sizes, options)
+    checkpoint, copied = checkpoint_bytes(sizes, options), checkpoint_bytes(sizes, options, row.workers)
     if parts.critic is not None:
         critic = Sizes.of(parts.critic)
         held = memory(critic, options.of_critic, row.workers, row.bf16)
         row.memory |= {name: row.memory[name] + held[name] for name in CRITICS}
         row.trained += critic.trained
         checkpoint += checkpoint_bytes(critic, options.of_critic) - FP32 * critic.trained  # it has no average
+        copied += checkpoint_bytes(critic, options.of_critic, row.workers) - FP32 * critic.trained
+    row.host["checkpoint copy"] = copied  # written beside training
     flops, activations = 0.0, 0
     for case in training.cases(max(1, options.batch // parts_of_batch)):
         parts = training.build()

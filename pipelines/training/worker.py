@@ -99,7 +99,7 @@ def train_here(launch: TrainingLaunch, rank: int, world: int, device: Any) -> No
         built: Built = load_function(launch.builder)(context)
         checkpoints = CheckpointStore(store, f"{work.path}/checkpoints", Path(folder))
         curve = Curve(store, work, launch.run, built.options.steps) if rank == 0 else None
-        hooks = Hooks(should_stop=StopRequest(store, launch.run))
+        hooks = Hooks(should_stop=StopRequest(store, launch.run), part=checkpoints.part)
         if curve is not None:
             hooks.log = curve.log
             hooks.saved = checkpoints.saved
@@ -207,8 +207,8 @@ class Curve:
 
 
 class CheckpointStore:
-    """Checkpoints in the store: in place on a file system, else fetched before training and put back after each
-    save.
+    """Checkpoints in the store: in place on a file system; else each worker fetches them before training, and puts its
+    own files of each into the store.
     """
 
     def __init__(self, store: Store, path: str, scratch: Path) -> None:
@@ -224,13 +224,21 @@ class CheckpointStore:
                 os.replace(self._store.fetch(f"{self._path}/{name}", self._folder.parent), local)
         return self._folder
 
-    def saved(self, checkpoint: Path) -> None:
-        """Put a checkpoint into the store, its `state.json` last, and drop those that are gone here."""
+    def part(self, folder: Path, checkpoint: str, names: list[str]) -> None:
+        """Move this worker's files of a checkpoint, which lie in `folder`, into the store."""
         if self._store.is_local:
             return
-        names = sorted((p for p in checkpoint.rglob("*") if p.is_file()), key=lambda p: p.name == "state.json")
-        for file in names:
-            self._store.copy_in(file, f"{self._path}/{file.relative_to(self._folder).as_posix()}")
+        for name in names:
+            self._store.copy_in(folder / name, f"{self._path}/{checkpoint}/{name}")
+            (folder / name).unlink()
+
+    def saved(self, checkpoint: Path) -> None:
+        """Put a checkpoint's state into the store, where all its files are, and drop those that are gone here."""
+        from components.training.checkpoints import STATE
+
+        if self._store.is_local:
+            return
+        self._store.copy_in(checkpoint / STATE, f"{self._path}/{checkpoint.name}/{STATE}")
         kept = {p.name for p in self._folder.iterdir()}
         for name in self._store.folders(self._path):
             if name not in kept:

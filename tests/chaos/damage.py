@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.training.checkpoints import Checkpoints
+from components.training.checkpoints import Checkpoints, describe
 from pipelines.errors import StoreError, UserError
 from pipelines.store.artifacts import MANIFEST, Artifact, find_artifact
 from pipelines.store.files import Store
@@ -217,7 +217,9 @@ def add_checkpoints(store: Store) -> None:
         for number, path in enumerate(weights):
             (aside / "model").mkdir(parents=True, exist_ok=True)
             (aside / "model" / f"{number}.bin").write_bytes(step.to_bytes(4, "little") + path.read_bytes())
-        checkpoints.commit(step, {"seed": 7, "world": 1})
+        written = [describe(aside, path) for path in sorted((aside / "model").iterdir())]
+        files = {name: entry for entries in written for name, entry in entries.items()}
+        checkpoints.commit(step, files, {"seed": 7, "world": 1})
 
 
 def made_store(folder: Path, ready: Path | None, until: str | None) -> Store:

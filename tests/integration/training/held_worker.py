@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from components.training.engine import build_engine, save_engine
+from components.training.engine import build_engine, copy_engine
 from components.training.footprint import Sizes
 from components.training.options import OptimizerOptions, TrainingOptions
 from components.training.trace import Ledger
@@ -35,7 +35,8 @@ def measure(options: TrainingOptions, world: int, folder: Path) -> dict[str, int
             engine.step()
         gc.collect()
         held, peak = ledger.live, ledger.peak
-    save_engine(engine, folder, f"zero{options.zero_stage}")
+    for _, write in copy_engine(engine, folder, f"zero{options.zero_stage}"):
+        write()
     return {"matrices": sizes.matrices, "others": sizes.others, "held": held, "peak": peak}
 
 

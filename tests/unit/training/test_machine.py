@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from components.training import machine
+from components.training import machine, meter
 from components.training.block_transforms import compile_blocks
 from components.training.machine import choose_precision, matrix_rate
+from components.training.options import TrainingOptions
 
 CPU = torch.device("cpu")
 
@@ -38,6 +39,23 @@ def test_the_matrix_rate_leaves_the_global_generators_as_they_are():
     before = torch.random.get_rng_state()
     assert matrix_rate(CPU, "fp32", size=64, seconds=0.01) > 0
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("later", [1e9, 1.0], ids=["then undisturbed", "disturbed throughout"])
+def test_a_matrix_rate_measured_beside_other_work_gives_no_utilisation_above_1(monkeypatch, caplog, later):
+    rates = iter([1.0])
+    monkeypatch.setattr(meter, "matrix_rate", lambda *_, **__: next(rates, later))
+    measured = meter.Meter(CPU, 1, TrainingOptions(batch=4, precision="fp32"))
+    measured.flops = 4.0  # of each step: far more than one a second, which the first measurement says
+    for _ in range(3):
+        measured.add(4)
+    figures = measured.figures(3, {"loss": 0.5})
+    if later > 1:
+        assert 0 < figures["flops_utilisation"] <= 1
+    else:
+        assert "flops_utilisation" not in figures and "other work disturbed" in caplog.text
+    assert figures["loss"] == 0.5 and figures["samples_per_second"] > 0
 
 
 class Layer(nn.Module):
