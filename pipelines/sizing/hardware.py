@@ -166,6 +166,8 @@ def remedy(stage: str, part: str) -> str:
         return "Fewer samples, or less of synthesize_edits' pairs: every worker reads the index of all of them."
     if part == "decoded pictures":
         return "Lower execution.cache_gb."
+    if part == "validation":
+        return "Lower generator.validation_samples."
     if stage in REMEDIES:
         key = REMEDIES[stage]
         if part == "activations":

@@ -68,7 +68,8 @@ def size_training(row: StageSize, training: Training, config: Config, hardware: 
         cost = trace_training(parts.module, critic_now, parts.beside, case.shapes, row.bf16, fused=row.device == "GPU")
         flops += case.share * cost.flops
         activations = max(activations, cost.activations)
-    row.memory["activations"] = max(activations, hook_bytes(training, sizes.trained, row.device == "GPU"))
+    hook = hook_bytes(training, sizes.trained, row.device == "GPU")  # not at the same time
+    row.memory |= {"activations": activations} if activations >= hook else {"validation": hook}
     row.flops = options.steps * parts_of_batch * flops
     row.working_bytes = checkpoint * (options.keep + 1)  # one more while the newest is written
     row.store_bytes = FP32 * parameters(training.saved()) * (1 + kept_snapshots(training, config))

@@ -27,7 +27,7 @@ from pipelines.stages.tokenizer.space_setup import new_space
 pytestmark = pytest.mark.unit
 
 TEXTS = ("a red circle on a white background", "make the blue square green")
-FLOW = SimpleNamespace(pictures=1000, train=500)
+FLOW = SimpleNamespace(pictures=10_000, train=5000)
 LENGTH = 9  # tokens of a text
 
 
@@ -69,7 +69,8 @@ def test_the_hook_of_a_training_holds_its_whole_validation_batch(stage, edits):
 
 
 def test_an_evaluation_of_generators_holds_the_branches_of_edits_with_their_sources():
-    alone = ["preset=tiny", "evaluate_generator.batch=24", "generator.model.source=sequence"]
+    wide = ["generator.small.width=128", "generator.small.hidden=512"]  # so that decoding is not what holds most
+    alone = ["preset=tiny", "evaluate_generator.batch=24", "generator.model.source=sequence", *wide]
     config = compose_config([*alone, "generator.image_guidance_scale=2"])
     models = Models(config, TEXTS, LENGTH)
     model, space = real(models.generator()), new_space(config, models.encoder().to_empty(device="cpu"), "ps_vae").eval()
@@ -82,14 +83,12 @@ def test_an_evaluation_of_generators_holds_the_branches_of_edits_with_their_sour
 
     memory = planned(config, models, size_generator_evaluation)
     assert memory["activations"] == pytest.approx(peak([model, space], edit), rel=0.15)
-    alone = compose_config(["preset=tiny", "evaluate_generator.batch=24", "generator.model.source=sequence"])
-    assert (
-        planned(alone, Models(alone, TEXTS, LENGTH), size_generator_evaluation)["activations"] < memory["activations"]
-    )
+    fewer = planned(compose_config(alone), Models(compose_config(alone), TEXTS, LENGTH), size_generator_evaluation)
+    assert fewer["activations"] < 0.8 * memory["activations"]
 
 
 def test_an_evaluation_of_tokenizers_holds_its_pictures_twice():
-    count = 480
+    count = 4000  # so many that they outweigh what the figures of one batch take
     config = compose_config(["preset=tiny", f"evaluate_tokenizer.pictures={count}"])
     torch.manual_seed(0)
     encoder = small_encoder(config.encoder.small, config.image_size)

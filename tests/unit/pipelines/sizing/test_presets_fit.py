@@ -9,7 +9,9 @@ import pytest
 from pipelines.config.compose import compose_config
 from pipelines.sizing.assumptions import Assumptions
 from pipelines.sizing.data_volume import find_flow
+from pipelines.sizing.hardware import Hardware
 from pipelines.sizing.planning import make_plan
+from pipelines.sizing.stage_sizes import StageSize
 
 pytestmark = pytest.mark.unit
 
@@ -59,3 +61,21 @@ def test_the_papers_list_gives_the_papers_edit_pairs():
     flow = find_flow(compose_config(["preset=paper", *LIST]), Assumptions(samples=10_900_000))
     assert flow.pairs == pytest.approx(1.2e6, rel=0.01)
     assert flow.kept == 10_900_000
+
+
+def test_a_stage_that_shares_a_gpu_is_held_against_its_share():
+    config = compose_config(["preset=single_gpu_24gb", *PHOTOS])  # encode_latents has a quarter
+    found = {}
+    for gigabytes in (24, 16):
+        row = StageSize("encode_latents", device="GPU", memory={"activations": 5 * 10**9})
+        Hardware(config, Assumptions(memory_gb=gigabytes)).fit(row)
+        found[gigabytes] = row.problems
+    assert found[24] == []
+    assert "needs 5.0 GB of memory, and its share of 0.25 of a GPU (--memory-gb) has 4.0" in found[16][0]
+    assert "Lower latents.batch" in found[16][0]
+
+
+def test_a_validation_that_no_gpu_holds_is_answered_with_its_samples():
+    row = StageSize("train_editor", device="GPU", memory={"validation": 20 * 10**9, "weights": 5 * 10**9})
+    Hardware(compose_config(["preset=single_gpu_24gb", *PHOTOS]), Assumptions(memory_gb=24)).fit(row)
+    assert row.problems[0].endswith("most of it: validation, 20.0 GB. Lower generator.validation_samples.")
