@@ -54,10 +54,14 @@ def plan(
     store_gb: Annotated[
         float | None, typer.Option(min=0.001, help="Free space in the store; default: that of its disk.")
     ] = None,
+    node_disk_gb: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Disk of one node for copies from a remote store; default: free on this machine."),
+    ] = None,
     config_dir: ConfigDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Estimate each stage: samples, bytes, parameters, memory, FLOPs, hours; name what will not fit."""
+    """Estimate each stage: samples, bytes, parameters, memory, FLOPs, hours; name what is unwise or will not fit."""
     from pipelines.config.compose import NOT_GIVEN, compose_config
     from pipelines.preflight import refuse_problems
     from pipelines.sizing.assumptions import Assumptions
@@ -69,7 +73,7 @@ def plan(
     counts = _sample_counts(samples or [], list(config.named_sources()))
     given = Assumptions(
         counts.pop("", None), keep, text_tokens, utilisation, peak_tflops, cpu_tflops, bandwidth_gbps, memory_gb,
-        worker_memory_gb, store_gb, counts,
+        worker_memory_gb, store_gb, node_disk_gb, counts,
     )  # fmt: skip
     made = make_plan(config, given)
     show({"preset": config.preset, **made.to_json()}, as_json, lambda: plan_text(made))

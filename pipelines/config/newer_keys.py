@@ -24,6 +24,7 @@ NEWER: dict[str, Any] = {
     "synthesize_edits.photos.composed": False,
     "synthesize_edits.photos.family_weights.model": 0.0,
     "synthesize_edits.photos.inverse": False,
+    "synthesize_edits.photos.share": 1.0,
     "synthesize_edits.faults": {"unchanged": 0.0, "wrong_edit": 0.0, "wrong_instruction": 0.0, "spilled": 0.0},
     "tokenizer.pixel_decoder.refine": 0,
     "curate.signals": {},

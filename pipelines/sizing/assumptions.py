@@ -16,6 +16,7 @@ GPU_MEMORY_GB = 80.0
 PICTURE_BYTES_PER_PIXEL = {"jpg": 0.45, "webp": 0.37, "png": 1.65}
 ASPECT = 4 / 3  # of a photo, longer over shorter side
 PHOTO_PIXELS = 1_000_000  # of a photo whose size nothing tells
+DECODE_SECONDS = (0.8e-3, 12.7e-9)  # of a core, a picture and a pixel of it: tests/benchmarks/decode.py
 # Bytes per row of the stages' tables, measured on shards of 60 rows; larger shards have fewer.
 TABLE_ROW_BYTES = {
     "ingest": 115, "measure": 330, "curate": 45, "synthesize_edits": 50, "measure_pairs": 150, "curate_pairs": 45,
@@ -45,4 +46,5 @@ class Assumptions:
     memory_gb: float | None = None  # of one GPU
     worker_memory_gb: float | None = None  # of one CPU worker
     store_gb: float | None = None  # free in the store
+    node_disk_gb: float | None = None  # of one node, for copies of a remote store's files
     of_source: Mapping[str, int] = field(default_factory=dict)  # samples of sources by name

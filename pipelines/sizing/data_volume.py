@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from components.data.options import DownloadOptions
 from pipelines.config.compose import NOT_GIVEN
 from pipelines.config.schema import Config
 from pipelines.config.source_kinds import (
@@ -21,16 +20,15 @@ from pipelines.config.source_kinds import (
 )
 from pipelines.errors import UserError
 from pipelines.sizing.assumptions import (
-    ASPECT,
     INSTRUCTION_BYTES,
     KEY_BYTES,
     PHOTO_PIXELS,
-    PICTURE_BYTES_PER_PIXEL,
     TABLE_ROW_BYTES,
     TOKEN_BYTES,
     Assumptions,
 )
 from pipelines.sizing.drawn_samples import WORLDS, Drawn
+from pipelines.sizing.picture_bytes import edited_pixels, photo_pair_bytes, picture_pixels, sample_bytes
 
 if TYPE_CHECKING:
     from components.data.survey import Survey
@@ -51,6 +49,7 @@ class Flow:
     held_out: float  # share
     per_shard: int
     words: tuple[str, ...] | None  # texts whose words stand for all there are; None: nobody knows them yet
+    pixels: float = PHOTO_PIXELS  # of a picture as it is decoded, an edit's among them
     beside_bytes: float = 0.0  # that ingest keeps beside the shards, for a sample
     captions: int | None = None  # curated samples that are encoded for text-to-image; None: all
     trained_on: int | None = None  # pictures that the latent space is trained on; None: all
@@ -137,6 +136,7 @@ def joined(flows: Mapping[str, Flow]) -> Flow:
         held_out=mean("held_out", "pictures"),
         per_shard=round(mean("per_shard", "source")),
         words=None if None in words else tuple(word for part in words if part for word in part),
+        pixels=mean("pixels", "pictures"),
         beside_bytes=mean("beside_bytes", "source"),
         new_captions=max(part.new_captions for part in parts),
         new_caption_bytes=max(part.new_caption_bytes for part in parts),
@@ -155,19 +155,23 @@ def find_flow(config: Config, assumptions: Assumptions) -> Flow:
         raise UserError(str(error)) from None
     found = _survey(config, assumptions, drawn)
     kept, recaption = round(found.samples * assumptions.keep), config.recaption
+    photos = config.synthesize_edits.photos
+    pixels = float(config.image_size**2) if drawn else picture_pixels(config, found)
+    each = drawn.pairs if drawn else photos.share * photos.pairs_per_image
     new_captions = recaption.captions * len(recaption.prompts) if recaption.path else 0
     return Flow(
         source=found.samples,
         how=found.how,
         kept=kept,
-        pairs=round(kept * (drawn.pairs if drawn else config.synthesize_edits.photos.pairs_per_image)),
+        pairs=round(kept * each),
         captioned_pairs=drawn.captioned_pairs if drawn else 0.0,
-        sample_bytes=drawn.sample_bytes if drawn else _sample_bytes(config, found),
-        pair_bytes=drawn.pair_bytes if drawn else _photo_pair_bytes(found.pixels or PHOTO_PIXELS, config),
+        sample_bytes=drawn.sample_bytes if drawn else sample_bytes(config, found, pixels),
+        pair_bytes=drawn.pair_bytes if drawn else photo_pair_bytes(pixels, config),
         caption_bytes=drawn.caption_bytes if drawn else CAPTION_BYTES,
         held_out=drawn.held_out if drawn else config.held_out,
         per_shard=_per_shard(config, found.samples),
         words=drawn.texts if drawn else None,
+        pixels=(pixels + each * edited_pixels(pixels, config)) / (1 + each),
         beside_bytes=drawn.beside_bytes if drawn else 0.0,
         new_captions=new_captions,
         new_caption_bytes=new_captions * recaption.tokens * TOKEN_BYTES,
@@ -261,40 +265,3 @@ def _per_shard(config: Config, samples: int) -> int:
         return max(1, samples // len(find_shards(source.shards, source.allow_pipe)))
     except (ValueError, OSError):  # not here: its samples are as many as --samples says
         return 1000
-
-
-def _sample_bytes(config: Config, found: Survey) -> float:
-    from components.data.sizes import CAPTION_BYTES, METADATA_BYTES, tar_sample_bytes
-
-    if found.sample_bytes is not None:
-        return found.sample_bytes
-    if isinstance(config.only_source, UrlsSource):
-        download = config.only_source.download
-        picture = downloaded_pixels(download) * PICTURE_BYTES_PER_PIXEL[download.encode_format]
-    else:
-        picture = PHOTO_PIXELS * PICTURE_BYTES_PER_PIXEL["jpg"]
-    pictures = (picture, picture) if config.only_source.holds_pairs else (picture,)
-    return tar_sample_bytes((*pictures, CAPTION_BYTES, METADATA_BYTES))
-
-
-def downloaded_pixels(download: DownloadOptions) -> float:
-    """Return the pixels of a photo as img2dataset fits it to `image_size`."""
-    square = download.image_size**2
-    return {
-        "no": PHOTO_PIXELS,
-        "keep_ratio": square * ASPECT,
-        "keep_ratio_largest": square / ASPECT,
-        "center_crop": square,
-        "border": square,
-    }[download.resize_mode]
-
-
-def _photo_pair_bytes(pixels: float, config: Config) -> float:
-    """Of an edit of a photo: source and target as PNG, shrunk to `max_side`; the mask hardly counts."""
-    from components.data.sizes import METADATA_BYTES, tar_sample_bytes
-
-    if isinstance(config.only_source, UrlsSource):
-        pixels = downloaded_pixels(config.only_source.download)
-    shrunk = min(pixels, config.synthesize_edits.photos.max_side**2 / ASPECT)
-    picture = shrunk * PICTURE_BYTES_PER_PIXEL["png"]
-    return tar_sample_bytes((picture, picture, 0.02 * picture, INSTRUCTION_BYTES, METADATA_BYTES))

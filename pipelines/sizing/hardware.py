@@ -111,7 +111,9 @@ class Hardware:
             return
         row.host["process"] = PROCESS_BYTES
         if row.device == "GPU":
-            self._compare(row, row.memory, (self.given.memory_gb or GPU_MEMORY_GB) * GB, "a GPU (--memory-gb)")
+            share = min(1.0, resources_of(self.config, row.stage).gpus)  # stages share a GPU where each asks for less
+            what = "a GPU (--memory-gb)" if share == 1 else f"its share of {share:g} of a GPU (--memory-gb)"
+            self._compare(row, row.memory, share * (self.given.memory_gb or GPU_MEMORY_GB) * GB, what)
             if self.given.worker_memory_gb:
                 self._compare(row, row.host, *self._worker_memory(row))
             return
@@ -164,6 +166,8 @@ def remedy(stage: str, part: str) -> str:
         return "Fewer samples, or less of synthesize_edits' pairs: every worker reads the index of all of them."
     if part == "decoded pictures":
         return "Lower execution.cache_gb."
+    if part == "validation":
+        return "Lower generator.validation_samples."
     if stage in REMEDIES:
         key = REMEDIES[stage]
         if part == "activations":

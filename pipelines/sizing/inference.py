@@ -57,15 +57,17 @@ def size_tokenizer_evaluation(row: StageSize, config: Config, flow: Flow, models
     # Each picture is encoded, decoded with and without noise, and read by the encoder with its reconstruction.
     once = row.samples * (2 * both.flops - encode.flops + 2 * features.flops)
     row.flops = (once + pool * (encode.flops + 2 * features.flops) + 2 * probed * encode.flops) / JUDGED
-    kept = row.samples * FP32 * (math.prod(models.latent_shape) + 3 * config.image_size**2)
+    # In batches as they are made, and once more as the one tensor that noise is added to.
+    kept = 2 * row.samples * FP32 * (math.prod(models.latent_shape) + 3 * config.image_size**2)
     row.memory = {"weights": FP32 * row.frozen, "activations": both.activations, "pictures": kept}
 
 
 def size_generator_evaluation(row: StageSize, config: Config, flow: Flow, models: Models, hardware: Hardware) -> None:
-    """Fill evaluate_generator's row: pictures are made in float32, with and without their text; judging them hardly
+    """Fill evaluate_generator's row: pictures are made in float32, by all branches of the guidance; judging them hardly
     counts.
     """
-    from components.training.trace import trace_inference
+    from components.generator.sampling import Guidance, branches
+    from components.training.trace import Cost, trace_inference
 
     resources = hardware.place(row, "fp32")
     fused, batch = bool(resources.gpus), config.evaluate_generator.batch
@@ -73,20 +75,30 @@ def size_generator_evaluation(row: StageSize, config: Config, flow: Flow, models
     row.samples = made + edited
     generator, tokenizer = models.generator(), models.tokenizer()
     row.frozen = parameters(generator) + parameters(tokenizer)
-    shapes = models.latents(2 * batch)
 
-    def whole(latents: Any, ids: Any, text: Any) -> Any:
-        return generator.denoise(latents.float(), latents[:, 0, 0, 0].float(), generator.read(ids, text))
+    def sampled(edits: bool) -> Cost:
+        """Of a batch: source and text are read once, and every step predicts each branch of the guidance."""
+        settings = config.generator
+        guidance = Guidance(settings.guidance_scale, settings.image_guidance_scale, settings.guidance_above)
+        shapes = models.latents(len(branches(guidance, edits)) * batch, edits)
 
-    read = trace_inference([generator], lambda latents, ids, text: generator.read(ids, text), shapes, False, fused)
-    step = trace_inference([generator], whole, shapes, False, fused)
-    latents = {"latents": ((batch, *models.latent_shape), shapes["latents"][1])}
+        def read(ids: Any, text: Any, sources: Any = None, has_source: Any = None, **_: Any) -> Any:
+            return generator.read(ids, text, None if sources is None else sources.float(), has_source)
+
+        def whole(latents: Any, **rest: Any) -> Any:
+            return generator.denoise(latents.float(), latents[:, 0, 0, 0].float(), read(**rest))
+
+        once = trace_inference([generator], read, shapes, False, fused)
+        step = trace_inference([generator], whole, shapes, False, fused)
+        return Cost(once.flops + settings.sampling_steps * (step.flops - once.flops), step.activations)
+
+    latents = {"latents": ((batch, *models.latent_shape), models.latents(1)["latents"][1])}
     decode = trace_inference([tokenizer], lambda latents: tokenizer.decode(latents.float()), latents, False, fused)
-    sampled = read.flops + config.generator.sampling_steps * (step.flops - read.flops)
-    # An edit is predicted from its source alone, too; and what is made is held against pictures that are decoded as
-    # well.
-    row.flops = ((made + 1.5 * edited) * sampled + row.samples * 2 * decode.flops) / batch
-    row.memory = {"weights": FP32 * row.frozen, "activations": max(step.activations, decode.activations)}
+    costs = [(count, sampled(edits)) for count, edits in ((made, False), (edited, True)) if count]
+    # What is made is held against pictures that are decoded as well.
+    row.flops = (sum(count * cost.flops for count, cost in costs) + row.samples * 2 * decode.flops) / batch
+    most = max(decode.activations, *(cost.activations for _, cost in costs))
+    row.memory = {"weights": FP32 * row.frozen, "activations": most}
 
 
 def pictures_made(config: Config, flow: Flow, models: Models) -> tuple[int, int]:

@@ -50,6 +50,7 @@ class Training:
     build: Callable[[], Parts]
     cases: Callable[[int], list[Case]]  # of a micro-batch of so many samples
     saved: Callable[[], Any]  # the module whose weights are the stage's result
+    validated: Callable[[], Shapes] | None = None  # of the batch whose loss the evaluation hook takes, all at once
 
 
 class Models:
@@ -192,8 +193,16 @@ class Models:
                 self._generator_parts,
                 lambda n: [Case(1.0, self.latents(n))],
                 self.generator,
+                lambda: self.latents(generator.validation_samples),
             ),
-            Training("train_editor", generator.editing, self._generator_parts, self._mixture, self.generator),
+            Training(
+                "train_editor",
+                generator.editing,
+                self._generator_parts,
+                self._mixture,
+                self.generator,
+                lambda: self.latents(generator.validation_samples, edits=generator.edit_share > 0),
+            ),
         ]
         return [training for training in found if training.options.steps]
 

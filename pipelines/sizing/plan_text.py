@@ -1,5 +1,5 @@
-"""A plan as text: a table of the stages, the memory of those that use models, what was taken for given, what will not
-fit.
+"""A plan as text: a table of the stages, the memory of those that use models, what was taken for given, what is unwise,
+what will not fit.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ def plan_text(plan: Plan) -> str:
         *(f"  {name}: {words}" for name, words in plan.assumed.items()),
         "",
     ]
+    if warnings := plan.unwise():
+        lines += ["unwise", *(f"  {w['stage']}: {w['warning']}" for w in warnings), ""]
     problems = plan.will_not_fit()
     if not problems:
         return "\n".join([*lines, "everything fits"])

@@ -19,6 +19,7 @@ from pipelines.sizing.models import Models
 from pipelines.sizing.published import size_recaptioning, size_scoring
 from pipelines.sizing.stage_sizes import Plan, StageSize
 from pipelines.sizing.training import size_trainings
+from pipelines.sizing.warnings import add_warnings, decode_seconds
 from pipelines.stage import instance_name
 from pipelines.workflow.graph import build_workflow
 
@@ -75,6 +76,7 @@ def make_plan(config: Config, given: Assumptions) -> Plan:
     for row in rows.values():
         hardware.time(row)
         hardware.fit(row)
+    add_warnings(rows, config, flows, flow, given)
     plan = Plan(list(rows.values()), _assumed(flow, given, models, hardware, rows.values()))
     plan.problems = hardware.store_problems(plan)
     return plan
@@ -87,6 +89,7 @@ def _assumed(
         "samples": f"{flow.source:,}: {flow.how}; {given.keep:.0%} of them come through download and curation (--keep)",
         "edit pairs": f"{flow.pairs:,}: as many as are asked for",
         "in a tar": f"{flow.sample_bytes:,.0f} bytes a sample, {flow.pair_bytes:,.0f} an edit pair",
+        "pictures": f"{flow.pixels:,.0f} pixels, which a core decodes in {1e3 * decode_seconds(flow.pixels):,.1f} ms",
         "encoder": _where(models, "encoder_shape"),
         "backbone": _where(models, "backbone_shape"),
         "texts": f"{models.text_tokens} tokens each (--text-tokens)",

@@ -28,6 +28,7 @@ class StageSize:
     hours: float | None = None  # from its start to its end
     device_hours: float | None = None  # of all its GPUs, or of all its CPU cores
     problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)  # of what would work, and not well
     assumed: str = ""  # what was taken for given of this stage alone
 
     @property
@@ -53,6 +54,7 @@ class Plan:
         stages = [stage.to_json() for stage in self.stages]
         return {
             "stages": stages, "totals": self.totals(), "assumed": self.assumed, "will_not_fit": self.will_not_fit(),
+            "unwise": self.unwise(),
         }  # fmt: skip
 
     def totals(self) -> dict[str, float]:
@@ -74,3 +76,7 @@ class Plan:
         """Return every problem with its stage."""
         found = [{"stage": s.stage, "problem": problem} for s in self.stages for problem in s.problems]
         return found + [{"stage": "", "problem": problem} for problem in self.problems]
+
+    def unwise(self) -> list[dict[str, str]]:
+        """Return every warning with its stage."""
+        return [{"stage": s.stage, "warning": warning} for s in self.stages for warning in s.warnings]

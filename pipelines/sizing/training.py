@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pipelines.config.schema import Config
 from pipelines.sizing.assumptions import INDEX_ROW_BYTES
 from pipelines.sizing.data_volume import Flow
@@ -68,10 +70,30 @@ def size_training(row: StageSize, training: Training, config: Config, hardware: 
         cost = trace_training(parts.module, critic_now, parts.beside, case.shapes, row.bf16, fused=row.device == "GPU")
         flops += case.share * cost.flops
         activations = max(activations, cost.activations)
-    row.memory["activations"] = activations
+    hook = hook_bytes(training, sizes.trained, row.device == "GPU")  # not at the same time
+    row.memory |= {"activations": activations} if activations >= hook else {"validation": hook}
     row.flops = options.steps * parts_of_batch * flops
     row.working_bytes = checkpoint * (options.keep + 1)  # one more while the newest is written
     row.store_bytes = FP32 * parameters(training.saved()) * (1 + kept_snapshots(training, config))
+
+
+def hook_bytes(training: Training, trained: int, fused: bool) -> int:
+    """Return what the evaluation hook of a training holds: the weights, which make room for their average, and what
+    the validation loss makes of its whole batch in float32.
+    """
+    from components.training.footprint import FP32
+    from components.training.trace import trace_inference
+
+    if training.validated is None:
+        return FP32 * trained
+    objective = training.build().module
+
+    def loss(**batch: Any) -> None:
+        like = batch["latents"].float()
+        times = like[:, 0, 0, 0]
+        objective.loss(batch, like, times, times > 0, times > 0)
+
+    return FP32 * trained + trace_inference([objective], loss, training.validated(), False, fused).activations
 
 
 def host_memory(stage: str, config: Config, flow: Flow) -> dict[str, int]:

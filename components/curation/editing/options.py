@@ -60,6 +60,7 @@ class EditOptions:
 
     kinds: tuple[str, ...] = KINDS  # kinds of edit that may be tried
     family_weights: FamilyWeights = field(default_factory=FamilyWeights)  # how often each family is drawn
+    share: float = 1.0  # of the photos that pairs are made of; which ones, their pixels and the seed decide
     pairs_per_image: int = 2  # pairs wanted from one photo
     max_attempts: int = 10  # attempts on one photo before it is left with fewer pairs
     inverse: bool = False  # add the way back of every pair that has one: target to source
@@ -90,6 +91,8 @@ class EditOptions:
             weight > 0 and set(family) & set(self.kinds) for family, weight in zip(families, weights, strict=True)
         ):
             raise ValueError("every edit kind belongs to a family of weight 0; raise its weight in family_weights")
+        if not 0.0 < self.share <= 1.0:
+            raise ValueError(f"share is {self.share}; it is a share of the photos, above 0 and at most 1")
         if not 1 <= self.pairs_per_image <= self.max_attempts:
             raise ValueError(
                 f"pairs_per_image is {self.pairs_per_image} and max_attempts {self.max_attempts}; "

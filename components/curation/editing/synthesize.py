@@ -91,12 +91,15 @@ def synthesize(
     """Make up to `options.pairs_per_image` pairs from one photo, uint8 [H, W, 3].
 
     The result holds one entry per attempt, in order: a pair with its `quality` filled in, or a drop with its reason.
+    Of a photo that is not among `options.share` of them nothing is tried.
     After a pair come its further results, its way back and its composition with a second edit, where the options ask
     for them. No kind is tried twice on one photo. A larger photo is shrunk to `options.max_side` first. The same photo,
     generator state, options, donors and editors give the same bytes. `editors` replaces the built-in ones.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ValueError(f"a photo must be uint8 [H, W, 3], not {rgb.dtype} {rgb.shape}; decode it to RGB first")
+    if options.share < 1 and rng.random() >= options.share:  # at 1 nothing is drawn: the pairs of before stay the same
+        return []
     image = fit_size(rgb, options.max_side)
     if min(image.shape[:2]) < options.min_side:
         detail = f"{image.shape[1]} x {image.shape[0]} pixels, shorter side under {options.min_side}"

@@ -1,5 +1,5 @@
-"""One worker that measures what real engines hold: python held_worker.py FOLDER RANK WORLD KIND PRECISION ZERO... Rank
-0 prints JSON.
+"""One worker that measures what real engines hold: python held_worker.py FOLDER RANK WORLD KIND PRECISION
+ACCUMULATE ZERO... Rank 0 prints JSON.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ def measure(options: TrainingOptions, world: int, folder: Path) -> dict[str, int
         for _ in range(2):
             gc.collect()  # what building left behind in cycles
             ledger.peak = ledger.live
-            engine.backward(engine(batch).square().mean())
-            engine.step()
+            for _ in range(options.accumulate):
+                engine.backward(engine(batch).square().mean())
+                engine.step()
         gc.collect()
         held, peak = ledger.live, ledger.peak
     for _, write in copy_engine(engine, folder, f"zero{options.zero_stage}"):
@@ -42,7 +43,7 @@ def measure(options: TrainingOptions, world: int, folder: Path) -> dict[str, int
 
 def main() -> None:
     """Measure each ZeRO stage."""
-    folder, rank, world, kind, precision, *stages = sys.argv[1:]
+    folder, rank, world, kind, precision, parts, *stages = sys.argv[1:]
     os.environ |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world}
     torch.set_num_threads(1)
     store = torch.distributed.FileStore(f"{folder}/rendezvous", int(world))
@@ -51,7 +52,8 @@ def main() -> None:
     for stage in stages:
         optimizer = OptimizerOptions(kind=kind)  # type: ignore[arg-type]
         options = TrainingOptions(
-            batch=int(world), zero_stage=int(stage), precision=precision, optimizer=optimizer  # type: ignore[arg-type]
+            batch=int(world) * int(parts), accumulate=int(parts), zero_stage=int(stage),  # type: ignore[arg-type]
+            precision=precision, optimizer=optimizer  # type: ignore[arg-type]
         )  # fmt: skip
         found[stage] = measure(options, int(world), Path(folder))
     torch.distributed.barrier()

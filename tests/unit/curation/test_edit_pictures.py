@@ -49,6 +49,7 @@ def test_importing_the_editors_loads_no_image_library() -> None:
         ({"kinds": ("blur", "blur")}, "twice"),
         ({"kinds": ("zoom",), "family_weights": FamilyWeights(geometric=0.0)}, "weight"),
         ({"pairs_per_image": 9, "max_attempts": 3}, "max_attempts"),
+        ({"share": 0.0}, "share"),
         ({"min_side": 600}, "max_side"),
         ({"min_mask_share": 0.5, "max_mask_share": 0.4}, "mask"),
         ({"max_spill": -1.0}, "max_spill"),

@@ -164,6 +164,17 @@ def test_kinds_and_weights_are_obeyed() -> None:
     assert families["region"] == 0 and families["photometric"] > families["geometric"] > 0
 
 
+def test_a_share_of_the_photos_has_pairs_the_same_ones_every_time() -> None:
+    rgb = picture(2)
+    some = EditOptions(kinds=("sepia", "flip_horizontal"), share=0.25)
+    whole = EditOptions(kinds=("sepia", "flip_horizontal"))
+    chosen = [seed for seed in range(400) if synthesize(rgb, generator_for(rgb, seed), some)]
+    assert len(chosen) == pytest.approx(100, abs=30)
+    assert chosen == [seed for seed in range(400) if synthesize(rgb, generator_for(rgb, seed), some)]
+    assert len(synthesize(rgb, generator_for(rgb, chosen[0]), some)) == 2
+    assert all(synthesize(rgb, generator_for(rgb, seed), whole) for seed in range(20))
+
+
 def test_small_pictures_are_dropped_and_large_ones_shrunk() -> None:
     tiny = synthesize(picture()[:50], np.random.default_rng(0), EditOptions())
     assert [o.reason for o in tiny if isinstance(o, DroppedPair)] == ["picture_too_small"] and len(tiny) == 1

@@ -346,7 +346,7 @@ def test_each_source_is_checked_by_its_name_and_each_training_needs_one_that_ser
     assert len(problems(compose_config([*drawn, "generator.edit_share=0"]))) == 1
 
 
-NEED_DATA = {"paper", "single_gpu", "paper_data"}  # of one's own, or from a hub
+NEED_DATA = {"paper", "single_gpu", "single_gpu_24gb", "paper_data"}  # of one's own, or from a hub
 
 
 @pytest.mark.parametrize("preset", sorted({p.stem for p in (CONF / "preset").glob("*.yaml")} - NEED_DATA))
@@ -354,7 +354,7 @@ def test_presets_have_no_problems(preset):
     assert problems(compose_config([f"preset={preset}"])) == []
 
 
-@pytest.mark.parametrize("preset", ["paper", "single_gpu"])
+@pytest.mark.parametrize("preset", ["paper", "single_gpu", "single_gpu_24gb"])
 def test_presets_for_real_data_have_no_problems_with_a_source(preset, models):
     data = ["source=folder", f"source.path={models}/photos", "source.files.caption_column=caption"]
     assert problems(compose_config([f"preset={preset}", *data])) == []

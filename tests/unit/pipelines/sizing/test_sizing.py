@@ -247,7 +247,7 @@ def test_samples_are_counted_or_asked_for(tmp_path):
     with pytest.raises(UserError, match=r"there is no file or folder.*--samples N"):
         find_flow(compose_config(PAPER), Assumptions())
     asked = find_flow(compose_config(PAPER), Assumptions(samples=1000))
-    assert (asked.source, asked.pairs) == (1000, 2000)
+    assert (asked.source, asked.pairs) == (1000, 110)
     (tmp_path / "list.csv").write_text("url,caption\nhttp://a/1.jpg,one\nhttp://a/2.jpg,two\n")
     counted = find_flow(compose_config(["preset=paper", f"source.path={tmp_path / 'list.csv'}"]), Assumptions())
     assert (counted.source, counted.how) == (2, "lines of the lists")
