@@ -6,8 +6,9 @@ made: it takes seconds.
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from components.data.latents import LatentSpec, latent_values, open_shard
+from components.data.latents import Kind, LatentSpec, latent_values, open_shard
 
 if TYPE_CHECKING:
     import torch
@@ -41,47 +42,100 @@ class LatentBatch(NamedTuple):
     has_source: torch.Tensor  # bool [n]
 
 
-class LatentDataset:
-    """Many shards as one sequence of rows, memory mapped. Any row is found in O(1). Can be pickled; workers map the
+class LatentShards:
+    """Rows of many shards by (shard, row in it), memory mapped. A shard is opened, with all its checks, when a row of
+    it is wanted, and `kept` of them stay open: memory does not grow with the shards. Can be pickled; workers map the
     files anew.
 
     Raises ValueError for damaged shards, for a shard of another tokenizer than `tokenizer` (None: than the first
-    shard's), and for shapes or statistics unlike the first shard's. Shards of captions and of edits may be mixed:
-    `spec.kind` is then "edits".
+    shard's), and for shapes or statistics unlike the first shard's. Shards of captions and of edits may be mixed.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str | Path],
+        tokenizer: str | None,
+        fetch: Callable[[str | Path], str | Path] = Path,
+        kept: int = 512,
+    ) -> None:
+        """`fetch` gives the local file of a path when it is to be opened."""
+        if not paths:
+            raise ValueError("no latent shards were given; encode some images first")
+        self.paths, self._fetch, self._kept = list(paths), fetch, kept
+        self._map()
+        self.spec = open_shard(self._fetch(self.paths[0]))[0]
+        self._tokenizer = tokenizer or self.spec.tokenizer
+
+    def _map(self) -> None:
+        self._shard = functools.lru_cache(self._kept)(self._open)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_shard"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._map()
+
+    def _open(self, number: int) -> _Shard:
+        path = self.paths[number]
+        spec, rows_per_batch, batches = open_shard(self._fetch(path))
+        if spec.tokenizer != self._tokenizer:
+            raise ValueError(
+                f"{path} was encoded by the tokenizer {spec.tokenizer}, but {self._tokenizer} is wanted; "
+                "latents of two tokenizers do not mix: encode the images again"
+            )
+        _same_latents(path, spec, self.paths[0], self.spec)
+        return _Shard(spec.kind, rows_per_batch, [_Block(batch) for batch in batches])
+
+    def rows(self, located: Sequence[tuple[int, int]]) -> LatentBatch:
+        """These rows, repeats allowed, each copied once from the map into new tensors. Raises IndexError where there is
+        none.
+        """
+        import torch
+
+        found = [self._shard(shard).find(row) for shard, row in located]
+        shape = (len(found), *self.spec.shape)
+        latents = torch.empty(shape, dtype=torch.float16)
+        rows = latents.numpy().reshape(len(found), self.spec.values)
+        for out, (block, at) in zip(rows, found, strict=True):
+            out[:] = block.latents[at]
+        has_source = [block.sources is not None for block, _ in found]
+        sources = torch.zeros(shape, dtype=torch.float16) if any(has_source) else None
+        if sources is not None:
+            for out, (block, at) in zip(sources.numpy().reshape(rows.shape), found, strict=True):
+                if block.sources is not None:
+                    out[:] = block.sources[at]
+        keys = [block.keys[at] for block, at in found]
+        texts = [block.texts[at] for block, at in found]
+        return LatentBatch(keys, texts, latents, sources, torch.tensor(has_source, dtype=torch.bool))
+
+
+class LatentDataset(LatentShards):
+    """Many shards as one sequence of rows. Any row is found in O(1).
+
+    All shards are looked at, and counted, when it is made. `spec.kind` is "edits" where one shard is of edits.
     """
 
     def __init__(self, paths: Sequence[str | Path], tokenizer: str | None) -> None:
-        if not paths:
-            raise ValueError("no latent shards were given; encode some images first")
-        self.paths = [Path(path) for path in paths]
-        specs: list[LatentSpec] = []
-        sizes: list[int] = []
-        per_batch: list[int] = []
-        for path in self.paths:
-            spec, rows_per_batch, batches = open_shard(path)
-            if spec.tokenizer != (wanted := tokenizer or specs[0].tokenizer if specs else tokenizer or spec.tokenizer):
-                raise ValueError(
-                    f"{path} was encoded by the tokenizer {spec.tokenizer}, but {wanted} is wanted; "
-                    "latents of two tokenizers do not mix: encode the images again"
-                )
-            _same_latents(path, spec, self.paths[0], specs[0] if specs else spec)
-            specs.append(spec)
-            sizes.append(sum(batch.num_rows for batch in batches))
-            per_batch.append(rows_per_batch)
-        kind: Any = "edits" if any(spec.kind == "edits" for spec in specs) else "captions"
-        self.spec: LatentSpec = replace(specs[0], kind=kind)
-        self.shard_sizes = sizes
-        self._per_batch = np.array(per_batch, np.int64)
-        self._ends = np.cumsum(sizes)
-        counts = -(-np.array(sizes, np.int64) // self._per_batch)
-        self._first_block = np.concatenate([[0], np.cumsum(counts)])
-        self._blocks: list[_Block | None] = [None] * int(self._first_block[-1])
+        super().__init__([Path(path) for path in paths], tokenizer)
+        self._counted: dict[int, tuple[int, int]] = {}
+        kinds = {self._open(number).kind for number in range(len(self.paths))}
+        if "edits" in kinds:
+            self.spec: LatentSpec = replace(self.spec, kind="edits")
+        self.shard_sizes = [size for _, size in self._counted.values()]
+        self._ends: list[int] = np.cumsum(self.shard_sizes).tolist()
+
+    def _open(self, number: int) -> _Shard:
+        shard = super()._open(number)
+        found = (shard.rows_per_batch, shard.rows)
+        if self._counted.setdefault(number, found) != found:
+            raise ValueError(
+                f"{self.paths[number]} was replaced by another shard since it was counted; open the data set again"
+            )
+        return shard
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_blocks": [None] * len(self._blocks)}
+        return self._ends[-1]
 
     def keys(self, indices: Sequence[int] | np.ndarray) -> list[str]:
         """The keys of these rows."""
@@ -95,26 +149,8 @@ class LatentDataset:
         return LatentRow(block.keys[at], block.texts[at], latent, source, bool(block.flipped[at]))
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> LatentBatch:
-        """These rows, repeats allowed, each copied once from the map into new tensors. Raises IndexError where there is
-        none.
-        """
-        import torch
-
-        located = self._locate(indices)
-        shape = (len(located), *self.spec.shape)
-        latents = torch.empty(shape, dtype=torch.float16)
-        rows = latents.numpy().reshape(len(located), self.spec.values)
-        for out, (block, at) in zip(rows, located, strict=True):
-            out[:] = block.latents[at]
-        has_source = [block.sources is not None for block, _ in located]
-        sources = torch.zeros(shape, dtype=torch.float16) if any(has_source) else None
-        if sources is not None:
-            for out, (block, at) in zip(sources.numpy().reshape(rows.shape), located, strict=True):
-                if block.sources is not None:
-                    out[:] = block.sources[at]
-        keys = [block.keys[at] for block, at in located]
-        texts = [block.texts[at] for block, at in located]
-        return LatentBatch(keys, texts, latents, sources, torch.tensor(has_source, dtype=torch.bool))
+        """These rows, as `rows`. Raises IndexError where there is none."""
+        return self.rows(self._places(indices))
 
     def contiguous(self, start: int, count: int) -> torch.Tensor:
         """The latents of rows start to start + count, float16 [count, C, H, W]: a view on the file where one record
@@ -132,26 +168,34 @@ class LatentDataset:
 
     def _locate(self, indices: Sequence[int] | np.ndarray | range) -> list[tuple[_Block, int]]:
         """(record batch, row inside it) of each index."""
+        return [self._shard(shard).find(row) for shard, row in self._places(indices)]
+
+    def _places(self, indices: Sequence[int] | np.ndarray | range) -> list[tuple[int, int]]:
+        """(shard, row in it) of each index."""
         index = np.asarray(indices, dtype=np.int64)
         if index.size and not 0 <= index.min() <= index.max() < len(self):
             raise IndexError(f"rows {index.min()} to {index.max()} were asked for; there are rows 0 to {len(self) - 1}")
         shard = np.searchsorted(self._ends, index, side="right")
-        inside = index - (self._ends[shard] - np.take(self.shard_sizes, shard))
-        block, at = np.divmod(inside, self._per_batch[shard])
-        wanted = zip((self._first_block[shard] + block).tolist(), at.tolist(), shard.tolist(), strict=True)
-        return [(self._blocks[b] or self._map(s, b), r) for b, r, s in wanted]
+        inside = index - (np.take(self._ends, shard) - np.take(self.shard_sizes, shard))
+        return list(zip(shard.tolist(), inside.tolist(), strict=True))
 
-    def _map(self, shard: int, block: int) -> _Block:
-        spec, rows_per_batch, batches = open_shard(self.paths[shard])
-        _same_latents(self.paths[shard], spec, self.paths[0], self.spec)
-        found = (rows_per_batch, sum(batch.num_rows for batch in batches))
-        if found != (self._per_batch[shard], self.shard_sizes[shard]) or spec.tokenizer != self.spec.tokenizer:
-            raise ValueError(
-                f"{self.paths[shard]} was replaced by another shard since it was counted; open the data set again"
-            )
-        first = int(self._first_block[shard])
-        self._blocks[first : first + len(batches)] = blocks = [_Block(batch) for batch in batches]
-        return blocks[block - first]
+
+class _Shard(NamedTuple):
+    """An open shard."""
+
+    kind: Kind
+    rows_per_batch: int
+    blocks: list[_Block]
+
+    @property
+    def rows(self) -> int:
+        """Its rows."""
+        return sum(len(block.latents) for block in self.blocks)
+
+    def find(self, row: int) -> tuple[_Block, int]:
+        """(record batch, row inside it) of a row."""
+        block, at = divmod(row, self.rows_per_batch)
+        return self.blocks[block], at
 
 
 class _Block:
@@ -183,7 +227,7 @@ class _Strings:
         return str(self._data[self._offsets[row] : self._offsets[row + 1]], "utf-8")
 
 
-def _same_latents(path: Path, spec: LatentSpec, first_path: Path, first: LatentSpec) -> None:
+def _same_latents(path: str | Path, spec: LatentSpec, first_path: str | Path, first: LatentSpec) -> None:
     for name in ("shape", "mean", "std"):
         mine, theirs = getattr(spec, name), getattr(first, name)
         if mine != theirs:

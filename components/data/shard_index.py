@@ -4,8 +4,10 @@ first.
 
 from __future__ import annotations
 
+import functools
 import os
 import tarfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,24 +35,28 @@ def index_shard(path: str | Path) -> list[IndexedSample]:
     return [IndexedSample(key, parts) for key, parts in samples.items()]
 
 
+class _OpenFile:
+    """A file descriptor that is closed when nobody holds it any more."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.handle = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if hasattr(self, "handle"):
+            os.close(self.handle)
+
+
 class ShardFiles:
-    """Open shards, read at any place from any thread."""
+    """Shards read at any place from any thread; at most `kept` of them stay open. `fetch` gives the local path of
+    one.
+    """
 
-    def __init__(self) -> None:
-        self._open: dict[str, int] = {}
+    def __init__(self, fetch: Callable[[str], Path], kept: int = 256) -> None:
+        self._open = functools.lru_cache(kept)(lambda shard: _OpenFile(fetch(shard)))
 
-    def read(self, path: str | Path, offset: int, size: int) -> bytes:
+    def read(self, shard: str, offset: int, size: int) -> bytes:
         """Return `size` bytes at `offset`. ValueError where the file ends before."""
-        name = str(path)
-        if name not in self._open:
-            self._open[name] = os.open(name, os.O_RDONLY)
-        data = os.pread(self._open[name], size, offset)
+        data = os.pread(self._open(shard).handle, size, offset)
         if len(data) != size:
-            raise ValueError(f"{path} ends within the file at byte {offset}: it was changed after it was indexed")
+            raise ValueError(f"{shard} ends within the file at byte {offset}: it was changed after it was indexed")
         return data
-
-    def close(self) -> None:
-        """Close every file."""
-        for handle in self._open.values():
-            os.close(handle)
-        self._open = {}

@@ -23,6 +23,7 @@ _TYPES: dict[str, pa.DataType] = {
     "bool": pa.bool_(),
     "binary": pa.binary(),
     "list<string>": pa.list_(pa.string()),
+    "dictionary<string>": pa.dictionary(pa.int8(), pa.string()),  # of texts of which there are few
 }
 _ROW_GROUP = 65536
 
@@ -43,6 +44,13 @@ def write_table(path: str | Path, columns: Mapping[str, Sequence[Any]], schema: 
     Written in place: give a temporary name and rename it. Raises ValueError where columns and schema differ or a value
     does not fit.
     """
+    table = arrow_table(path, columns, schema)
+    pq.write_table(table, str(path), compression="zstd", row_group_size=_ROW_GROUP)
+    return table.num_rows
+
+
+def arrow_table(path: str | Path, columns: Mapping[str, Sequence[Any]], schema: Mapping[str, str]) -> pa.Table:
+    """`columns` as an Arrow table of a schema, to be written to `path`. Raises ValueError as `write_table`."""
     wanted = arrow_schema(schema)
     if set(columns) != set(schema):
         missing, extra = sorted(set(schema) - set(columns)), sorted(set(columns) - set(schema))
@@ -56,9 +64,7 @@ def write_table(path: str | Path, columns: Mapping[str, Sequence[Any]], schema: 
             arrays.append(pa.array(columns[field.name], type=field.type))
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeError) as error:
             raise ValueError(f"cannot write {path}: column {field.name!r} is no {field.type}: {error}") from error
-    table = pa.Table.from_arrays(arrays, schema=wanted)
-    pq.write_table(table, str(path), compression="zstd", row_group_size=_ROW_GROUP)
-    return table.num_rows
+    return pa.Table.from_arrays(arrays, schema=wanted)
 
 
 def read_table(path: str | Path, columns: Sequence[str] | None = None) -> dict[str, list[Any]]:

@@ -123,6 +123,13 @@ class EvaluateGeneratorSection(Section):
     batch: Annotated[int, Field(ge=1)]  # pictures made at once
 
 
+class ShuffleSection(Section):
+    """How the samples of a training are mixed. What is read decides, never the machine: results follow from it."""
+
+    full_gb: Annotated[float, Field(ge=0)] = 64.0  # of latents, or of tars, up to which an epoch is shuffled as a whole
+    window_shards: Annotated[int, Field(ge=1)] = 16  # beyond it, shards whose rows are shuffled together
+
+
 class RegisterSection(Section):
     """What a trained model must be to become the champion."""
 
@@ -183,6 +190,7 @@ class StageResources(Section):
     curate_pairs: Resources = Resources()
     index: Resources = Resources()
     encode_latents: Resources = Resources()
+    index_latents: Resources = Resources()
     evaluate_tokenizer: Resources = Resources()
     evaluate_generator: Resources = Resources()
     register: Resources = Resources()
@@ -193,6 +201,7 @@ class ExecutionSection(Section):
 
     max_in_flight: Annotated[int, Field(ge=0)]  # shard tasks submitted at once per stage; 0: twice the cluster's CPUs
     cache_gb: Annotated[float, Field(ge=0)]  # decoded pictures that a training worker keeps in memory
+    node_cache_gb: Annotated[float, Field(gt=0)] = 256.0  # of a node's disk for copies of a remote store's files
     grace_seconds: Annotated[float, Field(ge=0)]  # that training has to save after a stop signal
     on_code_change: Literal["note", "rerun"] = (
         "note"  # what becomes of a stage that is cached and was made by other code
@@ -245,6 +254,7 @@ class Config(Section):
     generator: GeneratorSection
     evaluate_tokenizer: EvaluateTokenizerSection
     evaluate_generator: EvaluateGeneratorSection
+    shuffle: ShuffleSection = ShuffleSection()
     register: RegisterSection
     execution: ExecutionSection
     cluster: ClusterSection

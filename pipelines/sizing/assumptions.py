@@ -17,13 +17,18 @@ PICTURE_BYTES_PER_PIXEL = {"jpg": 0.45, "webp": 0.37, "png": 1.65}
 ASPECT = 4 / 3  # of a photo, longer over shorter side
 PHOTO_PIXELS = 1_000_000  # of a photo whose size nothing tells
 DECODE_SECONDS = (0.8e-3, 12.7e-9)  # of a core, a picture and a pixel of it: tests/benchmarks/decode.py
-# Bytes per row of the stages' tables, measured on shards of 60 rows; larger shards have fewer.
+# Bytes per row of the stages' tables, those of the index without its texts, measured on shards of 60 rows; larger
+# shards have fewer.
 TABLE_ROW_BYTES = {
     "ingest": 115, "measure": 330, "curate": 45, "synthesize_edits": 50, "measure_pairs": 150, "curate_pairs": 45,
-    "index": 50, "score": 33, "recaption": 30,
+    "index": 62, "index_latents": 32, "score": 33, "recaption": 30,
 }  # fmt: skip
-# Bytes per row of the index that a worker holds while it reads the whole of it, with captions of some 120 bytes.
-INDEX_ROW_BYTES = {"pictures": 950, "latents": 600}
+# Mapped parts of the index take none of a worker's own memory but this, whatever the number of rows.
+MAPPED_PARTS_BYTES = 60_000_000
+# Bytes per row while an epoch is shuffled as a whole (bits, places, what the sort needs); of image-text training also
+# its pairs.
+SHUFFLED_ROW_BYTES = 20
+PAIRED_ROW_BYTES = 40
 INSTRUCTION_BYTES = 60
 TOKEN_BYTES = 4.5  # of English, by a published model's tokenizer
 PROMPT_TOKENS = 50  # of a prompt in its chat template, where the tokenizer is not here

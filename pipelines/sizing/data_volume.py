@@ -186,6 +186,7 @@ def stage_bytes(flow: Flow) -> dict[str, int]:
     kept = tar_bytes(flow.kept, flow.sample_bytes, flow.per_shard)
     pairs = tar_bytes(flow.pairs, flow.pair_bytes, flow.per_shard)
     rows, said = TABLE_ROW_BYTES, flow.new_caption_bytes
+    texts = round(flow.captioned * (flow.caption_bytes + said)) + flow.pairs * INSTRUCTION_BYTES
     captioned = tar_bytes(flow.captioned, flow.sample_bytes + tar_data_bytes(said), flow.per_shard)
     return {
         "ingest": ingested + flow.source * rows["ingest"] + round(flow.source * flow.beside_bytes),
@@ -195,7 +196,8 @@ def stage_bytes(flow: Flow) -> dict[str, int]:
         "measure_pairs": flow.pairs * rows["measure_pairs"],
         "curate_pairs": pairs + flow.pairs * rows["curate_pairs"],
         "recaption": captioned + round(flow.captioned * (flow.new_captions * rows["recaption"] + said)),
-        "index": flow.index_rows * rows["index"] + round(flow.captioned * said),
+        "index": flow.index_rows * (rows["index"] + 2 * KEY_BYTES) + texts,
+        "index_latents": (flow.captioned + flow.pairs) * (rows["index_latents"] + KEY_BYTES) + texts,
     }
 
 

@@ -163,7 +163,7 @@ def remedy(stage: str, part: str) -> str:
     """Return what to do where a part of a stage's memory is too much."""
     stage = base_of(stage)
     if part == "index":
-        return "Fewer samples, or less of synthesize_edits' pairs: every worker reads the index of all of them."
+        return "Lower shuffle.full_gb: of data that is streamed no worker holds the order of all rows."
     if part == "decoded pictures":
         return "Lower execution.cache_gb."
     if part == "validation":

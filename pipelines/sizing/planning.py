@@ -55,6 +55,7 @@ def make_plan(config: Config, given: Assumptions) -> Plan:
             "curate_pairs": part.pairs,
             "recaption": part.captioned,
             "index": part.index_rows,
+            "index_latents": part.captioned + part.pairs,
         }
         for base, size in stage_bytes(part).items():
             row = rows.get(instance_name(base, source)) or rows.get(base)

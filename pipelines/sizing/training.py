@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pipelines.config.schema import Config
-from pipelines.sizing.assumptions import INDEX_ROW_BYTES
-from pipelines.sizing.data_volume import Flow
+from pipelines.sizing.assumptions import MAPPED_PARTS_BYTES, PAIRED_ROW_BYTES, SHUFFLED_ROW_BYTES
+from pipelines.sizing.data_volume import Flow, latent_bytes, stage_bytes
 from pipelines.sizing.hardware import Hardware
 from pipelines.sizing.models import Models, Training
 from pipelines.sizing.stage_sizes import StageSize
@@ -27,8 +27,8 @@ def size_trainings(rows: dict[str, StageSize], config: Config, flow: Flow, model
         row = rows[training.stage]
         row.samples = samples.get(row.stage, flow.train_space)
         row.seen = training.options.steps * training.options.batch
-        row.host = host_memory(row.stage, config, flow)
         try:
+            row.host = host_memory(row.stage, config, flow, models)
             size_training(row, training, config, hardware)
         except ValueError as error:
             row.problems.append(str(error))
@@ -96,20 +96,25 @@ def hook_bytes(training: Training, trained: int, fused: bool) -> int:
     return FP32 * trained + trace_inference([objective], loss, training.validated(), False, fused).activations
 
 
-def host_memory(stage: str, config: Config, flow: Flow) -> dict[str, int]:
-    """Return what a training worker holds of the data: the index, and decoded pictures where all of them fit into its
-    cache.
+def host_memory(stage: str, config: Config, flow: Flow, models: Models) -> dict[str, int]:
+    """Return what a training worker holds of the data: the order of an epoch that is shuffled as a whole, and decoded
+    pictures where all of them fit into its cache. ValueError where the latents' shape is not known.
     """
-    captions = round(flow.captioned * flow.new_caption_bytes)
+    full = config.shuffle.full_gb * 2**30
     if stage in ("train_generator", "train_editor"):
-        return {"index": flow.index_rows * INDEX_ROW_BYTES["latents"] + captions}
-    rows, sides, side = flow.index_rows, (flow.train, flow.pictures - flow.train), config.image_size
+        captioned = flow.captioned + round(flow.pairs * flow.captioned_pairs)
+        edits = flow.pairs if stage == "train_editor" else 0
+        whole = latent_bytes(flow, models.latent_shape, config.latents.flip) <= full
+        return {"index": MAPPED_PARTS_BYTES + whole * (captioned + edits) * SHUFFLED_ROW_BYTES}
+    sides, side = (flow.train, flow.pictures - flow.train), config.image_size
     if stage == "train_matcher":  # reads samples as they were ingested
-        rows, captions, side = min(flow.source, config.matcher.samples), 0, config.matcher.size or side
-        sides = (rows, 0)
+        side = config.matcher.size or side
+        sides = (min(flow.source, config.matcher.samples), 0)
     decoded = [pictures * 3 * side**2 for pictures in sides]
     kept = sum(size for size in decoded if size <= config.execution.cache_bytes)
-    return {"index": rows * INDEX_ROW_BYTES["pictures"] + captions, "decoded pictures": kept}
+    whole = sum(stage_bytes(flow)[made] for made in ("curate", "curate_pairs")) <= full
+    row = PAIRED_ROW_BYTES if stage in ("train_matcher", "train_encoder") else whole * SHUFFLED_ROW_BYTES
+    return {"index": MAPPED_PARTS_BYTES + sum(sides) * row, "decoded pictures": kept}
 
 
 def kept_snapshots(training: Training, config: Config) -> int:

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TypeVar
 
+FEW_PARTS = 16  # that are read where all of them would have to be fetched
 T = TypeVar("T")
+
+
+def spread_rows(sizes: Sequence[int], count: int, parts: int | None) -> list[int]:
+    """Return at most `count` row numbers, evenly spread over at most `parts` parts, themselves evenly spread; `sizes`
+    are the rows of each. `parts` None: over all rows.
+    """
+    ends = list(itertools.accumulate(sizes))
+    if parts is None:
+        return spread(range(ends[-1] if ends else 0), count)
+    chosen = spread([part for part, size in enumerate(sizes) if size], parts)
+    return spread([row for part in chosen for row in range(ends[part] - sizes[part], ends[part])], count)
 
 
 def spread(values: Sequence[T], count: int) -> list[T]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
+from typing import NoReturn
 
 from pipelines.errors import StoreError
 from pipelines.store.artifacts import find_artifact, note_damage
@@ -22,28 +23,37 @@ def fetch_checked(store: Store, path: str, scratch: Path) -> Path:
     """Return a local path of a store file, as `Store.fetch`; a file of an artifact is whole, or `StoreError` says what
     is wrong with it.
     """
-    kind, *rest = path.split("/", 3)
-    if kind != "artifacts":
+    if path.split("/", 1)[0] != "artifacts":
         return store.fetch(path, scratch)
-    stage, fingerprint, name = rest
     local = _fetched(store, path, scratch)
-    state = _state(local)
+    state = state_of(local)
     if state is not None and _COMPARED.get(str(local)) == state:
         return local
+    wanted = wanted_digest(store, path)
+    if state is None or sha256_file(local) != wanted:
+        refuse(store, path, "missing" if state is None else "content changed (sha256 differs)")
+    assert state is not None
+    _COMPARED[str(local)] = state
+    return local
+
+
+def wanted_digest(store: Store, path: str) -> str:
+    """Return the sha256 that an artifact's manifest gives a file of it. `StoreError` where it knows none."""
+    kind, stage, fingerprint, name = path.split("/", 3)
     manifest = f"{kind}/{stage}/{fingerprint}/manifest.json"
     if not store.exists(manifest):
         raise StoreError(f"{store.path(path)}: its artifact is not there any more. It is made again by: pixsem resume")
-    wanted = _digests(store.absolute_url, stage, fingerprint, str(store.fs.ukey(store.path(manifest))))
-    if name not in wanted:
+    digests = _digests(store.absolute_url, stage, fingerprint, str(store.fs.ukey(store.path(manifest))))
+    if name not in digests:
         raise StoreError(f"{store.path(path)} is no file of its artifact")
-    if state is None or sha256_file(local) != wanted[name]:
-        problem = "missing" if state is None else "content changed (sha256 differs)"
-        note_damage(store, stage, fingerprint, {name: problem})
-        raise StoreError(
-            f"{store.path(path)}: {problem}. It is noted, and what is hurt is made again by: pixsem resume"
-        )
-    _COMPARED[str(local)] = state
-    return local
+    return digests[name]
+
+
+def refuse(store: Store, path: str, problem: str) -> NoReturn:
+    """Note damage to an artifact's file, as `pixsem verify` does, and raise `StoreError`."""
+    _, stage, fingerprint, name = path.split("/", 3)
+    note_damage(store, stage, fingerprint, {name: problem})
+    raise StoreError(f"{store.path(path)}: {problem}. It is noted, and what is hurt is made again by: pixsem resume")
 
 
 def _fetched(store: Store, path: str, scratch: Path) -> Path:
@@ -54,7 +64,7 @@ def _fetched(store: Store, path: str, scratch: Path) -> Path:
         return scratch / path
 
 
-def _state(path: Path) -> tuple[int, ...] | None:
+def state_of(path: Path) -> tuple[int, ...] | None:
     """Return what changes when a file is written anew; None where there is none."""
     try:
         stat = os.stat(path)

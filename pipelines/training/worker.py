@@ -7,6 +7,8 @@ the newest one.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import logging
 import os
@@ -23,6 +25,7 @@ from pipelines.config.schema import Config
 from pipelines.stage import derive_seed, fetched, load_function, publish
 from pipelines.store.artifacts import Artifact, FileEntry, Manifest, ShardRecord, Work
 from pipelines.store.files import Store, sha256_file
+from pipelines.store.node_cache import NodeCache
 from pipelines.store.runs import stop_requested
 from pipelines.workflow.stage_task import ProgressWriter
 
@@ -59,6 +62,11 @@ class BuildContext:
     threads: int
     given: Mapping[str, Any] = field(default_factory=dict)  # of its stage: which sources serve it, with their weights
 
+    @functools.cached_property
+    def cache(self) -> NodeCache:
+        """What gives the store's files, fetched ahead and shared with the node's other workers."""
+        return NodeCache(self.store, int(self.config.execution.node_cache_gb * 2**30))
+
 
 @dataclass(frozen=True)
 class TrainingLaunch:
@@ -92,10 +100,11 @@ def train_here(launch: TrainingLaunch, rank: int, world: int, device: Any) -> No
     work = Work(store, launch.stage, launch.fingerprint, launch.input_digests)
     inputs = {name: Artifact(store, Manifest.from_json(value, name)) for name, value in launch.manifests.items()}
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory(dir=store.scratch()) as folder:
+    with tempfile.TemporaryDirectory(dir=store.scratch()) as folder, contextlib.ExitStack() as after:
         context = BuildContext(
             launch.config.open(), inputs, launch.seed, store, Path(folder), rank, world, launch.threads, launch.given
         )
+        after.callback(context.cache.close)
         built: Built = load_function(launch.builder)(context)
         checkpoints = CheckpointStore(store, f"{work.path}/checkpoints", Path(folder))
         curve = Curve(store, work, launch.run, built.options.steps) if rank == 0 else None

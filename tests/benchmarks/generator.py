@@ -29,7 +29,9 @@ from components.training.machine import attention_kernels, choose_precision
 from components.training.optimizers import build_optimizer, learning_rate
 from pipelines.config.compose import compose_config
 from pipelines.stages.generator.generator_setup import flow_scheduler
-from pipelines.stages.generator.latent_batches import LatentSource, Rows, Samples
+from pipelines.stages.generator.latent_batches import LatentSource, Samples
+from pipelines.stages.mixing import Draw
+from tests.unit.pipelines.stages.generator.latent_rows import latent_rows
 
 CHANNELS, GRID, ROWS = 96, 4, 2000
 STEPS, SKIP, ROUNDS = 24, 6, 3
@@ -67,7 +69,7 @@ def shards(folder: Path) -> Samples:
             writer.add(keys, texts, values[0], values[1] if kind == "edits" else None, [False] * ROWS)
     dataset = LatentDataset([folder / "captions.arrow", folder / "edits.arrow"], "t")
     each = [(text,) for text in texts]
-    return Samples(Rows(dataset, list(range(ROWS)), each), Rows(dataset, list(range(ROWS, 2 * ROWS)), each))
+    return Samples(*(latent_rows(folder / f"rows{shard}", dataset, shard, each) for shard in range(2)))
 
 
 def bare(config, words: int, source: LatentSource, options) -> float:
@@ -131,7 +133,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         samples = shards(Path(folder))
         tokenizer = train_text_tokenizer([text for texts in samples.captions.texts for text in texts])
-        source = LatentSource(samples, tokenizer, 48, options.batch, config.generator.edit_share, 0, 0)
+        source = LatentSource(samples, tokenizer, 48, options.batch, config.generator.edit_share, 0, Draw(0))
         ours(config, len(tokenizer), source, options)  # whatever is set up once
         ratios = []
         for _ in range(ROUNDS):

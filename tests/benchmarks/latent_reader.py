@@ -17,7 +17,7 @@ import torch
 
 from components.data.latent_reader import LatentDataset
 from components.data.latents import LatentSpec, LatentWriter
-from components.data.order import epoch_order
+from components.data.order import permutation
 from components.data.records import Record, write_records
 
 SHAPE, SHARDS, ROWS, BATCH = (96, 16, 16), 4, 800, 64
@@ -95,7 +95,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder)
-        order = epoch_order(SHARDS * ROWS, 0, 0)
+        order = permutation(SHARDS * ROWS, 0, 0)
         rates: dict[str, float] = {}
         for reader, read in readers(folder, order).items():
             read()

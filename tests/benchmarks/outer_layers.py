@@ -28,6 +28,7 @@ from components.tokenizer.warm_start import warm_start
 from components.training.loop import Hooks, Place, train
 from components.training.options import TrainingOptions
 from pipelines.config.compose import compose_config
+from pipelines.stages.mixing import Draw
 from pipelines.stages.tokenizer.picture_batches import PictureSource
 from pipelines.stages.tokenizer.space_setup import load_image_text, new_space, training_pictures
 from pipelines.stages.tokenizer.train_semantic import semantic_task
@@ -64,7 +65,7 @@ def trained(config: Any, opened: Any, seed: int, semantic: int, steps: int) -> t
     encoder = image_text.encoder
 
     def stage(make: Any, model: Any, options: TrainingOptions, seed: int) -> None:
-        source = PictureSource(opened.pictures, options.batch, seed, 0, 1)
+        source = PictureSource(opened.pictures, options.batch, Draw(seed))
         with tempfile.TemporaryDirectory() as folder:
             train(make(config, model, encoder, None), source, options, seed, Path(folder), Place(), Hooks())
 

@@ -37,8 +37,8 @@ from tests.integration.pipelines.conftest import Pixsem, kill, processes
 CHAIN = ("preset=tiny", "source.count=80", "source.samples_per_shard=20")
 STAGES = (
     "ingest", "measure", "curate", "synthesize_edits", "measure_pairs", "curate_pairs", "index", "train_encoder",
-    "train_semantic", "train_tokenizer", "encode_latents", "evaluate_tokenizer", "train_generator", "train_editor",
-    "evaluate_generator", "register",
+    "train_semantic", "train_tokenizer", "encode_latents", "index_latents", "evaluate_tokenizer", "train_generator",
+    "train_editor", "evaluate_generator", "register",
 )  # fmt: skip
 VICTIMS = ("driver", "worker", "training worker", "raylet", "all")
 EARLY = "early.db"  # MLflow's database before anything was registered

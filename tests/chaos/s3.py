@@ -32,6 +32,7 @@ class Faults:
     slow_seconds: float = 0.5
     late_seconds: float = 0.0  # that a new key is missing in listings
     gone: bool = False  # every connection is closed
+    bandwidth: float = 0.0  # bytes a second that all answers share; 0: no limit
 
     def none(self) -> None:
         """From now on all is well."""
@@ -48,6 +49,7 @@ class FaultyS3:
         self._draw = random.Random(seed)
         self._lock = threading.Lock()
         self._made: dict[str, float] = {}
+        self._line_free = 0.0
         proxy = self
 
         class Handler(_Handler):
@@ -95,6 +97,15 @@ class FaultyS3:
         """Remember when a key was first written."""
         with self._lock:
             self._made.setdefault(path, time.monotonic())
+
+    def wait_for_line(self, size: int) -> None:
+        """Sleep until an answer of `size` bytes has come through the line."""
+        if not self.faults.bandwidth:
+            return
+        with self._lock:
+            self._line_free = max(self._line_free, time.monotonic()) + size / self.faults.bandwidth
+            until = self._line_free
+        time.sleep(max(0.0, until - time.monotonic()))
 
     def listing(self, bucket: str, body: bytes) -> bytes:
         """Return a listing without the keys that are too new."""
@@ -171,6 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", length)
             self.end_headers()
             if self.command != "HEAD":
+                self.serving.wait_for_line(len(body))
                 self.wfile.write(body)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve

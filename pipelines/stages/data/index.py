@@ -1,15 +1,16 @@
 """index: where each picture lies and which samples are held out. Training, encoding and evaluation agree on it.
 
-Artifact: `index/NAME.parquet`, one row per picture of a curated shard (role `picture`) and of its edit pairs (roles
-`source` and `target`). A sample is held out by its key alone, with all pictures made from it; or as its source says,
-in `pixsem.held_out` of its json. Of a named source, and of the turns of one edit, the group's name decides. Groups that
-share a picture with given pairs are on one side (`sides.py`; `pictures/NAME.parquet` is what was compared).
+Artifact: `index/NAME.arrow`, a mapped part (`components.data.part_rows`) with one row per picture of a curated shard
+(role `picture`) and of its edit pairs (roles `source` and `target`), and `counts.parquet`. A sample is held out by its
+key alone, with all pictures made from it; or as its source says, in `pixsem.held_out` of its json. Of a named source,
+and of the turns of one edit, the group's name decides. Groups that share a picture with given pairs are on one side
+(`sides.py`; `pictures/NAME.parquet` is what was compared).
 """
 
 from __future__ import annotations
 
 import json
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipelines.errors import UserError
@@ -23,20 +24,7 @@ from pipelines.stages.data.sides import (
     read_shard,
     said_of,
 )
-
-INDEX_SCHEMA = {
-    "shard": "string",
-    "key": "string",
-    "group": "string",
-    "role": "string",
-    "caption": "string",
-    "instruction": "string",
-    "offset": "int64",
-    "size": "int64",
-    "held_out": "bool",
-    "texts": "list<string>",  # of a picture its captions, of a target its instructions; null: the one text alone
-    "origins": "list<string>",  # of each of a picture's captions where it comes from; null: not known
-}
+from pipelines.stages.indexed_rows import INDEX_SCHEMA, counted, write_counts
 
 
 def run(context: StageContext) -> None:
@@ -50,6 +38,7 @@ def run(context: StageContext) -> None:
         for name in dict.fromkeys([*shards, *edits])
     ]
     records = context.map_shards("pipelines.stages.data.index:index_one", tasks)
+    write_counts(context, records)
     totals: dict[str, int] = {}
     sources: dict[str, dict[str, int]] = {}
     for record in records:
@@ -69,12 +58,13 @@ def run(context: StageContext) -> None:
 
 def index_one(context: ShardContext) -> ShardResult:
     """Index one curated shard and its edit pairs."""
+    from components.data.part_rows import write_part
     from components.data.samples import IMAGE_EXTENSIONS, side_part
-    from pipelines.stages.data.parquet_rows import write_rows
 
     args, name = context.task.args, context.task.name
     leaving = frozenset(args["moved"])
     rows: list[dict[str, Any]] = []
+    sizes: dict[str, int] = {}
     moved = {"pictures": 0, "pairs": 0}
 
     def side(group: str, said: dict[str, Any], what: str) -> bool:
@@ -84,8 +74,13 @@ def index_one(context: ShardContext) -> ShardResult:
         moved[what] += 1
         return not own
 
+    def opened(shard: str) -> Path:
+        path = context.fetch(shard)
+        sizes[shard] = path.stat().st_size
+        return path
+
     if args["shard"]:
-        for sample, text in read_shard(context.fetch(args["shard"])):
+        for sample, text in read_shard(opened(args["shard"])):
             image = next(sample.parts[e] for e in IMAGE_EXTENSIONS if e in sample.parts)
             said, group = said_of(text("json")), group_of(name, sample.key)
             shown = said.get("split") != "reconstruction"  # for pictures alone: its words were never taught
@@ -98,7 +93,7 @@ def index_one(context: ShardContext) -> ShardResult:
             )  # fmt: skip
     count = len(rows)
     if args["edits"]:
-        for sample, text in read_shard(context.fetch(args["edits"])):
+        for sample, text in read_shard(opened(args["edits"])):
             about, said = json.loads(text("json")), said_of(text("json"))
             group = group_of_pair(name, text("json"))
             held = side(group, said, "pairs")
@@ -114,8 +109,10 @@ def index_one(context: ShardContext) -> ShardResult:
                      "size": image[1], "held_out": held, "origins": None,
                      "texts": said.get("instructions") if role == "target" else None}
                 )  # fmt: skip
-    write_rows(context.file(f"index/{name}.parquet"), rows, INDEX_SCHEMA)
+    columns = {column: [row[column] for row in rows] for column in INDEX_SCHEMA}
+    write_part(context.file(f"index/{name}.arrow"), columns, INDEX_SCHEMA)
     held_out = sum(row["held_out"] for row in rows)
     counts = {"input": count, "kept": count, "dropped": 0, "failed": 0}
     pictures = {"train": len(rows) - held_out, "held_out": held_out}
-    return ShardResult(counts, {"pictures": pictures | {f"moved_{what}": n for what, n in moved.items() if n}})
+    found = pictures | {f"moved_{what}": n for what, n in moved.items() if n}
+    return ShardResult(counts, {"pictures": found, "rows": counted(rows, sizes)})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipelines.config.schema import Config
-from pipelines.stages.generator.latent_batches import LatentSource, open_samples
+from pipelines.stages.generator.latent_batches import LatentSource, Samples, draw_of
 from pipelines.stages.tokenizer.space_setup import load_space, local_folder
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import Store
@@ -108,13 +111,25 @@ def flow_scheduler(shift: float) -> Any:
     return FlowMatchEulerDiscreteScheduler(shift=shift)
 
 
-def built(context: BuildContext, model: Any, text_tokenizer: Any, options: TrainingOptions, edit_share: float) -> Built:
+def built(
+    context: BuildContext,
+    samples: tuple[Samples, Samples],
+    model: Any,
+    text_tokenizer: Any,
+    options: TrainingOptions,
+    edit_share: float,
+) -> Built:
     """Return a training of `model` on the latents of `encode_latents`, of which `edit_share` are edits."""
     settings = context.config.generator
-    train, held_out = open_samples(context)
+    train, held_out = samples
     tokens = model.side**2 + 2 if model.options.source == "sequence" else 0
 
     weights = context.given.get("captions_of"), context.given.get("pairs_of")
+    draw = draw_of(context)
+    if draw.window is None:  # the workers begin at different shards, so that each compares its share of them
+        for rows in (train.captions, train.edits) if edit_share else (train.captions,):
+            count = len(rows.layout.sizes)
+            rows.ahead(np.roll(np.arange(count), -context.rank * count // context.world).tolist())
 
     def source(samples: Any) -> LatentSource:
         return LatentSource(
@@ -124,13 +139,11 @@ def built(context: BuildContext, model: Any, text_tokenizer: Any, options: Train
             options.batch,
             edit_share,
             tokens,
-            context.seed,
-            context.rank,
-            context.world,
+            draw,
             weights if samples is train else (None, None),
         )
 
-    if not held_out.captions or (edit_share and not held_out.edits):
+    if not len(held_out.captions) or (edit_share and not len(held_out.edits)):
         from pipelines.errors import UserError
 
         raise UserError("no held-out captions or edits are left to validate on: raise held_out, or bring more samples.")
@@ -169,7 +182,7 @@ def spread_snapshots(steps: list[int], count: int) -> set[int]:
     )
 
 
-def fresh_generator(config: Config, texts: list[str], shape: tuple[int, int, int]) -> tuple[Any, Any]:
+def fresh_generator(config: Config, texts: Iterable[str], shape: tuple[int, int, int]) -> tuple[Any, Any]:
     """Return a new generator for latents `(C, H, W)` and its text tokenizer; a small one knows the words of `texts`."""
     from components.generator.text import load_text_tokenizer, train_text_tokenizer
     from components.generator.transformer import DeepFusionTransformer

@@ -4,6 +4,7 @@ made and shown and not judged.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,8 +32,8 @@ class HeldOutWorld(JudgedWorld):
         from pipelines.stages.tokenizer.picture_batches import Pictures
 
         roles = ("picture", "source", "target")
-        self._pictures = Pictures(
-            context.store, inputs["index"], context.scratch, roles, True, config.image_size, config.measure.limits
+        self._pictures = Pictures.of_index(
+            inputs["index"], functools.cache(context.fetch), roles, True, config.image_size, config.measure.limits
         )
         serving = serving_sources(config.named_sources())
         of_each = self._pictures.sources()

@@ -8,38 +8,56 @@ is padded.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import PurePosixPath
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from components.data.latent_reader import LatentDataset
-from components.data.order import epoch_order
-from components.data.tables import read_table
+from components.data.latent_reader import LatentShards
+from components.data.order import Layout, permutation
+from components.data.part_rows import PartRows
 from pipelines.errors import UserError
-from pipelines.stage import derive_seed, source_of
-from pipelines.stages.mixing import Weights, mixed
-from pipelines.store.artifacts import Artifact
-from pipelines.store.verified_read import fetch_checked
+from pipelines.stage import derive_seed
+from pipelines.stages.evaluation import FEW_PARTS, spread_rows
+from pipelines.stages.indexed_rows import IndexedRows
+from pipelines.stages.mixing import Draw, Weights, mixed
 from pipelines.training.worker import BuildContext
 
 WINDOW = 8  # steps that are drawn together and sorted by length
 
 
+class Row(NamedTuple):
+    """A captioned picture, or an edit with its instructions."""
+
+    place: tuple[int, int]  # latent shard, and row in it
+    texts: Sequence[str]  # of which a step takes one
+    shares: tuple[float, ...] | None  # of each text; None: all alike
+
+
 @dataclass
 class Rows:
-    """Rows of a latent data set, each with its texts: captioned pictures, or edits with their instructions."""
+    """Rows of latents with their texts, of one kind and one side."""
 
-    dataset: LatentDataset
-    numbers: list[int] = field(default_factory=list)
-    texts: list[tuple[str, ...]] = field(default_factory=list)  # of which a step takes one
-    sources: list[str] = field(default_factory=list)  # of each row
-    shares: list[tuple[float, ...] | None] = field(default_factory=list)  # of each text; None: all alike
+    indexed: PartRows  # with the columns of `index_latents`
+    layout: Layout
+    shards: Sequence[int]  # the number of each part's latent shard
+    dataset: LatentShards
+    mix: Mapping[str, float] = field(default_factory=dict)  # of the captions' origins
+    ahead: Callable[[Sequence[int]], None] = lambda parts: None  # fetches parts and their latents in the background
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.indexed)
+
+    def row(self, number: int) -> Row:
+        """Return a row by its number."""
+        row, texts, origins = self.indexed.row(number, ("row", "texts", "origins"))
+        return Row((self.shards[self.indexed.place(number)[0]], row), texts, text_shares(origins, self.mix, len(texts)))
+
+    def texts(self) -> Iterator[str]:
+        """Yield all texts of all rows."""
+        for texts in self.indexed["texts"]:
+            yield from texts
 
 
 @dataclass
@@ -54,48 +72,36 @@ def open_samples(context: BuildContext) -> tuple[Samples, Samples]:
     """Return what is trained on, and what is held out, of the latents of `encode_latents`. `UserError` where there are
     no captions.
     """
-    latents, index = context.inputs["encode_latents"], context.inputs["index"]
-    files = latents.files("*.arrow")
-    for path in files[context.rank :: context.world]:  # the workers share the hashing
-        fetch_checked(context.store, path, context.scratch)
-    paths = [context.store.fetch(path, context.scratch) for path in files]
+    latents, index, cache = context.inputs["encode_latents"], context.inputs["index_latents"], context.cache
+    paths = latents.files("*.arrow")
     if not paths:
         raise UserError(f"the artifact {latents.path} holds no latents; see: pixsem verify")
-    dataset = LatentDataset(paths, latents.manifest.inputs["train_tokenizer"]["digest"])
-    indexed = _index(context, index)
+    dataset = LatentShards(paths, latents.manifest.inputs["train_tokenizer"]["digest"], cache.fetch)
+    numbers = {path: number for number, path in enumerate(paths)}
     mix = dict(context.config.generator.captions)
-    sides = tuple(Samples(Rows(dataset), Rows(dataset)) for _ in range(2))
-    shards = [path.stem for path, size in zip(dataset.paths, dataset.shard_sizes, strict=True) for _ in range(size)]
-    captioned = context.given.get("captions_of")
-    for number, shard in enumerate(shards):
-        row = dataset.row(number)
-        of = indexed[shard, row.source is not None]
-        samples = sides[of.held[row.key]]
-        own, origins = of.texts.get(row.key, ((row.text,), None))
-        if row.flipped:  # a text may name a side, and only the first is known not to
-            own = own[:1]
-        source = source_of(shard)
-        if row.source is None:
-            _add(samples.captions, number, own, source, text_shares(origins, mix, len(own)))
-            continue
-        _add(samples.edits, number, own, source)
-        caption = of.captions.get(row.key)
-        if caption and not row.flipped and (captioned is None or source in captioned):
-            _add(samples.captions, number, (caption,), source)
-    if not sides[0].captions:
+
+    def rows(roles: Mapping[str, Any], held_out: bool) -> Rows:
+        found = IndexedRows(index, cache.fetch, roles, held_out)
+
+        def ahead(parts: Sequence[int]) -> None:
+            cache.ahead(path for part in parts for path in (found.paths[part], *found.shards[part]))
+
+        return Rows(found, found.layout, [numbers[shard] for (shard,) in found.shards], dataset, mix, ahead)
+
+    captions = {"caption": None, "caption_of_edit": context.given.get("captions_of")}
+    train, held_out = (Samples(rows(captions, side), rows({"edit": None}, side)) for side in (False, True))
+    if not len(train.captions):
         raise UserError("there are no captioned latents to train on: no sample of the training side has a caption.")
-    return sides[0], sides[1]
+    return train, held_out
 
 
-def _add(rows: Rows, number: int, texts: tuple[str, ...], source: str, shares: tuple[float, ...] | None = None) -> None:
-    if texts:  # none: a picture for reconstruction alone
-        rows.numbers.append(number)
-        rows.texts.append(texts)
-        rows.sources.append(source)
-        rows.shares.append(shares)
+def draw_of(context: BuildContext) -> Draw:
+    """Return how latents are drawn: by what all of them take."""
+    files = context.inputs["encode_latents"].manifest.files
+    return Draw.of(context, sum(entry.size for entry in files if entry.path.endswith(".arrow")))
 
 
-def text_shares(origins: tuple[str, ...] | None, mix: Mapping[str, float], count: int) -> tuple[float, ...] | None:
+def text_shares(origins: Sequence[str] | None, mix: Mapping[str, float], count: int) -> tuple[float, ...] | None:
     """Return the share of each of a sample's `count` texts by a mix {origin: weight}, which its texts of an origin
     divide among them. None, all alike, without a mix, and where the mix gives none of the texts a weight.
     """
@@ -107,46 +113,12 @@ def text_shares(origins: tuple[str, ...] | None, mix: Mapping[str, float], count
     return tuple(weight / total for weight in weights) if total else None
 
 
-@dataclass
-class IndexedShard:
-    """What the index says of the samples, or of the edit pairs, of one shard, by key."""
+class Chosen(NamedTuple):
+    """A row as a step takes it."""
 
-    held: dict[str, bool] = field(default_factory=dict)  # out
-    captions: dict[str, str] = field(default_factory=dict)  # of an edit's target
-    texts: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None]] = field(default_factory=dict)
-    # where there are several or none, with the origin of each
-
-
-Indexed = dict[tuple[str, bool], IndexedShard]  # by the shard's name, and whether its rows are edit pairs
-
-
-def _index(context: BuildContext, index: Artifact) -> Indexed:
-    """Return what the index says of each shard's samples and edit pairs."""
-    found: Indexed = {}
-    for path in index.files("index/*.parquet"):
-        add_rows(found, read_table(fetch_checked(context.store, path, context.scratch)))
-    return found
-
-
-def add_rows(found: Indexed, table: Mapping[str, Sequence[Any]]) -> None:
-    """Add the rows of an index. A pair's key is made of its sample's and a number, and the data may have a sample of
-    that very key: so samples and pairs are kept apart.
-    """
-    none = [None] * len(table["key"])  # an index of before lacks the later columns
-    several, origins = table.get("texts") or none, table.get("origins") or none
-    columns = (table[name] for name in ("shard", "key", "role", "held_out", "caption"))
-    for shard, key, role, side, caption, said, of in zip(*columns, several, origins, strict=True):
-        if role not in ("picture", "target"):
-            continue
-        indexed = found.setdefault((PurePosixPath(shard).stem, role == "target"), IndexedShard())
-        indexed.held[key] = side
-        if said is not None:
-            indexed.texts[key] = tuple(said), None if of is None else tuple(of)
-        if role == "target" and caption:
-            indexed.captions[key] = caption
-
-
-Chosen = tuple[Rows, int, str]  # a row by its place among `Rows`, and the text that a step takes of it
+    place: tuple[int, int]
+    text: str
+    edit: bool
 
 
 class LatentSource:
@@ -162,17 +134,18 @@ class LatentSource:
         batch: int,
         edit_share: float,
         source_tokens: int,
-        seed: int,
-        rank: int = 0,
-        world: int = 1,
+        draw: Draw,
         weights: tuple[Weights | None, Weights | None] = (None, None),
     ) -> None:
         """`weights` are those of the sources, among captions and among edits."""
-        self.samples, self._text_tokenizer, self._longest, self._batch = samples, text_tokenizer, longest, batch
-        self._source_tokens, self._seed, self._rank, self._world = source_tokens, seed, rank, world
+        self.samples, self._text_tokenizer, self._longest = samples, text_tokenizer, longest
+        self._source_tokens, self._draw = source_tokens, draw
+        # Shuffled as a whole, all ranks draw the whole batch, and each takes its share. In lanes each draws its own.
+        alone = 1 if draw.window is None else draw.world
+        self._batch = batch = draw.own(batch)
         self.kinds = ("captions", "edits") if edit_share else ("captions",)  # that it is asked for
         edits = round(batch * WINDOW * edit_share)
-        if edits and not samples.edits:
+        if edits and not len(samples.edits):
             raise UserError(
                 "there are no edit pairs to train on: set generator.edit_share=0, or let synthesize_edits make some."
             )
@@ -182,8 +155,10 @@ class LatentSource:
             (samples.edits, edits, "edits", weights[1]),
         ):
             if count:
-                sources = rows.sources or [""] * len(rows)
-                self._draws.append((rows, mixed(sources, shares, count, derive_seed(seed, name) % 2**63)))
+                seeded = replace(draw, seed=derive_seed(draw.seed, name) % 2**63)
+                if draw.window is None:
+                    seeded = Draw(seeded.seed)
+                self._draws.append((rows, mixed(rows.layout, shares, count * alone, seeded)))
         self._window = -1
         self._steps: list[list[Chosen]] = []
 
@@ -191,31 +166,31 @@ class LatentSource:
         """Return the batch of a step, and the keys of its samples."""
         window, place = divmod(step, WINDOW)
         if window != self._window:
-            self._steps, self._window = self._draw(window), window
-        return self.collate(self._steps[place][self._rank :: self._world])
+            self._steps, self._window = self._drawn(window), window
+        own, draw = self._steps[place], self._draw
+        return self.collate(own if draw.window else own[draw.rank :: draw.world])
 
-    def _draw(self, window: int) -> list[list[Chosen]]:
-        """Return the samples of each step of a window."""
+    def _drawn(self, window: int) -> list[list[Chosen]]:
+        """Return the samples of each step of a window. Ranks that draw their own sort them by length alike."""
         from components.generator.text import token_rows
 
-        rng = np.random.default_rng([self._seed % 2**63, window])
-        chosen = []
+        seed = self._draw.seed % 2**63
+        rng = np.random.default_rng([seed, window, *([self._draw.rank + 1] if self._draw.window else [])])
         for rows, sampler in self._draws:
-            for n in sampler.at(window):
-                texts, shares = rows.texts[int(n)], rows.shares[int(n)] if rows.shares else None
-                place = int(rng.integers(len(texts))) if shares is None else int(rng.choice(len(texts), p=shares))
-                chosen.append((rows, int(n), texts[place]))
-        found = token_rows(self._text_tokenizer, [text for _, _, text in chosen], self._longest)
-        lengths = [
-            len(ids) + self._source_tokens * (rows is self.samples.edits)
-            for ids, (rows, _, _) in zip(found, chosen, strict=True)
-        ]
-        order = epoch_order(
-            len(chosen), self._seed % 2**63, window
-        )  # so that texts of one length are not sorted by kind
+            rows.ahead(sampler.coming(window))
+        chosen: list[Chosen] = []
+        for rows, sampler in self._draws:
+            for n in sampler.at(window).tolist():
+                place, texts, shares = rows.row(n)
+                text = int(rng.integers(len(texts))) if shares is None else int(rng.choice(len(texts), p=shares))
+                chosen.append(Chosen(place, texts[text], rows is self.samples.edits))
+        found = token_rows(self._text_tokenizer, [one.text for one in chosen], self._longest)
+        lengths = [len(ids) + self._source_tokens * one.edit for ids, one in zip(found, chosen, strict=True)]
+        # so that texts of one length are not sorted by kind
+        order = permutation(len(chosen), seed, window)
         ordered = sorted(order.tolist(), key=lambda i: lengths[i])
         steps = [[chosen[i] for i in ordered[k * self._batch : (k + 1) * self._batch]] for k in range(WINDOW)]
-        return [steps[i] for i in epoch_order(WINDOW, self._seed % 2**63, window)]
+        return [steps[i] for i in permutation(WINDOW, seed, window).tolist()]
 
     def collate(self, chosen: list[Chosen]) -> tuple[dict[str, Any], list[str]]:
         """Return samples as one batch, and their keys."""
@@ -223,10 +198,10 @@ class LatentSource:
 
         from components.generator.text import encode_texts
 
-        ids, text = encode_texts(self._text_tokenizer, [text for _, _, text in chosen], self._longest)
-        read = self.samples.captions.dataset.batch([rows.numbers[n] for rows, n, _ in chosen])
+        ids, text = encode_texts(self._text_tokenizer, [one.text for one in chosen], self._longest)
+        read = self.samples.captions.dataset.rows([one.place for one in chosen])
         batch = {"latents": read.latents, "ids": ids, "text": text}
-        edits = torch.tensor([rows is self.samples.edits for rows, _, _ in chosen])
+        edits = torch.tensor([one.edit for one in chosen])
         if bool(edits.any()):
             assert read.sources is not None
             batch |= {"sources": read.sources * edits[:, None, None, None], "has_source": edits}
@@ -239,6 +214,6 @@ class LatentSource:
         rows: Rows = getattr(self.samples, kind)
         if not len(rows):
             return None
-        count = min(count, len(rows))
-        chosen = [i * len(rows) // count for i in range(count)]
-        return self.collate([(rows, n, rows.texts[n][0]) for n in chosen])[0]
+        few = None if self._draw.window is None else FEW_PARTS
+        chosen = [rows.row(number) for number in spread_rows(rows.layout.sizes.tolist(), count, few)]
+        return self.collate([Chosen(row.place, row.texts[0], kind == "edits") for row in chosen])[0]

@@ -17,6 +17,7 @@ from pipelines.config.schema import Config
 from pipelines.config.source_kinds import PicturesSource, judged_source
 from pipelines.stage import derive_seed
 from pipelines.stages.generator.judged_world import Asked, EditCase, JudgedWorld, Sizes, Split
+from pipelines.stages.indexed_rows import COUNTS
 from pipelines.stages.mixing import of_sources
 
 if TYPE_CHECKING:
@@ -42,10 +43,8 @@ class PictureWorld(JudgedWorld):
         self.categories, self.edit_kinds = _kinds(config)
         self.edit_groups = {"by_factor": FACTORS}
         self.splits = (Split(SEEN, "taught pictures", config.evaluate_generator.unseen_prompts),)
-        shards: dict[str, None] = {}
-        for path in inputs["index"].files("index/*.parquet"):
-            table = read_table(context.fetch(path), ["shard", "role"])
-            shards |= {s: None for s, role in zip(table["shard"], table["role"], strict=True) if role == "picture"}
+        table = read_table(context.fetch(f"{inputs['index'].path}/{COUNTS}"), ["shard", "role"])
+        shards = {s for s, role in zip(table["shard"], table["role"], strict=True) if role == "picture"}
         self.catalogue = read_catalogue(context.fetch(shard) for shard in of_sources(sorted(shards), [name]))
         composed = bool(options.compositions or options.composition_edits)
         self._reader = Reader(self.catalogue, composed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 from collections import Counter
@@ -119,8 +120,8 @@ def generated_distances(
     from components.training.machine import best_device
 
     serving = serving_sources(config.named_sources())["text_to_image"]
-    held_out = Pictures(
-        context.store, inputs["index"], context.scratch, ("picture",), True, config.image_size, config.measure.limits,
+    held_out = Pictures.of_index(
+        inputs["index"], functools.cache(context.fetch), ("picture",), True, config.image_size, config.measure.limits,
         sources=serving,
     )  # fmt: skip
     numbers = [n for n in range(len(held_out)) if held_out.rows["caption"][n]]

@@ -1,7 +1,7 @@
 """encode_latents: every curated sample and every edit pair as latents, one Arrow shard for each input shard.
 
-Artifact: `captions/NAME.arrow`, `edits/NAME.arrow` (see `components.data.latents`), and `failed/NAME.parquet` with one
-row and a reason for each sample that is not in them.
+Artifact: `captions/NAME.arrow`, `edits/NAME.arrow` (see `components.data.latents`), `keys/KIND-NAME.parquet` with what
+they hold beside latents, and `failed/KIND-NAME.parquet` with one row and a reason for each sample that is not in them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pipelines.stages.read_ahead import ahead
 from pipelines.store.artifacts import Artifact, Manifest
 from pipelines.store.files import Store
 
+KEYS_SCHEMA = {"key": "string", "text": "string", "flipped": "bool"}  # of each row of a latent shard, in its order
 FAILED_SCHEMA = {"key": "string", "reason": "string", "detail": "string"}
 Kind = Literal["captions", "edits"]
 KINDS: tuple[tuple[str, Kind], ...] = (("curate", "captions"), ("curate_pairs", "edits"))
@@ -99,6 +100,7 @@ def encode_shard(context: ShardContext) -> ShardResult:
     spec = LatentSpec(channels, height, width, args.tokenizer["digest"], tuple(mean), tuple(std), kind)
     name = context.task.name.removeprefix(f"{kind}-")
     failed: list[dict[str, str]] = []
+    rows: list[dict[str, Any]] = []
     kept = flips = 0
     encode = Encoder(tokenizer, device, args.latents.precision)
     with LatentWriter(context.file(f"{kind}/{name}.arrow"), spec) as writer:
@@ -112,6 +114,7 @@ def encode_shard(context: ShardContext) -> ShardResult:
                 None if sources is None else latents[len(keys) :],
                 [False] * len(keys),
             )
+            rows += [{"key": k, "text": t, "flipped": False} for k, t in zip(keys, texts, strict=True)]
             kept += len(keys)
             if args.latents.flip:
                 # A text that names a side would be false of the mirrored picture.
@@ -123,7 +126,9 @@ def encode_shard(context: ShardContext) -> ShardResult:
                     [keys[i] for i in chosen], [texts[i] for i in chosen], latents[: len(chosen)],
                     None if sources is None else latents[len(chosen) :], [True] * len(chosen),
                 )  # fmt: skip
+                rows += [{"key": keys[i], "text": texts[i], "flipped": True} for i in chosen]
                 flips += len(chosen)
+    write_rows(context.file(f"keys/{context.task.name}.parquet"), rows, KEYS_SCHEMA)
     write_rows(context.file(f"failed/{context.task.name}.parquet"), failed, FAILED_SCHEMA)
     counts = {"input": kept + len(failed), "kept": kept, "dropped": 0, "failed": len(failed)}
     return ShardResult(counts, {kind: kept, "flipped": flips, "shape": [channels, height, width]})

@@ -7,6 +7,7 @@ Artifact: `metrics.json`, `reconstructions.png`. A figure that cannot be compute
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -52,8 +53,8 @@ def evaluate(context: ShardContext) -> ShardResult:
     }
     torch.set_num_threads(max(1, int(config.execution.resources.evaluate_tokenizer.cpus)))
     pictures = {
-        held_out: Pictures(
-            context.store, inputs["index"], context.scratch, ("picture", "target"), held_out, config.image_size,
+        held_out: Pictures.of_index(
+            inputs["index"], functools.cache(context.fetch), ("picture", "target"), held_out, config.image_size,
             config.measure.limits,
         )
         for held_out in (True, False)

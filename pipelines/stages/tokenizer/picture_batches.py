@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import functools
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,17 @@ import numpy as np
 
 from components.curation.images import ImageError, decode_image, square
 from components.curation.options import ImageLimits
+from components.data.order import Layout
+from components.data.part_rows import PartRows, write_part
 from components.data.shard_index import ShardFiles
-from components.data.tables import read_table
 from pipelines.errors import UserError
-from pipelines.stage import source_of
-from pipelines.stages.mixing import Weights, mixed
+from pipelines.stages.indexed_rows import INDEX_SCHEMA, Fetch, IndexedRows
+from pipelines.stages.mixing import Draw, Weights, mixed
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import Store
 from pipelines.store.verified_read import fetch_checked
+
+Ahead = Callable[[Sequence[int]], None]
 
 
 class Pictures:
@@ -29,9 +33,28 @@ class Pictures:
 
     def __init__(
         self,
-        store: Store,
+        rows: PartRows,
+        layout: Layout,
+        fetch: Fetch,
+        side: int,
+        limits: ImageLimits,
+        cache_bytes: int = 0,
+        threads: int = 2,
+    ) -> None:
+        """`fetch` gives the local path of a shard."""
+        self.rows, self.layout, self.side, self.limits = rows, layout, side, limits
+        self._files = ShardFiles(fetch)
+        self._pool = ThreadPoolExecutor(threads)
+        count = len(rows)
+        whole = count * 3 * side * side
+        self._cache = np.empty((count, 3, side, side), np.uint8) if 0 < whole <= cache_bytes else None
+        self._have = np.zeros(count if self._cache is not None else 0, bool)
+
+    @classmethod
+    def of_index(
+        cls,
         index: Artifact,
-        scratch: Path,
+        fetch: Fetch,
         roles: Sequence[str],
         held_out: bool,
         side: int,
@@ -39,21 +62,10 @@ class Pictures:
         cache_bytes: int = 0,
         threads: int = 2,
         sources: Collection[str] | None = None,
-    ) -> None:
-        """`sources` names those whose pictures are wanted; None: all."""
-        columns: dict[str, list[Any]] = {}
-        for path in index.files("index/*.parquet"):
-            for name, values in read_table(fetch_checked(store, path, scratch)).items():
-                columns.setdefault(name, []).extend(values)
-        chosen = [
-            i
-            for i, (role, held, shard) in enumerate(
-                zip(columns["role"], columns["held_out"], columns["shard"], strict=True)
-            )
-            if role in roles and held == held_out and (sources is None or source_of(shard) in sources)
-        ]
-        rows = {name: [values[i] for i in chosen] for name, values in columns.items()}
-        self._open(store, scratch, rows, side, limits, cache_bytes, threads)
+    ) -> Pictures:
+        """Return the pictures of an index. `sources` names those whose pictures are wanted; None: all."""
+        rows = IndexedRows(index, fetch, dict.fromkeys(roles, sources), held_out)
+        return cls(rows, rows.layout, fetch, side, limits, cache_bytes, threads)
 
     @classmethod
     def of_rows(
@@ -66,43 +78,29 @@ class Pictures:
         cache_bytes: int = 0,
         threads: int = 2,
     ) -> Pictures:
-        """Return the pictures of these rows, with the columns of an index."""
-        made = cls.__new__(cls)
-        made._open(store, scratch, rows, side, limits, cache_bytes, threads)
-        return made
-
-    def _open(
-        self,
-        store: Store,
-        scratch: Path,
-        rows: dict[str, list[Any]],
-        side: int,
-        limits: ImageLimits,
-        cache_bytes: int,
-        threads: int,
-    ) -> None:
-        self.store, self.side, self.limits, self.rows = store, side, limits, rows
-        self._scratch = scratch
-        self._files = ShardFiles()
-        self._local: dict[str, Path] = {}
-        self._pool = ThreadPoolExecutor(threads)
+        """Return the pictures of these rows, which have columns of an index, as one part."""
         count = len(rows["key"])
-        whole = count * 3 * side * side
-        self._cache = np.empty((count, 3, side, side), np.uint8) if 0 < whole <= cache_bytes else None
-        self._have = np.zeros(count, bool)
+        columns = {name: rows.get(name) or [None] * count for name in INDEX_SCHEMA} | {"held_out": [False] * count}
+        path = scratch / "rows.arrow"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_part(path, columns, INDEX_SCHEMA)
+        made = PartRows([count], lambda _: path, INDEX_SCHEMA, set(rows["role"]), False)
+        layout = Layout(made.sizes, [""])
+        fetch = functools.cache(lambda name: fetch_checked(store, name, scratch))
+        return cls(made, layout, fetch, side, limits, cache_bytes, threads)
 
     def __len__(self) -> int:
-        return len(self.rows["key"])
+        return len(self.rows)
 
     def sources(self, numbers: Iterable[int] | None = None) -> list[str]:
         """Return the source of these pictures; of all."""
-        shards = self.rows["shard"]
-        return [source_of(shards[n]) for n in (range(len(self)) if numbers is None else numbers)]
+        chosen = np.arange(len(self)) if numbers is None else np.fromiter(numbers, np.int64)
+        return [self.layout.sources[part] for part in self.rows.parts_of(chosen).tolist()]
 
     def name(self, number: int) -> str:
         """Shard, key and role of a picture, for messages."""
-        shard = Path(self.rows["shard"][number]).stem
-        return f"{shard}/{self.rows['key'][number]} ({self.rows['role'][number]})"
+        shard, key, role = self.rows.row(number, ("shard", "key", "role"))
+        return f"{Path(shard).stem}/{key} ({role})"
 
     def decoded(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return pictures uint8 `[n, 3, side, side]`. `UserError` names one that cannot be read."""
@@ -117,11 +115,9 @@ class Pictures:
         return self._cache[np.asarray(chosen, dtype=np.int64)]
 
     def _decode(self, number: int) -> np.ndarray:
-        shard = self.rows["shard"][number]
-        if shard not in self._local:
-            self._local[shard] = fetch_checked(self.store, shard, self._scratch)
+        shard, offset, size = self.rows.row(number, ("shard", "offset", "size"))
         try:
-            data = self._files.read(self._local[shard], self.rows["offset"][number], self.rows["size"][number])
+            data = self._files.read(shard, offset, size)
             picture = square(decode_image(data, self.limits).rgb, self.side)
         except (ImageError, ValueError) as error:
             raise UserError(f"the picture {self.name(number)} cannot be read: {error}") from error
@@ -134,16 +130,27 @@ class PictureSource:
     """
 
     def __init__(
-        self, pictures: Pictures, batch: int, seed: int, rank: int, world: int, weights: Weights | None = None
+        self,
+        pictures: Pictures,
+        batch: int,
+        draw: Draw,
+        weights: Weights | None = None,
+        ahead: Ahead = lambda parts: None,
     ) -> None:
-        """`weights` are those of the sources, where the pictures are shared by them."""
-        self.pictures = pictures
-        self._sampler = mixed(pictures.sources(), weights, batch, seed, rank, world)
+        """`weights` are those of the sources, where the pictures are shared by them; `ahead` fetches parts and their
+        shards in the background.
+        """
+        self.pictures, self._ahead = pictures, ahead
+        self._sampler = mixed(pictures.layout, weights, batch, draw)
+        self._coming: list[int] = []
 
     def batch(self, step: int) -> tuple[dict[str, Any], list[str]]:
         """Return the batch of a step, and the names of its pictures."""
         import torch
 
+        if self._coming != (coming := self._sampler.coming(step)):
+            self._coming = coming
+            self._ahead(coming)
         numbers = self._sampler.at(step)
         images = torch.from_numpy(self.pictures.decoded(numbers))
         return {"images": images}, [self.pictures.name(int(n)) for n in numbers]
@@ -160,23 +167,30 @@ class CaptionSource:
         pictures: Pictures,
         encode: Any,
         batch: int,
-        seed: int,
-        rank: int,
-        world: int,
+        draw: Draw,
         weights: Weights | None = None,
+        ahead: Ahead = lambda parts: None,
     ) -> None:
-        self.pictures, self._encode = pictures, encode
-        self.pairs = caption_pairs(pictures)
-        if batch // 2 < 1 or not self.pairs:
+        self.pictures, self._encode, self._ahead = pictures, encode, ahead
+        self.pairs = caption_pairs(pictures.rows)
+        if batch // 2 < 1 or not len(self.pairs):
             raise UserError("image-text training needs at least two captioned pictures, and a batch of two or more.")
-        of_pairs = pictures.sources(first for first, _ in self.pairs)
-        self._sampler = mixed(of_pairs, weights, batch // 2, seed, rank, world)
+        parts = pictures.rows.parts_of(self.pairs[:, 0])
+        if draw.window is not None:  # pairs of one shard come together
+            order = np.argsort(parts, kind="stable")
+            self.pairs, parts = self.pairs[order], parts[order]
+        self._parts = np.unique(parts)
+        self._sampler = mixed(Layout.of_parts(parts, pictures.layout.sources), weights, batch // 2, draw)
+        self._coming: list[int] = []
 
     def batch(self, step: int) -> tuple[dict[str, Any], list[str]]:
         """Return the batch of a step, and the names of its pictures."""
         import torch
 
-        numbers = [n for pair in self._sampler.at(step) for n in self.pairs[int(pair)]]
+        if self._coming != (coming := self._sampler.coming(step)):
+            self._coming = coming
+            self._ahead(self._parts[coming].tolist())
+        numbers = self.pairs[self._sampler.at(step)].flatten().tolist()
         images = torch.from_numpy(self.pictures.decoded(numbers))
         captions = [captions_of(self.pictures, n) for n in numbers]
         ids = self._encode([found[(step + n) % len(found)] for n, found in zip(numbers, captions, strict=True)])
@@ -185,25 +199,33 @@ class CaptionSource:
 
 def captions_of(pictures: Pictures, number: int) -> list[str]:
     """Return a picture's captions, of which training takes one after another; [] where it has none."""
-    caption = pictures.rows["caption"][number]
-    several = pictures.rows["texts"][number] if "texts" in pictures.rows else None
-    return list(several) if several and pictures.rows["role"][number] == "picture" else [caption] if caption else []
+    caption, several, role = pictures.rows.row(number, ("caption", "texts", "role"))
+    return list(several) if several and role == "picture" else [caption] if caption else []
 
 
-def caption_pairs(pictures: Pictures) -> list[tuple[int, int]]:
-    """Pair every captioned picture with the first captioned edit of it, the rest with their neighbours."""
-    captioned = [n for n, caption in enumerate(pictures.rows["caption"]) if caption]
+def caption_pairs(rows: PartRows) -> np.ndarray:
+    """Pair every captioned picture with the first captioned edit of it, the rest with their neighbours: int64
+    [pairs, 2].
+    """
     targets: dict[str, int] = {}
-    for n in captioned:
-        if pictures.rows["role"][n] == "target":
-            targets.setdefault(pictures.rows["group"][n], n)
-    pairs, single = [], []
-    for n in captioned:
-        if pictures.rows["role"][n] == "picture":
-            partner = targets.get(pictures.rows["group"][n])
-            if partner is None:
-                single.append(n)
-            else:
-                pairs.append((n, partner))
-    pairs += list(zip(single[::2], single[1::2], strict=False))
-    return pairs
+    captioned: list[np.ndarray] = []  # pictures of each part
+    firsts = (np.cumsum(rows.sizes) - rows.sizes).tolist()
+    for part, first in enumerate(firsts):
+        filled = rows.filled(part, "caption")
+        captioned.append(np.flatnonzero(filled & rows.equal(part, "role", "picture")))
+        edited = np.flatnonzero(filled & rows.equal(part, "role", "target")).tolist()
+        if edited:
+            groups = rows.part(part, ("group",))[0]
+            for place in edited:
+                targets.setdefault(groups[place], first + place)
+    paired, single = [np.empty((0, 2), np.int64)], [np.empty(0, np.int64)]
+    for part, first in enumerate(firsts):
+        numbers = first + captioned[part]
+        partners = np.full(len(numbers), -1)
+        if targets and len(numbers):
+            groups = rows.part(part, ("group",))[0]
+            partners = np.array([targets.get(groups[place], -1) for place in captioned[part].tolist()])
+        paired.append(np.stack([numbers, partners], 1)[partners >= 0])
+        single.append(numbers[partners < 0])
+    alone = np.concatenate(single)
+    return np.concatenate([*paired, alone[: len(alone) // 2 * 2].reshape(-1, 2)])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.tokenizer.spaces import find_space
 from pipelines.config.schema import Config
 from pipelines.errors import UserError
-from pipelines.stages.tokenizer.picture_batches import Pictures
+from pipelines.stages.indexed_rows import IndexedRows
+from pipelines.stages.mixing import Draw
+from pipelines.stages.tokenizer.picture_batches import Ahead, Pictures
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import Store
 from pipelines.store.verified_read import fetch_checked
@@ -25,10 +27,9 @@ def training_pictures(context: BuildContext, held_out: bool) -> Pictures:
     that serve the stage. `UserError` where there are none.
     """
     sources = context.given.get("pictures_of")
-    found = Pictures(
-        context.store,
+    found = Pictures.of_index(
         context.inputs["index"],
-        context.scratch,
+        context.cache.fetch,
         ("picture", "target"),
         held_out,
         context.config.image_size,
@@ -44,6 +45,17 @@ def training_pictures(context: BuildContext, held_out: bool) -> Pictures:
             "samples, or change held_out, or the sources' use."
         )
     return found
+
+
+def drawing(context: BuildContext, pictures: Pictures) -> tuple[Draw, Ahead]:
+    """Return how a training draws its pictures, by what their shards take, and what fetches parts of them ahead."""
+    rows = pictures.rows
+    assert isinstance(rows, IndexedRows)
+
+    def ahead(parts: Sequence[int]) -> None:
+        context.cache.ahead(path for part in parts for path in (rows.paths[part], *rows.shards[part]))
+
+    return Draw.of(context, sum(rows.shard_bytes.values())), ahead
 
 
 def local_folder(store: Store, artifact: Artifact, prefix: str, scratch: Path) -> Path:

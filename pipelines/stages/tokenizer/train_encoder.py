@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.stage import StageContext
-from pipelines.stages.evaluation import spread
+from pipelines.stages.evaluation import spread, spread_rows
 from pipelines.stages.tokenizer.picture_batches import CaptionSource, captions_of
-from pipelines.stages.tokenizer.space_setup import training_pictures
+from pipelines.stages.tokenizer.space_setup import drawing, training_pictures
 from pipelines.training.start_workers import train_in_workers
 from pipelines.training.worker import BuildContext, Built
 
+READ = 500_000  # pictures whose captions make the vocabulary; of more, evenly spread ones
+READ_PARTS = 256  # of the index, that they are read from where pictures are streamed
 COUNTED = 20_000  # captions whose words are counted
 
 
@@ -62,7 +64,9 @@ def build(context: BuildContext) -> Built:
 
     settings = context.config.encoder
     pictures = training_pictures(context, held_out=False)
-    captions = [caption for n in range(len(pictures)) for caption in captions_of(pictures, n)]
+    draw, ahead = drawing(context, pictures)
+    read = spread_rows(pictures.rows.sizes.tolist(), READ, READ_PARTS if draw.window else None)
+    captions = [caption for n in read for caption in captions_of(pictures, n)]
     vocabulary = Vocabulary.of(captions)
     torch.manual_seed(context.seed % 2**63)
     if settings.path:
@@ -74,8 +78,8 @@ def build(context: BuildContext) -> Built:
     length = settings.small.max_words
     model.expect(vocabulary.encode(spread(captions, COUNTED), length))
     source = CaptionSource(
-        pictures, lambda captions: vocabulary.encode(captions, length), options.batch, context.seed,
-        context.rank, context.world, context.given.get("pictures_of"),
+        pictures, lambda captions: vocabulary.encode(captions, length), options.batch,
+        draw, context.given.get("pictures_of"), ahead,
     )  # fmt: skip
 
     def save(folder: Path) -> dict[str, Any]:

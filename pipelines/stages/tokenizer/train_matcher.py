@@ -15,6 +15,7 @@ from typing import Any
 from pipelines.errors import UserError
 from pipelines.stage import StageContext, base_of, derive_seed, fetched
 from pipelines.stages.evaluation import spread
+from pipelines.stages.mixing import Draw
 from pipelines.stages.tokenizer.picture_batches import CaptionSource, Pictures
 from pipelines.stages.tokenizer.train_encoder import COUNTED, EncoderTask
 from pipelines.store.artifacts import Artifact
@@ -49,15 +50,15 @@ def build(context: BuildContext) -> Built:
         context.config.execution.cache_bytes,
         context.threads,
     )
-    captions = pictures.rows["caption"]
+    captions = list(pictures.rows["caption"])
     vocabulary = Vocabulary.of(captions)
     torch.manual_seed(context.seed % 2**63)
     model = ImageTextModel(small_encoder(settings.small, side), len(vocabulary), settings.small)
     length = settings.small.max_words
     model.expect(vocabulary.encode(spread(captions, COUNTED), length))
     source = MatcherSource(
-        pictures, lambda captions: vocabulary.encode(captions, length), settings.training.batch, context.seed,
-        context.rank, context.world,
+        pictures, lambda captions: vocabulary.encode(captions, length), settings.training.batch,
+        Draw(context.seed, context.rank, context.world),
     )  # fmt: skip
 
     def save(folder: Path) -> dict[str, Any]:
@@ -71,12 +72,12 @@ def build(context: BuildContext) -> Built:
 class MatcherSource(CaptionSource):
     """Batches as an encoder's, and for each caption one that is wrong by a word (`wrong`)."""
 
-    def __init__(self, pictures: Pictures, encode: Any, batch: int, seed: int, rank: int, world: int) -> None:
+    def __init__(self, pictures: Pictures, encode: Any, batch: int, draw: Draw) -> None:
         from components.tokenizer.word_swaps import WordSwaps
 
-        super().__init__(pictures, encode, batch, seed, rank, world)
-        self._seed = seed
-        self.swaps = WordSwaps(encode(pictures.rows["caption"]))
+        super().__init__(pictures, encode, batch, draw)
+        self._seed = draw.seed
+        self.swaps = WordSwaps(encode(list(pictures.rows["caption"])))
 
     def batch(self, step: int) -> tuple[dict[str, Any], list[str]]:
         """Return the batch of a step, and the names of its pictures."""

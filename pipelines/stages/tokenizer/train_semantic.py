@@ -11,7 +11,7 @@ from components.tokenizer.spaces import SEMANTIC_SPACE, STAGE_ONE
 from pipelines.config.schema import Config
 from pipelines.stage import StageContext
 from pipelines.stages.tokenizer.picture_batches import Pictures
-from pipelines.stages.tokenizer.space_setup import load_image_text, new_space, perceptual, training_pictures
+from pipelines.stages.tokenizer.space_setup import drawing, load_image_text, new_space, perceptual, training_pictures
 from pipelines.stages.tokenizer.train_tokenizer import TokenizerTask, save_space
 from pipelines.training.start_workers import train_in_workers
 from pipelines.training.worker import BuildContext, Built
@@ -35,7 +35,8 @@ def build(context: BuildContext) -> Built:
     options = context.config.tokenizer.semantic
     task = semantic_task(context.config, model, image_text.encoder, training_pictures(context, held_out=True))
     weights = context.given.get("pictures_of")
-    source = PictureSource(pictures, options.batch, context.seed, context.rank, context.world, weights)
+    draw, ahead = drawing(context, pictures)
+    source = PictureSource(pictures, options.batch, draw, weights, ahead)
     return Built(
         task,
         source,

@@ -15,8 +15,10 @@ from typing import Any
 from components.tokenizer.spaces import Semantic, Switches, find_space
 from pipelines.config.schema import Config
 from pipelines.stage import StageContext
+from pipelines.stages.evaluation import FEW_PARTS, spread_rows
 from pipelines.stages.tokenizer.picture_batches import Pictures, PictureSource
 from pipelines.stages.tokenizer.space_setup import (
+    drawing,
     fit_scaling,
     load_image_text,
     load_space,
@@ -84,20 +86,22 @@ class TokenizerTask:
         return {}
 
 
-def first_pictures(pictures: Pictures, count: int = SCALING_PICTURES) -> Iterator[Any]:
-    """Yield evenly spread pictures in batches of 256, uint8 `[b, 3, S, S]`."""
+def first_pictures(pictures: Pictures, streamed: bool = False, count: int = SCALING_PICTURES) -> Iterator[Any]:
+    """Yield evenly spread pictures in batches of 256, uint8 `[b, 3, S, S]`; of streamed ones, those of a few shards."""
     import torch
 
     step = max(1, len(pictures) // count)
     numbers = list(range(0, len(pictures), step))[:count]
+    if streamed:
+        numbers = spread_rows(pictures.rows.sizes.tolist(), count, FEW_PARTS)
     for first in range(0, len(numbers), 256):
         yield torch.from_numpy(pictures.decoded(numbers[first : first + 256]))
 
 
-def save_space(model: Any, pictures: Pictures, folder: Path, scaling: str) -> dict[str, Any]:
+def save_space(model: Any, pictures: Pictures, folder: Path, scaling: str, streamed: bool = False) -> dict[str, Any]:
     """Measure the latent's statistics, unless `scaling` is none, write the model, and tell its size."""
     if scaling != "none":
-        fit_scaling(model, first_pictures(pictures), scaling)
+        fit_scaling(model, first_pictures(pictures, streamed), scaling)
     model = model.cpu()
     model.save_pretrained(folder / "model")
     return {"parameters": sum(p.numel() for p in model.parameters())}
@@ -115,6 +119,8 @@ def build(context: BuildContext) -> Built:
     pictures = training_pictures(context, held_out=False)
     image_text, _ = load_image_text(context.store, context.inputs["train_encoder"], context.scratch)
     torch.manual_seed(context.seed % 2**63)
+    draw, ahead = drawing(context, pictures)
+    streamed = draw.window is not None
     options = settings.training if entry.training else dataclasses.replace(settings.training, steps=0)
     encoder: Any = image_text.encoder
     if entry.semantic is Semantic.MODEL:
@@ -129,14 +135,14 @@ def build(context: BuildContext) -> Built:
         model.load_state_dict(own, strict=False)
     if entry.patch_pca and pixel_channels:
         model.eval()
-        warm_start(model, torch.cat([to_pictures(b) for b in first_pictures(pictures)]), pixel_channels)
+        warm_start(model, torch.cat([to_pictures(b) for b in first_pictures(pictures, streamed)]), pixel_channels)
         model.train()
     task = tokenizer_task(config, model, encoder, training_pictures(context, held_out=True)) if options.steps else None
     weights = context.given.get("pictures_of")
-    source = PictureSource(pictures, options.batch, context.seed, context.rank, context.world, weights)
+    source = PictureSource(pictures, options.batch, draw, weights, ahead)
 
     def save(folder: Path) -> dict[str, Any]:
-        return save_space(model, pictures, folder, settings.model.scaling)
+        return save_space(model, pictures, folder, settings.model.scaling, streamed)
 
     return Built(task, source, options, save, len(pictures) if context.given else None)
 

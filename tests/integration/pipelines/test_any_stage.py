@@ -15,6 +15,7 @@ MODEL_STAGES = [
     "train_semantic",
     "train_tokenizer",
     "encode_latents",
+    "index_latents",
     "evaluate_tokenizer",
     "train_generator",
     "train_editor",

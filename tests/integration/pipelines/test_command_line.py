@@ -159,8 +159,8 @@ def test_stages_draws_the_graph_and_lists_it(finished):
         "ingest", "measure", "curate", "synthesize_edits", "measure_pairs", "curate_pairs", "index",
     ]  # fmt: skip
     assert names[7:] == [
-        "train_encoder", "train_semantic", "train_tokenizer", "encode_latents", "train_generator", "train_editor",
-        "evaluate_tokenizer", "evaluate_generator", "register",
+        "train_encoder", "train_semantic", "train_tokenizer", "encode_latents", "index_latents", "train_generator",
+        "train_editor", "evaluate_tokenizer", "evaluate_generator", "register",
     ]  # fmt: skip
 
 

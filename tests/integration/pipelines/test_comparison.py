@@ -110,6 +110,7 @@ def test_the_default_spaces_are_compared_once_resumed_and_joined_by_another(tmp_
         [
             "train_tokenizer",
             "encode_latents",
+            "index_latents",
             "train_generator",
             "train_editor",
             "evaluate_tokenizer",

@@ -16,9 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Pixsem, kill, processes, wait_for
 
-from components.data.tables import read_table
 from pipelines.config.compose import compose_config
-from tests.unit.pipelines.stages.data.stage_chain import run_stages
+from tests.unit.pipelines.stages.data.stage_chain import read_index, run_stages
 
 pytestmark = pytest.mark.integration
 WORDS = ("kitchen", "garden", "street", "window", "table", "river", "bridge", "market")
@@ -102,7 +101,8 @@ def by_stage(digests: dict[str, str]) -> dict[str, str]:
 
 def sides(index: Path) -> dict[str, object]:
     """What an index says of every picture's side, and the files that it says so by."""
-    tables = {path.name: read_table(path, ["key", "role", "held_out"]) for path in index.glob("index/*.parquet")}
+    names = ("key", "role", "held_out")
+    tables = {path.name: [read_index(path)[name] for name in names] for path in index.glob("index/*.arrow")}
     return tables | {path.name: path.read_bytes() for path in index.glob("pictures/*.parquet")}
 
 

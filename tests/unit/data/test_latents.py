@@ -10,7 +10,7 @@ import pytest
 
 from components.data.latent_reader import LatentDataset
 from components.data.latents import LatentSpec, LatentWriter, open_shard
-from components.data.order import EpochSampler, epoch_order
+from components.data.order import EpochSampler, WholeOrder, permutation
 
 pytestmark = pytest.mark.unit
 
@@ -194,20 +194,14 @@ def test_a_shard_left_by_an_error_is_refused(tmp_path):
 
 
 def test_every_epoch_shows_every_row_once_whatever_the_world_size():
-    whole = EpochSampler(10, 4, seed=3)
+    whole = EpochSampler(WholeOrder(10, 3), 4)
     steps = [whole.at(step) for step in range(5)]
     assert sorted(np.concatenate(steps)[:10].tolist()) == list(range(10))
     assert sorted(np.concatenate(steps)[10:].tolist()) == list(range(10))
-    halves = [EpochSampler(10, 4, seed=3, rank=rank, world=2) for rank in range(2)]
+    halves = [EpochSampler(WholeOrder(10, 3), 4, rank, 2) for rank in range(2)]
     for step in (4, 0, 2):  # any step, in any order: nothing is to be restored
         assert np.array_equal(np.concatenate([half.at(step) for half in halves]), steps[step])
-    assert not np.array_equal(epoch_order(50, 3, 0), epoch_order(50, 3, 1))
-    assert epoch_order(5, 0, 0).tolist() == epoch_order(5, 0, 0).tolist()
+    assert not np.array_equal(permutation(50, 3, 0), permutation(50, 3, 1))
+    assert permutation(5, 0, 0).tolist() == permutation(5, 0, 0).tolist()
     with pytest.raises(ValueError, match="a multiple of it"):
-        EpochSampler(10, 5, 0, 0, 2)
-
-
-def test_a_windowed_order_stays_within_its_shards():
-    order = epoch_order(12, 1, 0, shard_sizes=[4, 4, 4], shards_per_window=1)
-    assert sorted(order.tolist()) == list(range(12))
-    assert [len(set((order[i : i + 4] // 4).tolist())) for i in (0, 4, 8)] == [1, 1, 1]
+        EpochSampler(WholeOrder(10, 0), 5, 0, 2)

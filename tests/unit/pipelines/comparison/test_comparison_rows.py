@@ -65,7 +65,14 @@ def test_rows_share_every_stage_in_which_they_do_not_differ(tmp_path):
     data = ["ingest", "measure", "curate", *pairs, "index", "train_encoder"]
     assert shared("rae") == data
     assert shared("s_vae") == [*data, "train_semantic"]
-    assert shared("shift_1") == [*data, "train_semantic", "train_tokenizer", "encode_latents", "evaluate_tokenizer"]
+    assert shared("shift_1") == [
+        *data,
+        "train_semantic",
+        "train_tokenizer",
+        "encode_latents",
+        "index_latents",
+        "evaluate_tokenizer",
+    ]
 
 
 def test_a_control_brings_the_row_it_is_held_against_and_a_row_added_later_joins_the_same_comparison():

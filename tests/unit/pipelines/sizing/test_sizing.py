@@ -6,22 +6,19 @@ import copy
 import json
 import tracemalloc
 from dataclasses import asdict
-from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from components.curation.options import ImageLimits
-from components.data.latents import LatentSpec, LatentWriter
+from components.data.order import Layout
+from components.data.part_rows import PartRows, write_part
 from components.tokenizer.image_text import ImageTextModel, small_encoder
 from components.training.machine import attention_kernels
 from components.training.trace import trace_training
 from pipelines.config.compose import NOT_GIVEN, compose_config
 from pipelines.errors import UserError
-from pipelines.sizing.assumptions import INDEX_ROW_BYTES, Assumptions
+from pipelines.sizing.assumptions import SHUFFLED_ROW_BYTES, Assumptions
 from pipelines.sizing.data_volume import find_flow
 from pipelines.sizing.hardware import Hardware
 from pipelines.sizing.models import Models
@@ -29,10 +26,8 @@ from pipelines.sizing.plan_text import plan_text
 from pipelines.sizing.planning import make_plan
 from pipelines.sizing.stage_sizes import Plan, StageSize
 from pipelines.sizing.training import size_training
-from pipelines.stages.data.index import INDEX_SCHEMA
-from pipelines.stages.data.parquet_rows import write_rows
-from pipelines.stages.generator.latent_batches import open_samples
-from pipelines.stages.tokenizer.picture_batches import Pictures
+from pipelines.stages.indexed_rows import ROWS_SCHEMA
+from pipelines.stages.mixing import Draw, mixed
 from pipelines.stages.tokenizer.space_setup import new_space
 
 pytestmark = pytest.mark.unit
@@ -277,62 +272,25 @@ def test_a_plan_of_several_sources_counts_each_by_its_name_and_for_what_it_serve
     assert "drawn: 240, scenes that are drawn; photos: 1,000, as --samples says" in plan.assumed["samples"]
 
 
-def write_index(folder: Path, count: int) -> int:
-    caption = "a photograph of a table in a kitchen beside a window, seen from far away in the morning light, number {}"
-    made = []
-    for n in range(count):
-        row = {
-            "group": f"{n:09d}",
-            "offset": n,
-            "size": n,
-            "held_out": n % 20 == 0,
-            "instruction": "make the table brighter",
-            "texts": None,
-            "origins": None,
-        }
-        shard = f"work/curate/0123456789abcdef/shards/{n // 1000:05d}.tar"
-        made.append({**row, "key": f"{n:09d}", "shard": shard, "role": "picture", "caption": caption.format(n)})
-        for role in ("source", "target"):
-            made.append({**row, "key": f"{n:09d}_00", "shard": shard, "role": role, "caption": caption.format(n)})
-    write_rows(folder / "index.parquet", made, INDEX_SCHEMA)
-    for kind in ("captions", "edits"):
-        spec = LatentSpec(1, 1, 1, "t", (0.0,), (1.0,), kind)
-        values = np.zeros((count, 1, 1, 1), np.float16)
-        keys = [f"{n:09d}" + ("_00" if kind == "edits" else "") for n in range(count)]
-        texts = [caption.format(n) if kind == "captions" else "make the table brighter" for n in range(count)]
-        (folder / kind).mkdir()
-        for first in range(0, count, 1000):
-            part = slice(first, first + 1000)
-            with LatentWriter(folder / kind / f"{first // 1000:05d}.arrow", spec) as writer:
-                sources = values[part] if kind == "edits" else None
-                writer.add(keys[part], texts[part], values[part], sources, [False] * len(keys[part]))
-    return len(made)
-
-
-def test_a_worker_holds_as_much_for_each_row_of_the_index_as_the_plan_says(tmp_path):
-    total = write_index(tmp_path, 4000)
-    store = SimpleNamespace(fetch=lambda path, scratch: Path(path))
-    index = SimpleNamespace(files=lambda pattern: [str(tmp_path / "index.parquet")])
-    arrows = [str(path) for kind in ("captions", "edits") for path in sorted((tmp_path / kind).glob("*.arrow"))]
-    manifest = SimpleNamespace(inputs={"train_tokenizer": {"digest": "t"}})
-    latents = SimpleNamespace(files=lambda pattern: arrows, manifest=manifest)
-    inputs = {"index": index, "encode_latents": latents}
-
-    def pictures() -> list[Pictures]:
-        roles, limits = ("picture", "target"), ImageLimits()
-        return [Pictures(store, index, tmp_path, roles, held_out, 8, limits) for held_out in (False, True)]
-
-    def samples() -> object:
-        place = {"inputs": inputs, "store": store, "scratch": tmp_path, "config": compose_config(["preset=tiny"])}
-        return open_samples(SimpleNamespace(**place, rank=0, world=1, given={}))
-
-    for name, read in (("pictures", pictures), ("latents", samples)):
-        tracemalloc.start()
-        kept = read()
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert INDEX_ROW_BYTES[name] == pytest.approx(peak / total, rel=0.35), name
-        del kept
+def test_a_worker_holds_as_much_for_each_row_as_the_plan_says_and_the_rows_themselves_stay_mapped(tmp_path):
+    count, parts = 20_000, 10
+    columns = {
+        "shard": ["s"] * count, "row": list(range(count)), "key": [f"{n:09d}" for n in range(count)],
+        "role": ["caption"] * count, "held_out": [False] * count, "texts": [[f"caption {n}" * 9] for n in range(count)],
+        "origins": [None] * count,
+    }  # fmt: skip
+    write_part(tmp_path / "part.arrow", columns, ROWS_SCHEMA)
+    tracemalloc.start()
+    rows = PartRows([count] * parts, lambda _: tmp_path / "part.arrow", ROWS_SCHEMA, {"caption"}, False)
+    assert all(rows.row(n, ("texts",)) == [[f"caption {n % count}" * 9]] for n in range(0, len(rows), 999))
+    _, mapped = tracemalloc.get_traced_memory()
+    tracemalloc.reset_peak()
+    sampler = mixed(Layout(rows.sizes, [""] * parts), None, 8, Draw(0))
+    assert len(sampler.at(0)) == 8
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert mapped < 6 * len(rows), "parts keep a number for each row, and no text"
+    assert (peak - mapped) / len(rows) == pytest.approx(SHUFFLED_ROW_BYTES, rel=0.35)
 
 
 def test_the_plan_is_json(tiny):

@@ -22,14 +22,16 @@ TINY = ["preset=tiny"]
 JUDGED = ["evaluate_generator", "register"]
 EDITED = ["train_editor", *JUDGED]
 GENERATED = ["train_generator", *EDITED]
-TOKENIZED = ["encode_latents", "evaluate_tokenizer", *GENERATED]
+ENCODED = ["index_latents", *GENERATED]
+TOKENIZED = ["encode_latents", "evaluate_tokenizer", *ENCODED]
 AFTER = {
     "register": [],
     "evaluate_generator": ["register"],
     "evaluate_tokenizer": ["register"],
     "train_editor": JUDGED,
     "train_generator": EDITED,
-    "encode_latents": GENERATED,
+    "index_latents": GENERATED,
+    "encode_latents": ENCODED,
     "train_tokenizer": TOKENIZED,
     "train_semantic": ["train_tokenizer", *TOKENIZED],
     "train_encoder": ["train_semantic", "train_tokenizer", *TOKENIZED],
@@ -97,9 +99,9 @@ def running(found: dict[str, dict], conditional: bool = False) -> set[str]:
 
 
 def test_every_stage_is_in_the_tables():
-    assert (
-        set(AFTER) == {stage.name for stage in build_workflow()} == {s for stages in CHANGES.values() for s in stages}
-    )
+    stages = build_workflow()
+    assert set(AFTER) == {stage.name for stage in stages}
+    assert {stage.name for stage in stages if stage.config} == {s for stages in CHANGES.values() for s in stages}
 
 
 def test_a_whole_store_asks_for_nothing(store):

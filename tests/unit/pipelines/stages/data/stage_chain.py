@@ -6,9 +6,11 @@ import hashlib
 import logging
 from pathlib import Path
 
+from components.data.part_rows import read_part
 from pipelines.config.declared import declared
 from pipelines.config.schema import Config
 from pipelines.stage import ShardTask, StageContext, load_function
+from pipelines.stages.indexed_rows import INDEX_SCHEMA
 from pipelines.store.artifacts import Artifact, Manifest, ShardRecord, Work, content_digest
 from pipelines.store.files import Store
 from pipelines.workflow.graph import build_workflow
@@ -46,6 +48,11 @@ def run_stages(folder: Path, config: Config, until: str) -> dict[str, Artifact]:
         )  # fmt: skip
         made[stage.name] = work.commit(manifest)
     return made
+
+
+def read_index(path: Path) -> dict[str, list]:
+    """Return a part of an index as {column: list}."""
+    return read_part(path, INDEX_SCHEMA)
 
 
 def local_files(artifact: Artifact, pattern: str) -> list[Path]:

@@ -30,7 +30,7 @@ from pipelines.stages.data.picture_pairs import picture_pairs
 from pipelines.stages.data.sides import said_of
 from pipelines.store.artifacts import Artifact
 from tests.unit.pictures.drawings import PACKAGED, SMALL, copy_drawings
-from tests.unit.pipelines.stages.data.stage_chain import local_files, run_stages
+from tests.unit.pipelines.stages.data.stage_chain import local_files, read_index, run_stages
 
 pytestmark = pytest.mark.unit
 SETTINGS = [
@@ -104,8 +104,8 @@ def about(record: Record) -> dict:
 
 def rows_of(artifact: Artifact, folder: str) -> list[dict]:
     found = []
-    for path in local_files(artifact, f"{folder}/*.parquet"):
-        table = read_table(path)
+    for path in local_files(artifact, f"{folder}/*"):
+        table = read_index(path) if folder == "index" else read_table(path)
         found += [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
     return found
 

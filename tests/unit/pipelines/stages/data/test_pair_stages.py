@@ -21,7 +21,7 @@ from pipelines.stages.data.curate_pairs import preferences
 from pipelines.stages.data.measure_pairs import measure_shard
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import Store
-from tests.unit.pipelines.stages.data.stage_chain import local_files, run_stages
+from tests.unit.pipelines.stages.data.stage_chain import local_files, read_index, run_stages
 
 pytestmark = pytest.mark.unit
 SETTINGS = [
@@ -59,7 +59,7 @@ def test_planted_faults_are_caught_and_scored_and_rejected_pairs_kept_for_prefer
     rejected = [read_table(path) for path in local_files(found["curate_pairs"], "preferences/*.parquet")]
     assert sum(len(table["key"]) for table in rejected) == pairs["dropped"]
     assert all(data[:4] == b"\x89PNG" for table in rejected for data in (*table["source"], *table["rejected"]))
-    indexed = {key for path in local_files(found["index"], "index/*.parquet") for key in read_table(path)["key"]}
+    indexed = {key for path in local_files(found["index"], "index/*.arrow") for key in read_index(path)["key"]}
     gone = {
         key for table in decisions for key, state in zip(table["key"], table["state"], strict=True) if state != "kept"
     }

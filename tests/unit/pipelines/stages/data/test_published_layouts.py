@@ -15,7 +15,7 @@ from components.data.records import Record, read_records, write_records
 from components.data.tables import read_table
 from pipelines.config.compose import compose_config
 from pipelines.store.artifacts import Artifact
-from tests.unit.pipelines.stages.data.stage_chain import local_files, run_stages
+from tests.unit.pipelines.stages.data.stage_chain import local_files, read_index, run_stages
 from tests.unit.pipelines.stages.data.test_ingest_tables import layouts, photo
 
 pytestmark = pytest.mark.unit
@@ -86,7 +86,7 @@ def said(about: dict[str, Any]) -> bytes:
 
 
 def rows_of(artifact: Artifact, source: str) -> list[dict[str, Any]]:
-    tables = [read_table(path) for path in local_files(artifact, f"index/{source}-*.parquet")]
+    tables = [read_index(path) for path in local_files(artifact, f"index/{source}-*.arrow")]
     return [dict(zip(table, row, strict=True)) for table in tables for row in zip(*table.values(), strict=True)]
 
 

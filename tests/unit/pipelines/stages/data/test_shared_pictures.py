@@ -16,12 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from components.data.tables import read_table
 from pipelines.config.compose import compose_config
 from pipelines.config.schema import Config
 from pipelines.stages.data import sides
 from pipelines.store.artifacts import Artifact
-from tests.unit.pipelines.stages.data.stage_chain import local_files, run_stages
+from tests.unit.pipelines.stages.data.stage_chain import local_files, read_index, run_stages
 
 pytestmark = pytest.mark.unit
 COUNT = 24
@@ -101,7 +100,7 @@ def made(sets, tmp_path_factory) -> dict[str, Artifact]:
 
 
 def index_rows(made: dict[str, Artifact]) -> list[dict]:
-    tables = [read_table(path) for path in local_files(made["index"], "index/*.parquet")]
+    tables = [read_index(path) for path in local_files(made["index"], "index/*.arrow")]
     return [dict(zip(t, values, strict=True)) for t in tables for values in zip(*t.values(), strict=True)]
 
 

@@ -19,7 +19,7 @@ from pipelines.stage import ShardContext, ShardTask, source_of
 from pipelines.stages.data.index import index_one
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import Store
-from tests.unit.pipelines.stages.data.stage_chain import local_files, run_stages
+from tests.unit.pipelines.stages.data.stage_chain import local_files, read_index, run_stages
 
 pytestmark = pytest.mark.unit
 COUNT = 12
@@ -70,7 +70,7 @@ def shards(artifact: Artifact) -> set[str]:
 def test_a_shards_name_says_its_source_in_every_stage(made):
     assert shards(made["ingest@drawn"]) == {"drawn-00000", "drawn-00001"}
     assert shards(made["curate"]) == {"drawn-00000", "drawn-00001", "photos-00000", "more-00000"}
-    assert {path.stem for path in local_files(made["index"], "index/*.parquet")} == shards(made["curate"])
+    assert {path.stem for path in local_files(made["index"], "index/*.arrow")} == shards(made["curate"])
 
 
 def test_counts_are_told_of_each_source_and_in_total_and_add_up(made):
@@ -114,7 +114,7 @@ def test_the_index_keeps_where_each_caption_comes_from_and_takes_no_other_progra
     write_records(Path(store.local("photos-00000.tar")), records)
     task = ShardTask("photos-00000", {"shard": "photos-00000.tar", "edits": None, "held_out": 0.5, "moved": []})
     index_one(ShardContext(task, 0, tmp_path / "out", store, tmp_path))
-    table = read_table(tmp_path / "out" / "index" / "photos-00000.parquet")
+    table = read_index(tmp_path / "out" / "index" / "photos-00000.arrow")
     found = dict(zip(table["key"], zip(table["texts"], table["origins"], strict=True), strict=True))
     assert found["both"] == (["a b c", "d e f"], ["alt", "recaption"])
     assert found["without"] == (["a b c", "d e f"], None)
@@ -130,8 +130,8 @@ def test_only_sources_that_serve_editing_are_edited(made):
 
 def test_samples_of_two_sources_with_one_key_are_two_groups_and_an_edit_is_on_its_samples_side(made):
     rows: dict[str, list] = {}
-    for path in local_files(made["index"], "index/*.parquet"):
-        for name, values in read_table(path).items():
+    for path in local_files(made["index"], "index/*.arrow"):
+        for name, values in read_index(path).items():
             rows.setdefault(name, []).extend(values)
     groups = set(rows["group"])
     keys = {key for key, role in zip(rows["key"], rows["role"], strict=True) if role == "picture"}

@@ -11,7 +11,7 @@ import pytest
 
 from components.data.tables import read_table
 from pipelines.config.compose import compose_config
-from tests.unit.pipelines.stages.data.stage_chain import local_files, run_stages
+from tests.unit.pipelines.stages.data.stage_chain import local_files, read_index, run_stages
 from tests.unit.pipelines.stages.data.test_ingest_tables import photo
 
 pytestmark = pytest.mark.unit
@@ -52,7 +52,7 @@ def test_given_pairs_are_judged_and_indexed_beside_the_samples_of_other_sources(
     decisions = [read_table(path) for path in local_files(made["curate_pairs"], "decisions/triplets-*.parquet")]
     states = {key: state for d in decisions for key, state in zip(d["key"], d["state"], strict=True)}
     assert len(states) == 13 and list(states.values())[3] == "dropped"
-    index = {p.stem: read_table(p) for p in local_files(made["index"], "index/*.parquet")}
+    index = {p.stem: read_index(p) for p in local_files(made["index"], "index/*.arrow")}
     rows_of = [dict(zip(t, values, strict=True)) for t in index.values() for values in zip(*t.values(), strict=True)]
     targets = [row for row in rows_of if row["role"] == "target" and "triplets" in row["shard"]]
     assert {row["key"] for row in targets} == {key for key, state in states.items() if state == "kept"}

@@ -1,5 +1,8 @@
 """Batches of latents, and training on them: complete, the same for any rank count, and exact after an interruption."""
 
+from collections import Counter
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +15,10 @@ from components.training.loop import Hooks, Place, train
 from components.training.options import OptimizerOptions, TrainingOptions
 from pipelines.errors import UserError
 from pipelines.stages.generator.generator_setup import GeneratorTask, spread_snapshots
-from pipelines.stages.generator.latent_batches import WINDOW, LatentSource, Rows, Samples, add_rows, text_shares
+from pipelines.stages.generator.latent_batches import WINDOW, LatentSource, Samples, text_shares
+from pipelines.stages.mixing import Draw
 from tests.unit.generator.worlds import CHANNELS, GRID, VARIANTS, space, transformer
+from tests.unit.pipelines.stages.generator.latent_rows import latent_rows
 
 pytestmark = pytest.mark.unit
 TEXTS = [f"a {'very ' * (n % 5)}{colour} {shape}" for n, (colour, shape) in enumerate(
@@ -30,12 +35,24 @@ def samples(tmp_path_factory) -> Samples:
             keys = [f"{kind}{n}" for n in range(len(TEXTS))]
             writer.add(keys, TEXTS, values[0], values[1] if kind == "edits" else None, [False] * len(TEXTS))
     dataset = LatentDataset([folder / "captions.arrow", folder / "edits.arrow"], "t")
-    count, texts = len(TEXTS), [(text,) for text in TEXTS]
-    return Samples(Rows(dataset, list(range(count)), texts), Rows(dataset, list(range(count, 2 * count)), texts))
+    texts = [(text,) for text in TEXTS]
+    return Samples(*(latent_rows(folder / f"rows{shard}", dataset, shard, texts) for shard in range(2)))
+
+
+@pytest.fixture
+def make(samples, tmp_path) -> Callable[..., Samples]:
+    """Makes samples of the captions' latents with other texts, without edits."""
+
+    def made(texts, **more) -> Samples:
+        rows = (latent_rows(tmp_path / name, samples.captions.dataset, 0, own, **more)
+                for name, own in (("captions", texts), ("none", [])))  # fmt: skip
+        return Samples(*rows)
+
+    return made
 
 
 def source(samples: Samples, batch: int = 10, share: float = 0.5, rank: int = 0, world: int = 1) -> LatentSource:
-    return LatentSource(samples, train_text_tokenizer(TEXTS), 16, batch, share, 0, 7, rank, world)
+    return LatentSource(samples, train_text_tokenizer(TEXTS), 16, batch, share, 0, Draw(7, rank, world))
 
 
 def test_every_sample_comes_once_an_epoch_and_edits_at_their_share(samples):
@@ -60,17 +77,15 @@ def test_a_batch_holds_the_texts_and_sources_of_its_own_samples(samples):
     assert "sources" not in source(samples, share=0.0).batch(0)[0]
 
 
-def test_a_mix_of_captions_gives_each_origin_its_share_of_the_steps(samples):
+def test_a_mix_of_captions_gives_each_origin_its_share_of_the_steps(make):
     mix = {"recaption": 3.0, "alt": 1.0}
     assert text_shares(("alt", "recaption", "recaption"), mix, 3) == pytest.approx((0.25, 0.375, 0.375))
     assert text_shares(("alt", "alt"), mix, 2) == (0.5, 0.5) and text_shares(("alt", "other"), mix, 2) == (1.0, 0.0)
     assert text_shares(("other",), mix, 1) is None and text_shares(None, mix, 2) is None
     assert text_shares(("alt", "recaption"), {}, 2) is None
-    dataset, numbers = samples.captions.dataset, samples.captions.numbers
-    texts = [(text, f"one {text}") for text in TEXTS]
-    rows = Rows(dataset, numbers, texts, [""] * len(TEXTS), [text_shares(("alt", "recaption"), mix, 2)] * len(TEXTS))
-    words = train_text_tokenizer([text for both in texts for text in both])
-    made = LatentSource(Samples(rows, Rows(dataset)), words, 16, 10, 0.0, 0, 7)
+    mixed = make([(text, f"one {text}") for text in TEXTS], origins=("alt", "recaption"), mix=mix)
+    words = train_text_tokenizer(mixed.captions.texts())
+    made = LatentSource(mixed, words, 16, 10, 0.0, 0, Draw(7))
     taken = [
         words.decode(ids[text])
         for batch, _ in (made.batch(step) for step in range(3 * WINDOW))
@@ -79,13 +94,12 @@ def test_a_mix_of_captions_gives_each_origin_its_share_of_the_steps(samples):
     assert 0.65 < sum(text.startswith("one ") for text in taken) / len(taken) < 0.85
 
 
-def test_sources_give_their_weights_share_and_a_resume_goes_on_in_the_same_order(samples):
-    dataset, texts = samples.captions.dataset, samples.captions.texts
-    rows = Rows(dataset, samples.captions.numbers, texts, ["drawn"] * 15 + ["photos"] * 5, [None] * 20)
+def test_sources_give_their_weights_share_and_a_resume_goes_on_in_the_same_order(make):
+    named = make([(text,) for text in TEXTS], sources=["drawn"] * 15 + ["photos"] * 5)
     words = train_text_tokenizer(TEXTS)
 
     def made(weights: dict[str, float | None] | None) -> LatentSource:
-        return LatentSource(Samples(rows, Rows(dataset)), words, 16, 10, 0.0, 0, 7, weights=(weights, None))
+        return LatentSource(named, words, 16, 10, 0.0, 0, Draw(7), weights=(weights, None))
 
     weighted = {"drawn": 1.0, "photos": 3.0}
     first = [made(weighted).batch(step)[1] for step in range(2 * WINDOW)]
@@ -98,27 +112,29 @@ def test_sources_give_their_weights_share_and_a_resume_goes_on_in_the_same_order
         made({**weighted, "more": 1.0})
 
 
-def test_a_step_takes_one_of_a_samples_texts_and_always_the_same(samples):
-    rows = Rows(samples.captions.dataset, samples.captions.numbers, [(text, f"one {text}") for text in TEXTS])
-    words = train_text_tokenizer([text for texts in rows.texts for text in texts])
+def test_a_step_takes_one_of_a_samples_texts_and_always_the_same(make):
+    texts = [(text, f"one {text}") for text in TEXTS]
+    several = make(texts)
+    words = train_text_tokenizer(several.captions.texts())
 
     def texts_of(step: int) -> list[tuple[str, str]]:
-        batch, keys = LatentSource(Samples(rows, Rows(rows.dataset)), words, 16, 10, 0.0, 0, 7, 0, 1).batch(step)
+        batch, keys = LatentSource(several, words, 16, 10, 0.0, 0, Draw(7)).batch(step)
         said = [words.decode(ids[text]) for ids, text in zip(batch["ids"], batch["text"], strict=True)]
         return list(zip(keys, said, strict=True))
 
     taken = [pair for step in range(WINDOW) for pair in texts_of(step)]
-    assert all(text in rows.texts[int(key.removeprefix("captions"))] for key, text in taken)
+    assert all(text in texts[int(key.removeprefix("captions"))] for key, text in taken)
     assert 0.25 < sum(text.startswith("one ") for _, text in taken) / len(taken) < 0.75
     assert texts_of(3) == texts_of(3)
 
 
-def test_over_the_epochs_each_text_of_a_sample_is_told_and_which_one_follows_from_seed_and_step_alone(samples):
-    rows = Rows(samples.captions.dataset, samples.captions.numbers, [(text, f"one {text}") for text in TEXTS])
-    words = train_text_tokenizer([text for texts in rows.texts for text in texts])
+def test_over_the_epochs_each_text_of_a_sample_is_told_and_which_one_follows_from_seed_and_step_alone(make):
+    texts = [(text, f"one {text}") for text in TEXTS]
+    several = make(texts)
+    words = train_text_tokenizer(several.captions.texts())
 
     def told(steps, seed: int = 7, rank: int = 0, world: int = 1) -> dict[int, set[tuple[str, str]]]:
-        made = LatentSource(Samples(rows, Rows(rows.dataset)), words, 16, 10, 0.0, 0, seed, rank, world)
+        made = LatentSource(several, words, 16, 10, 0.0, 0, Draw(seed, rank, world))
         found = {}
         for step in steps:
             batch, keys = made.batch(step)
@@ -133,7 +149,7 @@ def test_over_the_epochs_each_text_of_a_sample_is_told_and_which_one_follows_fro
     assert all(ranks[0][step] | ranks[1][step] == walked[step] for step in (9, 40))
     assert told(steps, seed=8) != walked
     every = {pair for step in steps for pair in walked[step]}
-    assert every == {(f"captions{n}", text) for n, texts in enumerate(rows.texts) for text in texts}
+    assert every == {(f"captions{n}", text) for n, own in enumerate(texts) for text in own}
 
 
 def test_ranks_share_each_step_and_any_step_stands_alone(samples):
@@ -144,6 +160,27 @@ def test_ranks_share_each_step_and_any_step_stands_alone(samples):
         assert sorted(keys[0] + keys[1]) == sorted(whole.batch(step)[1])
 
 
+def test_ranks_that_stream_see_every_row_of_an_epoch_once_and_know_any_step_and_what_comes(make):
+    named = make([(text,) for text in TEXTS], sources=[letter for letter in "abcde" for _ in range(4)])
+    words, announced = train_text_tokenizer(TEXTS), set()
+    named.captions.ahead = announced.update
+
+    def made(rank: int) -> LatentSource:
+        return LatentSource(named, words, 16, 10, 0.0, 0, Draw(7, rank, 2, window=2))
+
+    walked = [[made.batch(step)[1] for step in range(2 * WINDOW)] for made in (made(0), made(1))]
+    assert [made(rank).batch(11)[1] for rank in range(2)] == [keys[11] for keys in walked]
+    epochs = 2 * WINDOW * 10 // len(TEXTS)
+    assert Counter(key for own in walked for keys in own for key in keys) == {
+        f"captions{n}": epochs for n in range(len(TEXTS))
+    }
+    assert announced == set(range(5)) and walked[0][:WINDOW] != walked[0][WINDOW:]
+    with pytest.raises(ValueError, match="3 workers cannot share a batch of 10"):
+        LatentSource(named, words, 16, 10, 0.0, 0, Draw(7, 0, 3, window=2))
+    first = made(0).first("captions", 6)
+    assert first is not None and len(first["latents"]) == 6
+
+
 def test_texts_of_like_length_come_together(samples):
     made = source(samples)
     padded = sum(int((~made.batch(step)[0]["text"]).sum()) for step in range(WINDOW))
@@ -151,9 +188,9 @@ def test_texts_of_like_length_come_together(samples):
     assert padded < 0.15 * words
 
 
-def test_edits_that_are_not_there_are_missed_in_words(samples):
+def test_edits_that_are_not_there_are_missed_in_words(make):
     with pytest.raises(UserError, match=r"set generator\.edit_share=0"):
-        source(Samples(samples.captions, Rows(samples.captions.dataset)))
+        source(make([(text,) for text in TEXTS]))
 
 
 def test_snapshots_are_spread_over_the_looks_and_end_with_the_last():
@@ -200,20 +237,3 @@ def test_interrupted_training_of_the_generator_ends_bit_for_bit_as_uninterrupted
     assert [key for key in ends[0] if not torch.equal(ends[0][key], ends[1][key])] == []
     assert curves[0][12] == curves[1][12] and "validation_loss" in curves[0][6]
     assert ("validation_loss_edits" in curves[0][12]) == bool(share)
-
-
-def test_a_sample_and_a_pair_of_the_same_key_keep_their_own_sides_and_texts():
-    rows = [  # the pairs of `a`, which is trained on, are called like two samples that are held out, and one way round
-        ("c/00000.tar", "a", "picture", False, "a cat", None),
-        ("c/00000.tar", "a_00", "picture", True, "a dog", None),
-        ("e/00000.tar", "a_00", "source", False, "a cat", None),
-        ("e/00000.tar", "a_00", "target", False, "a red cat", ["make it red", "paint it red"]),
-        ("c/00001.tar", "a", "picture", True, "a cow", ["a cow", "cattle"]),
-    ]
-    names = ("shard", "key", "role", "held_out", "caption", "texts")
-    found = {}
-    add_rows(found, dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
-    assert found["00000", False].held == {"a": False, "a_00": True} and found["00000", False].texts == {}
-    assert found["00000", True].held == {"a_00": False} and found["00000", True].captions == {"a_00": "a red cat"}
-    assert found["00000", True].texts == {"a_00": (("make it red", "paint it red"), None)}
-    assert found["00001", False].held == {"a": True} and found["00001", False].texts["a"][0] == ("a cow", "cattle")

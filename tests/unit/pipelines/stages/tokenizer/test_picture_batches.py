@@ -22,11 +22,15 @@ from pipelines.config.schema import LatentsSection
 from pipelines.errors import UserError
 from pipelines.stage import ShardContext, ShardTask
 from pipelines.stages.data.index import index_one
+from pipelines.stages.data.parquet_rows import write_rows
 from pipelines.stages.data.sides import is_held_out
+from pipelines.stages.indexed_rows import COUNTS, COUNTS_SCHEMA
+from pipelines.stages.mixing import Draw
 from pipelines.stages.tokenizer import encode_latents
 from pipelines.stages.tokenizer.picture_batches import CaptionSource, Pictures, PictureSource, caption_pairs
 from pipelines.store.artifacts import Artifact, FileEntry, Manifest, Work
 from pipelines.store.files import Store, sha256_file
+from pipelines.store.verified_read import fetch_checked
 from pipelines.training.start_workers import check_workers
 
 pytestmark = pytest.mark.unit
@@ -65,15 +69,20 @@ def indexed(tmp_path) -> tuple[Store, Artifact]:
     task = ShardTask("s", {"shard": "curated.tar", "edits": "edits.tar", "held_out": 0.3, "moved": []})
     result = index_one(ShardContext(task, 0, out, store, tmp_path))
     assert result.counts == {"input": 20, "kept": 20, "dropped": 0, "failed": 0}
-    made = out / "index" / "s.parquet"
-    files = [FileEntry("index/s.parquet", made.stat().st_size, sha256_file(made))]
-    manifest = Manifest("index", "1", "f", "", {}, {}, {}, files, {}, {}, {}, "", "", 0.0)
+    counts = [dict(zip(COUNTS_SCHEMA, ("s", *row), strict=True)) for row in result.metrics["rows"]]
+    write_rows(out / COUNTS, counts, COUNTS_SCHEMA)
+    names = ("index/s.arrow", COUNTS)
+    files = [FileEntry(name, (out / name).stat().st_size, sha256_file(out / name)) for name in names]
+    manifest = Manifest("index", "2", "f", "", {}, {}, {}, files, {}, {}, {}, "", "", 0.0)
     store.write_json("artifacts/index/f/manifest.json", manifest.to_json())
     return store, Artifact(store, manifest)
 
 
 def open_pictures(indexed, tmp_path, held_out: bool = False, roles=("picture", "target"), **more) -> Pictures:
-    return Pictures(*indexed, tmp_path, roles, held_out, 16, LIMITS, **more)
+    store, index = indexed
+    return Pictures.of_index(
+        index, lambda path: fetch_checked(store, path, tmp_path), roles, held_out, 16, LIMITS, **more
+    )
 
 
 def test_a_sample_is_held_out_by_its_key_alone_with_everything_made_from_it(indexed, tmp_path):
@@ -113,8 +122,8 @@ def test_a_picture_that_cannot_be_read_is_named(indexed, tmp_path):
 
 def test_batches_are_those_of_their_step_and_of_all_ranks_together(indexed, tmp_path):
     pictures = open_pictures(indexed, tmp_path)
-    whole = PictureSource(pictures, 4, 5, 0, 1)
-    halves = [PictureSource(pictures, 4, 5, rank, 2) for rank in range(2)]
+    whole = PictureSource(pictures, 4, Draw(5))
+    halves = [PictureSource(pictures, 4, Draw(5, rank, 2)) for rank in range(2)]
     for step in (3, 0):
         images, keys = whole.batch(step)
         parts = [half.batch(step) for half in halves]
@@ -122,15 +131,28 @@ def test_batches_are_those_of_their_step_and_of_all_ranks_together(indexed, tmp_
         assert torch.equal(images["images"], torch.cat([part[0]["images"] for part in parts]))
 
 
+def test_ranks_that_stream_pictures_share_them_and_name_the_shards_that_come(indexed, tmp_path):
+    pictures = open_pictures(indexed, tmp_path)
+    announced: list[list[int]] = []
+    halves = [PictureSource(pictures, 4, Draw(5, rank, 2, window=3), None, announced.append) for rank in range(2)]
+    steps = len(pictures) // 4
+    keys = [key for half in halves for step in range(steps) for key in half.batch(step)[1]]
+    assert len(set(keys)) == len(keys) and announced == [[0, 0], [0, 0]]
+    pairs = CaptionSource(
+        pictures, lambda c: torch.zeros(len(c), 4), 4, Draw(5, 1, 2, window=3), None, announced.append
+    )
+    assert pairs.batch(7)[1] == pairs.batch(7)[1] and len(pairs.batch(0)[1]) == 2 and announced[2:] == [[0, 0]]
+
+
 def test_a_caption_batch_sets_each_sample_beside_its_edit(indexed, tmp_path):
     pictures = open_pictures(indexed, tmp_path)
-    found = caption_pairs(pictures)
+    found = caption_pairs(pictures.rows).tolist()
     groups = [[pictures.rows["group"][n] for n in pair] for pair in found]
     edited = [g for g in groups if g[0] == g[1]]
     assert len(edited) == sum(r == "target" for r in pictures.rows["role"])
     assert len({n for pair in found for n in pair}) == 2 * len(found)
     vocabulary = Vocabulary.of(pictures.rows["caption"])
-    source = CaptionSource(pictures, lambda c: vocabulary.encode(c, 4), 8, 0, 0, 1)
+    source = CaptionSource(pictures, lambda c: vocabulary.encode(c, 4), 8, Draw(0))
     batch, keys = source.batch(0)
     assert batch["images"].shape == (8, 3, 16, 16) and batch["ids"].shape == (8, 4) and len(keys) == 8
 

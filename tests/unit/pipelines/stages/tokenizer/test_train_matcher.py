@@ -38,6 +38,7 @@ def test_it_sees_every_sample_with_a_picture_and_a_caption_or_as_many_as_asked_o
 
 
 def test_a_batch_has_for_each_caption_one_that_is_wrong_by_a_word_the_same_every_time(made):
+    from pipelines.stages.mixing import Draw
     from pipelines.stages.tokenizer.picture_batches import Pictures
     from pipelines.stages.tokenizer.train_matcher import MatcherSource
 
@@ -45,7 +46,7 @@ def test_a_batch_has_for_each_caption_one_that_is_wrong_by_a_word_the_same_every
     rows = rows_of(made, 1000)
     pictures = Pictures.of_rows(Store(str(folder / "store")), folder / "scratch", rows, 16, ImageLimits())
     words = Vocabulary.of(rows["caption"])
-    source, again = (MatcherSource(pictures, lambda texts: words.encode(texts, 24), 8, 5, 0, 1) for _ in range(2))
+    source, again = (MatcherSource(pictures, lambda texts: words.encode(texts, 24), 8, Draw(5)) for _ in range(2))
     batch, names = source.batch(3)
     assert batch["images"].shape == (8, 3, 16, 16) and len(names) == 8
     assert all((batch[name] == again.batch(3)[0][name]).all() for name in batch)
