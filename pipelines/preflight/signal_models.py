@@ -20,7 +20,8 @@ def check_signals(config: Config) -> Iterator[str]:
         if name not in models:
             known = f" There are: {', '.join(models)}." if models else ""
             yield (
-                f"curate.signals.{name}: no model of measure.models gives this signal{nearest(name, list(models)) or '.'}"
+                f"curate.signals.{name}: no model of measure.models gives this signal"
+                f"{nearest(name, list(models)) or '.'}"
                 f"{known} Add the model there, or take a ready one: signals=[{name}] where conf/signals has it."
             )
     if models:
