@@ -55,7 +55,7 @@ class LatentShards:
         self,
         paths: Sequence[str | Path],
         tokenizer: str | None,
-        fetch: Callable[[str | Path], str | Path] = Path,
+        fetch: Callable[[Any], str | Path] = Path,
         kept: int = 512,
     ) -> None:
         """`fetch` gives the local file of a path when it is to be opened."""

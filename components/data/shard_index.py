@@ -56,7 +56,8 @@ class ShardFiles:
 
     def read(self, shard: str, offset: int, size: int) -> bytes:
         """Return `size` bytes at `offset`. ValueError where the file ends before."""
-        data = os.pread(self._open(shard).handle, size, offset)
+        opened = self._open(shard)  # held while it is read: another thread may push it out meanwhile
+        data = os.pread(opened.handle, size, offset)
         if len(data) != size:
             raise ValueError(f"{shard} ends within the file at byte {offset}: it was changed after it was indexed")
         return data

@@ -23,8 +23,9 @@ TABLE_ROW_BYTES = {
     "ingest": 115, "measure": 330, "curate": 45, "synthesize_edits": 50, "measure_pairs": 150, "curate_pairs": 45,
     "index": 62, "index_latents": 32, "score": 33, "recaption": 30,
 }  # fmt: skip
-# Mapped parts of the index take none of a worker's own memory but this, whatever the number of rows.
-MAPPED_PARTS_BYTES = 60_000_000
+# Of a worker's own memory beside each part of the index that it has mapped, measured on parts of 1,000 rows. Only so
+# many stay mapped, whatever the number of rows.
+MAPPED_PART_BYTES = 20_000
 # Bytes per row while an epoch is shuffled as a whole (bits, places, what the sort needs); of image-text training also
 # its pairs.
 SHUFFLED_ROW_BYTES = 20

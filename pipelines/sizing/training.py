@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipelines.config.schema import Config
-from pipelines.sizing.assumptions import MAPPED_PARTS_BYTES, PAIRED_ROW_BYTES, SHUFFLED_ROW_BYTES
+from pipelines.sizing.assumptions import MAPPED_PART_BYTES, PAIRED_ROW_BYTES, SHUFFLED_ROW_BYTES
 from pipelines.sizing.data_volume import Flow, latent_bytes, stage_bytes
 from pipelines.sizing.hardware import Hardware
 from pipelines.sizing.models import Models, Training
@@ -100,12 +100,15 @@ def host_memory(stage: str, config: Config, flow: Flow, models: Models) -> dict[
     """Return what a training worker holds of the data: the order of an epoch that is shuffled as a whole, and decoded
     pictures where all of them fit into its cache. ValueError where the latents' shape is not known.
     """
+    from components.data.part_rows import OPEN
+
     full = config.shuffle.full_gb * 2**30
+    mapped = min(OPEN, 3 * -(-flow.source // flow.per_shard)) * MAPPED_PART_BYTES
     if stage in ("train_generator", "train_editor"):
         captioned = flow.captioned + round(flow.pairs * flow.captioned_pairs)
         edits = flow.pairs if stage == "train_editor" else 0
         whole = latent_bytes(flow, models.latent_shape, config.latents.flip) <= full
-        return {"index": MAPPED_PARTS_BYTES + whole * (captioned + edits) * SHUFFLED_ROW_BYTES}
+        return {"index": mapped + whole * (captioned + edits) * SHUFFLED_ROW_BYTES}
     sides, side = (flow.train, flow.pictures - flow.train), config.image_size
     if stage == "train_matcher":  # reads samples as they were ingested
         side = config.matcher.size or side
@@ -114,7 +117,7 @@ def host_memory(stage: str, config: Config, flow: Flow, models: Models) -> dict[
     kept = sum(size for size in decoded if size <= config.execution.cache_bytes)
     whole = sum(stage_bytes(flow)[made] for made in ("curate", "curate_pairs")) <= full
     row = PAIRED_ROW_BYTES if stage in ("train_matcher", "train_encoder") else whole * SHUFFLED_ROW_BYTES
-    return {"index": MAPPED_PARTS_BYTES + sum(sides) * row, "decoded pictures": kept}
+    return {"index": mapped + sum(sides) * row, "decoded pictures": kept}
 
 
 def kept_snapshots(training: Training, config: Config) -> int:

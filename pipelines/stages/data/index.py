@@ -114,5 +114,5 @@ def index_one(context: ShardContext) -> ShardResult:
     held_out = sum(row["held_out"] for row in rows)
     counts = {"input": count, "kept": count, "dropped": 0, "failed": 0}
     pictures = {"train": len(rows) - held_out, "held_out": held_out}
-    found = pictures | {f"moved_{what}": n for what, n in moved.items() if n}
-    return ShardResult(counts, {"pictures": found, "rows": counted(rows, sizes)})
+    pictures |= {f"moved_{what}": n for what, n in moved.items() if n}
+    return ShardResult(counts, {"pictures": pictures, "rows": counted(rows, sizes)})

@@ -8,12 +8,14 @@ import json
 import os
 import random
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from components.data.options import ShardLimits
 from components.data.records import BadRecord, Record, read_records, write_records
+from components.data.shard_index import ShardFiles
 
 pytestmark = pytest.mark.unit
 
@@ -283,3 +285,16 @@ def test_json_like_metadata_survives_the_shard_unchanged(tmp_path: Path) -> None
     write_records(tmp_path / "m.tar", [Record("0", {"json": metadata})])
     (record,) = read_records(tmp_path / "m.tar")
     assert isinstance(record, Record) and record.parts["json"] == metadata
+
+
+def test_threads_read_the_right_bytes_though_few_shards_stay_open(tmp_path: Path) -> None:
+    names = [f"{n}.tar" for n in range(6)]
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes(bytes([number]) * 100)
+    files = ShardFiles(lambda name: tmp_path / name, kept=1)
+    chosen = [n % len(names) for n in range(3000)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda n: files.read(names[n], 90, 10), chosen))
+    assert found == [bytes([n]) * 10 for n in chosen]
+    with pytest.raises(ValueError, match=r"3\.tar ends within the file at byte 95"):
+        files.read("3.tar", 95, 10)
