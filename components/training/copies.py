@@ -27,7 +27,7 @@ def copy_to_host(state: Any) -> Any:
             storages[storage._cdata] = target.copy_(source, non_blocking=True).untyped_storage()
             devices.add(tensor.device)
         host: Tensor = torch.empty(0, dtype=tensor.dtype)
-        host.set_(storages[storage._cdata], tensor.storage_offset(), tensor.size(), tensor.stride())  # type: ignore[call-overload]
+        host.set_(storages[storage._cdata], tensor.storage_offset(), tensor.size(), tensor.stride())
         made[id(tensor)] = host.requires_grad_(tensor.requires_grad)
         host.__dict__.update(copy.deepcopy(tensor.__dict__, made))  # ZeRO 3 notes things on tensors
     for device in devices:

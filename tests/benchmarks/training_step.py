@@ -1,10 +1,11 @@
-"""The published generator on one GPU: its training step with and without torch.compile, and how long a picture takes.
+"""The published generator on one GPU: its training step with each change to it, and how long a picture takes.
 
-    python -m tests.benchmarks.training_step [--tokens 64] [--steps 14]
+    python -m tests.benchmarks.training_step [--tokens 64] [--steps 20] [--minutes 12]
 
 Qwen2.5-0.5B's shape with the wide DDT head (preset=paper), random weights, random latents of 96 x 16 x 16 and texts of
-`--tokens`, through the product's own loop. Shares are of the bf16 matrix rate measured in the same process. Needs a
-CUDA GPU.
+`--tokens`, through the product's own loop: figures read at each step, or every 5; blocks compiled one by one, or the
+whole pass as one graph. Shares are of the bf16 matrix rate measured in the same process. No change is begun after
+`--minutes`. Needs a CUDA GPU.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ import argparse
 import contextlib
 import dataclasses
 import gc
+import itertools
 import statistics
 import sys
 import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from components.generator.hub_decoders import KNOWN
@@ -36,7 +39,26 @@ from pipelines.stages.generator.generator_setup import flow_scheduler
 
 CHANNELS, GRID = 96, 16
 BATCHES = (192, 160, 128, 96, 64, 48, 32, 16)
-SKIP = 4  # steps before rates are taken
+EVERY = 5  # steps between figures, where they are not read at each
+
+
+class Change(NamedTuple):
+    """A row of the table."""
+
+    name: str
+    every: int = EVERY  # steps between readings of figures
+    blocks: tuple[type[nn.Module], ...] = ()  # that are compiled
+    edits: bool = False
+
+
+CHANGES = (
+    Change("eager, figures read at each step", every=1),
+    Change("eager"),
+    Change("blocks compiled, figures read at each step", every=1, blocks=(FusionLayer, HeadLayer)),
+    Change("blocks compiled", blocks=(FusionLayer, HeadLayer)),
+    Change("edits, source in the sequence, blocks compiled", blocks=(FusionLayer, HeadLayer), edits=True),
+    Change("the pass compiled as one graph", blocks=(FlowObjective,)),
+)
 
 
 class Job:
@@ -44,9 +66,11 @@ class Job:
 
     critic = None
     critic_from = 1.0
-    blocks = (FusionLayer, HeadLayer)
 
-    def __init__(self, config: Any, backbone: dict[str, Any], device: torch.device) -> None:
+    def __init__(
+        self, config: Any, backbone: dict[str, Any], device: torch.device, blocks: tuple[type[nn.Module], ...] = ()
+    ) -> None:
+        self.blocks = blocks
         torch.manual_seed(0)
         with torch.device(device):
             model = DeepFusionTransformer(backbone, CHANNELS, GRID, asdict(config.generator.model))
@@ -89,7 +113,7 @@ def flops_of_sample(job: Job, source: RandomBatches, device: torch.device) -> fl
     return counter.get_total_flops() / 2
 
 
-def measure(config: Any, args: Any, device: torch.device, batch: int, compiled: bool, edits: bool) -> dict[str, float]:
+def measure(config: Any, args: Any, device: torch.device, batch: int, change: Change) -> dict[str, float]:
     """Time the loop's steps. torch.OutOfMemoryError where they do not fit."""
     options = dataclasses.replace(
         config.generator.training,
@@ -97,8 +121,8 @@ def measure(config: Any, args: Any, device: torch.device, batch: int, compiled: 
         batch=batch,
         accumulate=1,
         zero_stage=0,
-        compile=compiled,
-        log_every=1,
+        compile=bool(change.blocks),
+        log_every=change.every,
         sample_every=0,
         checkpoint_every=args.steps + 1,
         checkpoint_activations=False,
@@ -110,8 +134,8 @@ def measure(config: Any, args: Any, device: torch.device, batch: int, compiled: 
         if step == args.steps:
             raise Enough
 
-    source = RandomBatches(batch, args.tokens, args.backbone["vocab_size"], edits)
-    job = Job(config, args.backbone, device)
+    source = RandomBatches(batch, args.tokens, args.backbone["vocab_size"], change.edits)
+    job = Job(config, args.backbone, device, change.blocks)
     flops = flops_of_sample(job, source, device)
     job.module.zero_grad()
     peak = 0
@@ -122,15 +146,16 @@ def measure(config: Any, args: Any, device: torch.device, batch: int, compiled: 
         train(job, source, options, 0, Path(folder), Place(device=device), Hooks(log=log))
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated()
-    seconds = statistics.median(b - a for a, b in zip(moments[SKIP:], moments[SKIP + 1 :], strict=False))
+    kept = moments[EVERY // change.every - 1 :]  # the first steps warm up
+    seconds = statistics.median(b - a for a, b in itertools.pairwise(kept)) / change.every
     return {"seconds": seconds, "flops": flops * batch, "peak": peak, "first": moments[0] - started}
 
 
-def largest(config: Any, args: Any, device: torch.device, compiled: bool, edits: bool) -> None:
+def largest(config: Any, args: Any, device: torch.device, change: Change) -> None:
     """Print the rates of the largest batch that fits."""
     for batch in args.batches:
         try:
-            found = measure(config, args, device, batch, compiled, edits)
+            found = measure(config, args, device, batch, change)
         except torch.OutOfMemoryError:
             found = None
         gc.collect()
@@ -141,15 +166,14 @@ def largest(config: Any, args: Any, device: torch.device, compiled: bool, edits:
             continue
         rate = matrix_rate(device, "bf16")
         print(
-            f"{'edits, source in the sequence' if edits else 'text to image'}, "
-            f"{'compiled' if compiled else 'eager':8} batch {batch:4}: {batch / found['seconds']:7.1f} images/s   "
-            f"{found['flops'] / found['seconds'] / 1e12:6.1f} TFLOP/s   share of the matrix rate "
-            f"{found['flops'] / found['seconds'] / rate:.3f}   {found['peak'] / 2**30:.1f} GiB   first step after "
+            f"{change.name}, batch {batch}: {1 / found['seconds']:.2f} steps/s   {batch / found['seconds']:7.1f} "
+            f"images/s   {found['flops'] / found['seconds'] / 1e12:6.1f} TFLOP/s   share of the matrix rate "
+            f"{found['flops'] / found['seconds'] / rate:.3f}   {found['peak'] / 2**30:.1f} GiB   first figures after "
             f"{found['first']:.0f} s",
             flush=True,
         )
         return
-    print("no batch fits")
+    print(f"{change.name}: no batch fits")
 
 
 @torch.inference_mode()
@@ -184,7 +208,8 @@ def main() -> None:
     """Measure everything."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokens", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=14)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--minutes", type=float, default=12.0)
     args = parser.parse_args()
     args.backbone, args.batches = KNOWN["Qwen/Qwen2.5-0.5B"], BATCHES
     device = best_device()
@@ -196,9 +221,12 @@ def main() -> None:
         f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}: matrices of 8192 at {rate:.0f} "
         "TFLOP/s in bf16"
     )
-    for compiled, edits in ((False, False), (True, False), (True, True)):
-        largest(config, args, device, compiled, edits)
+    ends = time.monotonic() + 60 * args.minutes
     sampling(config, args, device)
+    for change in CHANGES:
+        if time.monotonic() > ends:
+            sys.exit(f"{args.minutes:g} minutes are over: not measured from here on: {change.name}")
+        largest(config, args, device, change)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
+import torch._dynamo
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -50,6 +51,17 @@ def test_a_pass_makes_nothing_on_the_host_and_reads_nothing_there(monkeypatch, n
     with OnHost() as seen:
         torch.zeros(2).to("meta")
     assert seen.found, "a copy from the host is seen"
+
+
+@pytest.mark.parametrize("name", ["paper", "demo"])
+def test_a_pass_with_its_losses_is_one_graph_for_the_compiler(name):
+    objective = FlowObjective(transformer(VARIANTS[name]), FlowOptions())
+    values = inputs()
+    batch = {"latents": values["noisy"], "ids": values["ids"], "text": values["text"]}
+    batch |= {"sources": values["source"], "has_source": values["has_source"]}
+    torch._dynamo.reset()
+    found = torch._dynamo.explain(lambda: objective(batch, 0.0, None)[0])()
+    assert (found.graph_count, found.graph_break_count) == (1, 0), found.break_reasons
 
 
 @pytest.mark.parametrize("patch", [1, 2])
