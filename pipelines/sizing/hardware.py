@@ -53,6 +53,7 @@ class Hardware:
         resources = resources_of(self.config, row.stage)
         row.device = "GPU" if resources.gpus else "CPU"
         row.workers = resources.workers if hasattr(resources, "workers") else max(1, resources.actors)
+        row.share = min(1.0, resources.gpus) if resources.gpus else 1.0  # stages share a GPU where each asks for less
         row.bf16 = self._bf16(precision, row.device)
         return resources
 
@@ -111,9 +112,8 @@ class Hardware:
             return
         row.host["process"] = PROCESS_BYTES
         if row.device == "GPU":
-            share = min(1.0, resources_of(self.config, row.stage).gpus)  # stages share a GPU where each asks for less
-            what = "a GPU (--memory-gb)" if share == 1 else f"its share of {share:g} of a GPU (--memory-gb)"
-            self._compare(row, row.memory, share * (self.given.memory_gb or GPU_MEMORY_GB) * GB, what)
+            what = "a GPU (--memory-gb)" if row.share == 1 else f"its share of {row.share:g} of a GPU (--memory-gb)"
+            self._compare(row, row.memory, row.share * (self.given.memory_gb or GPU_MEMORY_GB) * GB, what)
             if self.given.worker_memory_gb:
                 self._compare(row, row.host, *self._worker_memory(row))
             return

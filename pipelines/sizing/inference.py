@@ -57,8 +57,8 @@ def size_tokenizer_evaluation(row: StageSize, config: Config, flow: Flow, models
     # Each picture is encoded, decoded with and without noise, and read by the encoder with its reconstruction.
     once = row.samples * (2 * both.flops - encode.flops + 2 * features.flops)
     row.flops = (once + pool * (encode.flops + 2 * features.flops) + 2 * probed * encode.flops) / JUDGED
-    # In batches as they are made, and once more as the one tensor that noise is added to.
-    kept = 2 * row.samples * FP32 * (math.prod(models.latent_shape) + 3 * config.image_size**2)
+    # Latents and pictures in batches as they are made, and once more as one tensor each; the noise of all latents.
+    kept = row.samples * FP32 * (3 * math.prod(models.latent_shape) + 2 * 3 * config.image_size**2)
     row.memory = {"weights": FP32 * row.frozen, "activations": both.activations, "pictures": kept}
 
 

@@ -61,7 +61,8 @@ def plan_text(plan: Plan) -> str:
 
 
 def _cells(stage: StageSize) -> tuple[str, ...]:
-    device = f"{stage.workers} {stage.device}" if stage.workers > 1 else stage.device
+    devices = stage.workers * stage.share
+    device = f"{devices:g} {stage.device}" if devices > 1 else stage.device
     return (
         stage.stage,
         _count(stage.samples),

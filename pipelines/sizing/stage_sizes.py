@@ -24,6 +24,7 @@ class StageSize:
     moved_bytes: float = 0.0  # that they read from memory
     bf16: bool = False  # whether they are counted against a peak in bf16, else fp32
     workers: int = 1
+    share: float = 1.0  # of a GPU that one worker has
     device: str = ""  # GPU or CPU, where FLOPs count
     hours: float | None = None  # from its start to its end
     device_hours: float | None = None  # of all its GPUs, or of all its CPU cores

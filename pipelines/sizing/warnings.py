@@ -16,6 +16,7 @@ from pipelines.sizing.stage_sizes import StageSize
 from pipelines.store.files import Store
 
 GB = 1e9
+LARGEST_CACHE = 256 * 2**30  # of decoded pictures in a worker's memory, that is worth naming
 OF_PICTURES = ("train_matcher", "train_encoder", "train_semantic", "train_tokenizer")  # that decode what they train on
 OF_LATENTS = ("train_generator", "train_editor")
 # Evaluation -> what it judges, and the keys that shorten it.
@@ -84,7 +85,7 @@ def decode_seconds(pixels: float) -> float:
 def _loader(row: StageSize, config: Config, flow: Flow) -> None:
     if not row.hours or not row.samples:
         return
-    resources, threads, cached = resources_of(config, row.stage), 1, 0
+    resources, threads = resources_of(config, row.stage), 1
     if row.stage == "encode_latents":  # decodes in one thread of each worker
         count = flow.captioned + 2 * flow.pairs
         remedy = "Raise execution.resources.encode_latents.actors; several share a GPU with gpus below 1."
@@ -94,8 +95,10 @@ def _loader(row: StageSize, config: Config, flow: Flow) -> None:
         count = row.seen or 0
         remedy = f"Raise execution.training.{row.stage}.cpus"
         if cached <= config.execution.cache_bytes:  # each worker decodes a picture once
-            count, cached = min(count, row.samples * row.workers), 0
-        remedy += f", or execution.cache_gb to {math.ceil(cached / 2**30):,}." if cached else "."
+            count = min(count, row.samples * row.workers)
+        elif cached <= LARGEST_CACHE:
+            remedy += f", or execution.cache_gb to {math.ceil(cached / 2**30)}"
+        remedy += "."
     cores = threads * row.workers
     hours = count * decode_seconds(flow.pixels) / cores / 3600
     if hours > row.hours:
