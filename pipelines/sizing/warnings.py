@@ -37,9 +37,9 @@ def add_warnings(
 ) -> None:
     """Add to the rows what is unwise of them; their hours are known."""
     if not Store(config.store).is_local:  # a folder is read in place
-        for name in (*OF_PICTURES, *OF_LATENTS, *EVALUATIONS):
+        for name in (*OF_PICTURES, *OF_LATENTS):
             if name in rows:
-                _copies(rows[name], rows, flows, given)
+                _copies(rows[name], rows, flows, config, given)
     for name in (*OF_PICTURES, "encode_latents"):
         if name in rows:
             _loader(rows[name], config, flow)
@@ -48,7 +48,9 @@ def add_warnings(
 
 
 def copied_bytes(stage: str, rows: Mapping[str, StageSize], flows: Mapping[str, Flow]) -> float:
-    """Return what one worker of a stage copies of a remote store: each shard of which it reads anything, whole."""
+    """Return what the workers of a training read of a remote store in an epoch: each shard of which they read anything,
+    whole.
+    """
     if stage in OF_LATENTS:
         return float(rows["encode_latents"].store_bytes or 0)
     wanted = rows[stage].samples or 0
@@ -62,17 +64,24 @@ def copied_bytes(stage: str, rows: Mapping[str, StageSize], flows: Mapping[str, 
     return total
 
 
-def _copies(row: StageSize, rows: Mapping[str, StageSize], flows: Mapping[str, Flow], given: Assumptions) -> None:
-    each = copied_bytes(row.stage, rows, flows)
-    whole = each * row.workers
+def _copies(
+    row: StageSize, rows: Mapping[str, StageSize], flows: Mapping[str, Flow], config: Config, given: Assumptions
+) -> None:
+    whole, limit = copied_bytes(row.stage, rows, flows), config.execution.node_cache_gb * 2**30
+    kept, full = min(whole, limit), config.shuffle.full_gb
     disk, where = (given.node_disk_gb or 0) * GB, "a node"
     if not disk:
         disk, where = psutil.disk_usage(tempfile.gettempdir()).free, "this machine"
-    if whole > disk:
+    if kept > disk:
         row.warnings.append(
-            f"each worker copies {each / GB:,.1f} GB of shards from the store, {whole / GB:,.1f} GB where all "
-            f"{row.workers} are on one node, and {where} has {disk / GB:,.1f} GB of disk (--node-disk-gb). Set store "
-            "to a folder that all nodes see: from there nothing is copied."
+            f"each node keeps {kept / GB:,.1f} GB of the store's shards (execution.node_cache_gb), and {where} has "
+            f"{disk / GB:,.1f} GB of disk (--node-disk-gb). Lower execution.node_cache_gb, or set store to a folder "
+            "that all nodes see: from there nothing is copied."
+        )
+    if limit < whole <= full * 2**30:
+        row.problems.append(
+            f"its {whole / GB:,.1f} GB of shards are shuffled as a whole (shuffle.full_gb={full:g}), and a node keeps "
+            f"{limit / GB:,.1f} GB of them. Raise execution.node_cache_gb, or lower shuffle.full_gb."
         )
 
 

@@ -23,13 +23,6 @@ PRESETS = {
     "single_gpu": (PHOTOS, 1_000_000, 80),
     "single_gpu_24gb": (PHOTOS, 1_000_000, 24),
 }
-# Stages whose workers hold the index in lists that grow with the samples, here more than 2 GB. Once it is mapped from
-# disk there are none, and this test fails until the sets are empty.
-INDEX_IN_MEMORY = {
-    "paper": {"train_encoder", "train_semantic", "train_tokenizer", "train_generator", "train_editor"},
-    "single_gpu": {"train_encoder", "train_semantic", "train_tokenizer", "train_generator", "train_editor"},
-    "single_gpu_24gb": {"train_encoder", "train_semantic", "train_tokenizer", "train_generator", "train_editor"},
-}
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -40,7 +33,7 @@ def test_a_preset_fits_with_a_tenth_of_the_gpu_to_spare(preset):
     assert plan.will_not_fit() == []
     # A GPU reads photos sooner than the preset's eight cores for each decode them: said, and no more than that.
     assert {warning["stage"] for warning in plan.unwise()} == {"train_encoder", "encode_latents"}
-    assert {row.stage for row in plan.stages if row.host.get("index", 0) > 2e9} == INDEX_IN_MEMORY[preset]
+    assert max(row.host.get("index", 0) for row in plan.stages) < 2e9  # its rows are mapped
 
 
 @pytest.mark.parametrize("preset", PRESETS)
