@@ -37,7 +37,7 @@ def add_warnings(
 ) -> None:
     """Add to the rows what is unwise of them; their hours are known."""
     if not Store(config.store).is_local:  # a folder is read in place
-        for name in (*OF_PICTURES, *OF_LATENTS):
+        for name in (*OF_PICTURES, *OF_LATENTS, *EVALUATIONS):
             if name in rows:
                 _copies(rows[name], rows, flows, config, given)
     for name in (*OF_PICTURES, "encode_latents"):
@@ -48,7 +48,7 @@ def add_warnings(
 
 
 def copied_bytes(stage: str, rows: Mapping[str, StageSize], flows: Mapping[str, Flow]) -> float:
-    """Return what the workers of a training read of a remote store in an epoch: each shard of which they read anything,
+    """Return what the workers of a stage copy of a remote store, in an epoch: each shard of which they read anything,
     whole.
     """
     if stage in OF_LATENTS:
@@ -68,17 +68,19 @@ def _copies(
     row: StageSize, rows: Mapping[str, StageSize], flows: Mapping[str, Flow], config: Config, given: Assumptions
 ) -> None:
     whole, limit = copied_bytes(row.stage, rows, flows), config.execution.node_cache_gb * 2**30
-    kept, full = min(whole, limit), config.shuffle.full_gb
+    full, cached = config.shuffle.full_gb, row.stage not in EVALUATIONS
+    kept = min(whole, limit) if cached else whole
     disk, where = (given.node_disk_gb or 0) * GB, "a node"
     if not disk:
         disk, where = psutil.disk_usage(tempfile.gettempdir()).free, "this machine"
     if kept > disk:
         row.warnings.append(
-            f"each node keeps {kept / GB:,.1f} GB of the store's shards (execution.node_cache_gb), and {where} has "
-            f"{disk / GB:,.1f} GB of disk (--node-disk-gb). Lower execution.node_cache_gb, or set store to a folder "
-            "that all nodes see: from there nothing is copied."
+            f"its node keeps {kept / GB:,.1f} GB of the store's shards{' (execution.node_cache_gb)' if cached else ''}, "
+            f"and {where} has {disk / GB:,.1f} GB of disk (--node-disk-gb). "
+            f"{'Lower execution.node_cache_gb, or set' if cached else 'Set'} store to a folder that all nodes see: from "
+            "there nothing is copied."
         )
-    if limit < whole <= full * 2**30:
+    if cached and limit < whole <= full * 2**30:
         row.problems.append(
             f"its {whole / GB:,.1f} GB of shards are shuffled as a whole (shuffle.full_gb={full:g}), and a node keeps "
             f"{limit / GB:,.1f} GB of them. Raise execution.node_cache_gb, or lower shuffle.full_gb."

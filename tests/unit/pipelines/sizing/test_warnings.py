@@ -39,7 +39,7 @@ def latents(workers: int = 1) -> list[StageSize]:
 def test_copies_of_a_remote_store_that_a_nodes_disk_cannot_hold_are_warned_of():
     remote = "store=memory://run"
     (told,) = warned(latents(workers=8), remote, node_disk_gb=4)["train_generator"]
-    assert "each node keeps 5.0 GB of the store's shards (execution.node_cache_gb)" in told
+    assert "its node keeps 5.0 GB of the store's shards (execution.node_cache_gb)" in told
     assert "a node has 4.0 GB of disk (--node-disk-gb)" in told and "or set store to" in told
     assert not warned(latents(workers=8), remote, node_disk_gb=6)  # the node's workers share them
     assert not warned(latents(workers=8), remote, "execution.node_cache_gb=3", node_disk_gb=4)
@@ -54,6 +54,16 @@ def test_data_that_is_shuffled_as_a_whole_and_larger_than_a_nodes_cache_is_a_pro
     warned(rows, "store=memory://run", small, node_disk_gb=9)
     (told,) = rows[1].problems
     assert "5.0 GB of shards are shuffled as a whole (shuffle.full_gb=64), and a node keeps 3.2 GB" in told
+
+
+def test_an_evaluation_copies_every_shard_that_holds_one_of_its_pictures():
+    def rows(samples: int) -> list[StageSize]:
+        return [StageSize("evaluate_tokenizer", samples=samples)]
+
+    # 200 shards of 500 photos and twice as many pairs: nearly 180 GB, and two shards in 1,000 photos' place.
+    assert "evaluate_tokenizer" in warned(rows(10_000), "store=memory://run", node_disk_gb=150)
+    assert not warned(rows(10_000), "store=memory://run", node_disk_gb=400)
+    assert not warned(rows(20), "store=memory://run", node_disk_gb=20)
 
 
 def trained(hours: float, samples: int = 2 * SAMPLES) -> list[StageSize]:
