@@ -74,11 +74,10 @@ def _copies(
     if not disk:
         disk, where = psutil.disk_usage(tempfile.gettempdir()).free, "this machine"
     if kept > disk:
+        lower = "Lower execution.node_cache_gb, or set" if cached else "Set"
         row.warnings.append(
-            f"its node keeps {kept / GB:,.1f} GB of the store's shards{' (execution.node_cache_gb)' if cached else ''}, "
-            f"and {where} has {disk / GB:,.1f} GB of disk (--node-disk-gb). "
-            f"{'Lower execution.node_cache_gb, or set' if cached else 'Set'} store to a folder that all nodes see: from "
-            "there nothing is copied."
+            f"its node keeps {kept / GB:,.1f} GB of the store's shards, and {where} has {disk / GB:,.1f} GB of disk "
+            f"(--node-disk-gb). {lower} store to a folder that all nodes see: from there nothing is copied."
         )
     if cached and limit < whole <= full * 2**30:
         row.problems.append(
