@@ -115,7 +115,7 @@ def test_a_run_may_end_with_several_stages_and_all_that_they_need(finished):
         "train_encoder",
     ]
     rows = finished.json("run", *SMALL[:3], "--dry-run", "--until", "evaluate_tokenizer,evaluate_generator")
-    assert [row["stage"] for row in rows][-2:] == ["evaluate_tokenizer", "evaluate_generator"] and len(rows) == 15
+    assert [row["stage"] for row in rows][-2:] == ["evaluate_tokenizer", "evaluate_generator"] and len(rows) == 16
 
 
 @pytest.mark.parametrize(
