@@ -18,9 +18,9 @@ DATA = ["preset=tiny", "source.count=80", "source.samples_per_shard=10"]
 LONG = [*DATA, "encoder.training.steps=400", "encoder.training.checkpoint_every=20", "encoder.training.log_every=20"]
 
 
-def checkpoints(pixsem) -> list[str]:
+def checkpoints(pixsem, stage: str = "train_encoder") -> list[str]:
     return sorted(
-        p.name for p in pixsem.store.glob("work/train_encoder/*/checkpoints/step-*") if (p / "state.json").exists()
+        p.name for p in pixsem.store.glob(f"work/{stage}/*/checkpoints/step-*") if (p / "state.json").exists()
     )
 
 
@@ -53,6 +53,29 @@ def test_training_stopped_by_sigterm_and_killed_ends_as_training_that_was_not(co
     curve = next(copy.store.glob("artifacts/train_encoder/*/curve.jsonl")).read_text().splitlines()
     assert [json.loads(line)["step"] for line in curve] == list(range(20, 401, 20))
     assert not list(copy.store.glob("artifacts/train_encoder/*/checkpoints"))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_training_on_streamed_shards_that_is_killed_ends_as_training_that_was_not(copy, workers):
+    steps = ["generator.editing.steps=600", "generator.editing.checkpoint_every=20", "generator.editing.sample_every=0"]
+    streamed = [*DATA, "shuffle.full_gb=0", "shuffle.window_shards=2", *steps, "generator.snapshots=0"]
+    settings = [*streamed, f"execution.training.train_editor.workers={workers}", "--until", "train_editor"]
+    driver = copy.start("run", *settings)
+    for _ in range(2):
+        before = checkpoints(copy, "train_editor")[-1:]
+        wait_for(lambda before=before: checkpoints(copy, "train_editor")[-1:] > before, 400)
+        kill(processes(str(copy.folder)))
+        driver.communicate()
+        wait_for(lambda: not processes(str(copy.folder)))
+        assert not list(copy.store.glob("artifacts/train_editor/*"))
+        driver = copy.start("resume")
+    _, said = driver.communicate(timeout=400)
+    assert driver.returncode == 0, said
+    (interrupted,) = [d for name, d in copy.digests().items() if name.startswith("train_editor/")]
+    copy("run", *settings, "--force", "train_editor")
+    (whole,) = [d for name, d in copy.digests().items() if name.startswith("train_editor/")]
+    assert interrupted == whole
 
 
 @pytest.mark.timeout(400)
