@@ -64,6 +64,7 @@ class CheckpointWriter:
         try:
             part = self._write_part(step, files)
         except Exception as problem:  # whatever it is, every rank is to know
+            LOG.exception("the checkpoint of step %d", step)
             error = str(problem) or repr(problem)
         told = [(part, error)] * self._world
         if self._world > 1:

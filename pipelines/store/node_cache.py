@@ -47,6 +47,9 @@ class NodeCache:
         self._compared = self._base / "compared"
         for made in (self._files, self._parts, self._locks, self._compared):
             made.mkdir(parents=True, exist_ok=True)
+        for mark in self._compared.iterdir():
+            if not _fresh(mark):
+                mark.unlink(missing_ok=True)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="node-cache")
         self._coming: dict[str, Future[Path]] = {}
         self._brought = 0  # bytes since this process last looked at the limit

@@ -120,6 +120,10 @@ def test_a_file_of_a_folder_is_read_in_place_and_compared_once_a_node_until_it_c
     store.local(path).write_bytes(b"changed")
     with pytest.raises(StoreError, match="content changed"):
         NodeCache(store, 1, tmp_path / "cache").fetch(path)
+    (mark,) = (tmp_path / "cache").glob("*/compared/*")
+    os.utime(mark, (0, 0))  # what was noted longer than a day ago is of no use to anybody
+    NodeCache(store, 1, tmp_path / "cache")
+    assert not mark.exists()
 
 
 KILLED = """
