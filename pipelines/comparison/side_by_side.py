@@ -17,9 +17,10 @@ from pipelines.comparison.record import Record
 from pipelines.comparison.results import Result
 from pipelines.config.compose import load_config
 from pipelines.config.schema import Config
+from pipelines.judging.cases import EditCase
 from pipelines.stage import ShardContext, ShardTask, derive_seed
 from pipelines.stages.evaluation import spread
-from pipelines.stages.generator.judged_world import EditCase, find_world
+from pipelines.stages.generator.judged_world import find_world
 from pipelines.stages.generator.sample_sets import Maker
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import Store, canonical_json, sha256_text

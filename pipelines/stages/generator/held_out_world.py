@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.config.source_kinds import serving_sources
+from pipelines.judging.cases import Asked, EditCase
 from pipelines.stages.evaluation import spread
-from pipelines.stages.generator.judged_world import Asked, EditCase, JudgedWorld, Sizes
+from pipelines.stages.generator.judged_world import JudgedWorld, Sizes
 
 if TYPE_CHECKING:
     from pipelines.config.schema import Config

@@ -14,10 +14,11 @@ import numpy as np
 
 from components.evaluation.grids import captioned_grid, curve_figure, reconstruction_grid
 from pipelines.config.schema import Config
+from pipelines.judging.cases import Asked
 from pipelines.stage import derive_seed
 from pipelines.stages.evaluation import spread
 from pipelines.stages.generator.generator_setup import snapshots
-from pipelines.stages.generator.judged_world import EXACT, HELD_OUT, SINGLE, Asked, JudgedWorld
+from pipelines.stages.generator.judged_world import EXACT, HELD_OUT, SINGLE, JudgedWorld
 from pipelines.stages.generator.sample_sets import Maker
 from pipelines.store.artifacts import Artifact
 

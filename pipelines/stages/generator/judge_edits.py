@@ -12,9 +12,9 @@ import numpy as np
 
 from components.evaluation.editing import inside_residue, object_trace, outside_psnr
 from components.evaluation.grids import captioned_grid
+from pipelines.judging.cases import EditCase
 from pipelines.stage import derive_seed
 from pipelines.stages.generator.judge import Judge, every, others, shares
-from pipelines.stages.generator.judged_world import EditCase
 
 SHOWN = 16  # edits on the grid
 # share of a removed object's own difference from what is behind it: more is a ghost, beside what the tokenizer leaves

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from pipelines.config.source_kinds import judged_source
+from pipelines.judging.cases import Asked, EditCase
 from pipelines.stage import load_function
 
 if TYPE_CHECKING:
@@ -32,31 +33,6 @@ ANY_WORLD = "pipelines.stages.generator.held_out_world:HeldOutWorld"  # of every
 HELD_OUT = "held out prompts"  # the main split, in `judgements.jsonl`
 EXACT = "exact"  # of what is judged of a picture: everything that the prompt says, and nothing else
 SINGLE = "single_object"  # the category of prompts whose aspects are counted
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A prompt. `about` is the world's own; `row` is what `judgements.jsonl` keeps of the truth."""
-
-    text: str
-    category: str
-    about: Any = None
-    row: Mapping[str, Any] = field(default_factory=dict)  # JSON, e.g. {"truth": ...}
-
-
-@dataclass(frozen=True)
-class EditCase:
-    """An edit: pictures uint8 [S, S, 3] before and after it, and the pixels that it changes, bool [S, S], where they
-    are known. `about` is the world's own; `row` is what `judgements.jsonl` keeps of the truth.
-    """
-
-    kind: str
-    instruction: str
-    source: np.ndarray
-    target: np.ndarray
-    mask: np.ndarray | None = None
-    about: Any = None
-    row: Mapping[str, Any] = field(default_factory=dict)  # JSON, e.g. {"source": ..., "truth": ...}
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from components.pictures.options import CATEGORIES, COMPOSITION_EDITS, FACTORS, 
 from components.pictures.read import Reader
 from pipelines.config.schema import Config
 from pipelines.config.source_kinds import PicturesSource, judged_source
+from pipelines.judging.cases import Asked, EditCase
 from pipelines.stage import derive_seed
-from pipelines.stages.generator.judged_world import Asked, EditCase, JudgedWorld, Sizes, Split
+from pipelines.stages.generator.judged_world import JudgedWorld, Sizes, Split
 from pipelines.stages.indexed_rows import COUNTS
 from pipelines.stages.mixing import of_sources
 

@@ -16,8 +16,9 @@ from components.scenes.render import render
 from components.scenes.scene import TONES, Scene, same_scene, sample_scene
 from pipelines.config.schema import Config
 from pipelines.config.source_kinds import ScenesSource, judged_source
+from pipelines.judging.cases import Asked, EditCase
 from pipelines.stage import derive_seed
-from pipelines.stages.generator.judged_world import EXACT, Asked, EditCase, JudgedWorld, Sizes, Split
+from pipelines.stages.generator.judged_world import EXACT, JudgedWorld, Sizes, Split
 
 if TYPE_CHECKING:
     from pipelines.stage import ShardContext

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.stages.generator.judged_world import EXACT, Asked, EditCase, JudgedWorld, Sizes, Split
+from pipelines.judging.cases import Asked, EditCase
+from pipelines.stages.generator.judged_world import EXACT, JudgedWorld, Sizes, Split
 
 SIDE = 8
 

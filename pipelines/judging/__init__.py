@@ -1,0 +1,1 @@
+"""Judges: what holds pictures to their prompts, and edits to their instructions, one by one."""
