@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from components.training.block_transforms import checkpoint_activations, compile_blocks
-from components.training.checkpoints import Checkpoints, check_resumable
+from components.training.checkpoints import AVERAGE, Bring, Checkpoints, check_resumable
 from components.training.copies import copy_to_host
 from components.training.ema import WeightAverage
 from components.training.engine import (
@@ -86,6 +86,8 @@ class Hooks:
     # the folder. It may take them elsewhere.
     part: Callable[[Path, str, list[str]], None] = lambda folder, checkpoint, names: None
     saved: Callable[[Path], None] = lambda path: None  # on the first rank: the checkpoint is whole
+    # On every rank, before training: makes files of a checkpoint be in its local folder, where its state is already.
+    bring: Bring = lambda checkpoint, names: None
 
 
 @dataclass(frozen=True)
@@ -285,13 +287,13 @@ class _Run:
         if self.critic is not None:
             files += copy_engine(self.critic, aside, "critic")
         if self.average is not None:
-            path = aside / "average.safetensors"
+            path = aside / AVERAGE
             files.append((path, partial(save_file, copy_to_host(self.average.values), path)))
         self.writer.start(step, files, self._identity())
 
     def restore(self) -> int:
         """Go back to the newest checkpoint; return its step, 0 where there is none."""
-        found = self.checkpoints.latest()
+        found = self.checkpoints.latest(self.place.rank, self._gather, self.hooks.bring)
         if found is None:
             return 0
         path, state = found
@@ -301,7 +303,7 @@ class _Run:
             load_engine(self.critic, path, "critic")
         if self.average is not None:
             self.average.values.update(
-                {name: value.to(self.place.device) for name, value in load_file(path / "average.safetensors").items()}
+                {name: value.to(self.place.device) for name, value in load_file(path / AVERAGE).items()}
             )
         LOG.info("resumed from %s", path)
         return int(state["step"])
@@ -311,6 +313,13 @@ class _Run:
             "seed": self.seed, "world": self.place.world, "zero_stage": self.options.zero_stage,
             "batch": self.options.batch, "steps": self.options.steps, "critic": self.critic is not None,
         }  # fmt: skip
+
+    def _gather(self, value: Any) -> list[Any]:
+        """Every rank's value, on every rank."""
+        values = [value] * self.place.world
+        if self.place.world > 1:
+            torch.distributed.all_gather_object(values, value, group=self.group)
+        return values
 
     def _barrier(self) -> None:
         if self.place.world > 1:
