@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from components.training.block_transforms import checkpoint_activations, compile_blocks
-from components.training.checkpoints import AVERAGE, Bring, Checkpoints, check_resumable
+from components.training.block_transforms import checkpoint_activations, compile_blocks, use_float8
+from components.training.checkpoints import AVERAGE, Bring, Checkpoints, TrainingFailed, check_resumable
 from components.training.copies import copy_to_host
 from components.training.ema import WeightAverage
 from components.training.engine import (
@@ -33,7 +33,7 @@ from components.training.engine import (
     take_step,
 )
 from components.training.guard import LOSS, NORM, Guard
-from components.training.machine import attention_kernels
+from components.training.machine import attention_kernels, float8_problem
 from components.training.meter import Meter
 from components.training.optimizers import learning_rate
 from components.training.options import TrainingOptions
@@ -107,6 +107,11 @@ def train(
     weights (on rank 0). Raises `TrainingFailed`.
     """
     set_up_process_group(place.rank, place.world, place.device)
+    if options.float8:
+        problem = float8_problem(place.device)
+        if problem:
+            raise TrainingFailed(f"{problem}.")
+        use_float8(task.module, task.blocks)
     if options.compile:
         compile_blocks(task.module, task.blocks)
     if options.checkpoint_activations:
