@@ -6,13 +6,20 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 STATE = "state.json"
+AVERAGE = "average.safetensors"  # which the first rank alone keeps
 FORMAT = 2
 LOG = logging.getLogger(__name__)
+_OF_RANK = re.compile(r"zero_pp_rank_(\d+)_")  # in DeepSpeed's names of what each rank writes
+
+Bring = Callable[[str, list[str]], None]  # makes these files of a checkpoint, by its name, be in the local folder
+Gather = Callable[[Any], list[Any]]  # a value of this rank: those of all ranks
 
 
 class TrainingFailed(ValueError):
@@ -59,14 +66,31 @@ class Checkpoints:
         found = [path.name[5:] for path in self.folder.glob("step-*") if (path / STATE).exists()]
         return sorted(int(name) for name in found if name.isdigit())
 
-    def latest(self) -> tuple[Path, dict[str, Any]] | None:
-        """The newest whole checkpoint and its state; damaged ones are passed over, and the log says so."""
-        for step in reversed(self.steps()):
-            path = self.path(step)
+    def latest(
+        self,
+        rank: int | None = None,
+        gather: Gather = lambda value: [value],
+        bring: Bring = lambda checkpoint, names: None,
+    ) -> tuple[Path, dict[str, Any]] | None:
+        """The newest whole checkpoint and its state; damaged ones are passed over, and the log says so.
+
+        With `rank`, only what that rank reads is brought and compared. All ranks call it together, and all pass over
+        what is damaged for one.
+        """
+        for step in sorted(set.intersection(*map(set, gather(self.steps()))), reverse=True):
+            path, state, problem = self.path(step), None, "it is damaged for another worker"
             try:
-                return path, read_state(path)
-            except ValueError as error:
-                LOG.warning("checkpoint passed over: %s", error)
+                state = read_state(path)
+                names = [name for name in state["files"] if rank is None or is_read_by(name, rank)]
+                bring(path.name, names)
+                check_files(path, state, names)
+            except (ValueError, FileNotFoundError) as error:
+                if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                    raise  # a store that cannot be reached holds nothing damaged
+                state, problem = None, str(error)
+            if all(gather(state is not None)) and state is not None:
+                return path, state
+            LOG.warning("checkpoint %s passed over: %s", path, problem)
         return None
 
     def clear_aside(self) -> None:
@@ -96,16 +120,33 @@ def parse_state(data: bytes, where: str) -> dict[str, Any]:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Return a checkpoint's state; ValueError, in words, where a file of it is missing or changed."""
+    """Return a checkpoint's state; ValueError, in words, where it is missing or changed."""
     try:
         state = parse_state((path / STATE).read_bytes(), str(path))
-        for name, (size, digest) in state["files"].items():
-            file = path / name
-            if not file.exists() or file.stat().st_size != size or _sha256(file) != digest:
-                raise ValueError(f"{path}: {name} is missing or was changed after it was written.")
     except OSError as error:
         raise ValueError(f"{path} is no whole checkpoint: {error!r}.") from error
+    outside = [name for name in state["files"] if Path(name).is_absolute() or ".." in Path(name).parts]
+    if outside:  # a rank that fetches them would write there
+        raise ValueError(f"{path} names a file outside its folder: {outside[0]}.")
     return state
+
+
+def check_files(path: Path, state: dict[str, Any], names: Iterable[str]) -> None:
+    """Raise ValueError, in words, where one of these files of a checkpoint is missing or changed."""
+    for name in names:
+        file, (size, digest) = path / name, state["files"][name]
+        try:
+            whole = file.stat().st_size == size and _sha256(file) == digest
+        except OSError as error:
+            raise ValueError(f"{path} is no whole checkpoint: {error!r}.") from error
+        if not whole:
+            raise ValueError(f"{path}: {name} is missing or was changed after it was written.")
+
+
+def is_read_by(name: str, rank: int) -> bool:
+    """Whether a rank that resumes reads this file: its own or a shared one. The average is the first rank's."""
+    owner = _OF_RANK.search(name)
+    return int(owner[1]) == rank if owner else rank == 0 or name != AVERAGE
 
 
 def check_resumable(state: dict[str, Any], now: dict[str, Any], path: Path) -> None:

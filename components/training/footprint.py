@@ -41,8 +41,8 @@ class Sizes:
         return cls(sum(p.numel() for p in matrices), sum(p.numel() for p in others), frozen, still)
 
 
-def memory(sizes: Sizes, options: TrainingOptions, world: int, bf16: bool) -> dict[str, int]:
-    """Return the bytes of each part on the first rank, which alone keeps the average.
+def memory(sizes: Sizes, options: TrainingOptions, world: int, bf16: bool, bucket: int = BUCKET) -> dict[str, int]:
+    """Return the bytes of each part on the first rank, which alone keeps the average. `bucket`: elements.
 
     Parts: `weights`, `gradients`, `optimizer` (its states), `master` (ZeRO's own copy of the weights it updates),
     `buckets` (in which gradients are reduced; or more, where the optimizer's step needs more), `average`. Each is its
@@ -52,16 +52,19 @@ def memory(sizes: Sizes, options: TrainingOptions, world: int, bf16: bool) -> di
     share = 1 if zero == 0 else world
     states = _states(sizes, options)
     weights, gradients = n + sizes.frozen, n
-    buckets = BUCKET * FP32 * (2 if bf16 else 1)  # one for each type that is communicated
+    buckets = bucket * FP32 * (2 if bf16 else 1)  # one for each type that is communicated
     if zero == 0:
-        buckets = min(n, BUCKET) * FP32  # the copy in which gradients are reduced
+        buckets = min(n, bucket) * FP32  # the copy in which gradients are reduced
+    elif zero == 1:
+        gradients += bucket * (n > bucket)  # the copy of a bucket while it is reduced
     elif zero == 2:
-        gradients = max(-(-n // world), min(n, BUCKET))
+        # That copy, and a rank's part: once of earlier buckets, and once of earlier micro-batches.
+        gradients = min(n, bucket) + -(-n // world) * ((n > bucket) + (options.accumulate > 1))
     elif zero == 3:
-        # A rank's part, and for the average all of it at once.
-        weights = -(-weights // world) + n
+        # A rank's part, and for the average all of it at once. Without casts, autograd keeps what forward gathered.
+        weights = -(-weights // world) + (n if bf16 else 2 * n)
         gradients = -(-n // world)
-        buckets = BUCKET * (FP32 + (2 if bf16 else 0))
+        buckets = bucket * (FP32 + (2 if bf16 else 0))
     if options.optimizer.kind == "muon" and zero:
         gradients += 2 * -(-n // world)  # DeepSpeed's Muon turns them in copies
         states = 2 * n  # and keeps its momentum twice

@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from components.training.block_transforms import checkpoint_activations, compile_blocks
-from components.training.checkpoints import Checkpoints, check_resumable
+from components.training.block_transforms import checkpoint_activations, compile_blocks, use_float8
+from components.training.checkpoints import AVERAGE, Bring, Checkpoints, TrainingFailed, check_resumable
 from components.training.copies import copy_to_host
 from components.training.ema import WeightAverage
 from components.training.engine import (
@@ -33,7 +33,7 @@ from components.training.engine import (
     take_step,
 )
 from components.training.guard import LOSS, NORM, Guard
-from components.training.machine import attention_kernels
+from components.training.machine import attention_kernels, float8_problem
 from components.training.meter import Meter
 from components.training.optimizers import learning_rate
 from components.training.options import TrainingOptions
@@ -86,6 +86,8 @@ class Hooks:
     # the folder. It may take them elsewhere.
     part: Callable[[Path, str, list[str]], None] = lambda folder, checkpoint, names: None
     saved: Callable[[Path], None] = lambda path: None  # on the first rank: the checkpoint is whole
+    # On every rank, before training: makes files of a checkpoint be in its local folder, where its state is already.
+    bring: Bring = lambda checkpoint, names: None
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,11 @@ def train(
     weights (on rank 0). Raises `TrainingFailed`.
     """
     set_up_process_group(place.rank, place.world, place.device)
+    if options.float8:
+        problem = float8_problem(place.device)
+        if problem:
+            raise TrainingFailed(f"{problem}.")
+        use_float8(task.module, task.blocks)
     if options.compile:
         compile_blocks(task.module, task.blocks)
     if options.checkpoint_activations:
@@ -285,13 +292,13 @@ class _Run:
         if self.critic is not None:
             files += copy_engine(self.critic, aside, "critic")
         if self.average is not None:
-            path = aside / "average.safetensors"
+            path = aside / AVERAGE
             files.append((path, partial(save_file, copy_to_host(self.average.values), path)))
         self.writer.start(step, files, self._identity())
 
     def restore(self) -> int:
         """Go back to the newest checkpoint; return its step, 0 where there is none."""
-        found = self.checkpoints.latest()
+        found = self.checkpoints.latest(self.place.rank, self._gather, self.hooks.bring)
         if found is None:
             return 0
         path, state = found
@@ -301,7 +308,7 @@ class _Run:
             load_engine(self.critic, path, "critic")
         if self.average is not None:
             self.average.values.update(
-                {name: value.to(self.place.device) for name, value in load_file(path / "average.safetensors").items()}
+                {name: value.to(self.place.device) for name, value in load_file(path / AVERAGE).items()}
             )
         LOG.info("resumed from %s", path)
         return int(state["step"])
@@ -311,6 +318,13 @@ class _Run:
             "seed": self.seed, "world": self.place.world, "zero_stage": self.options.zero_stage,
             "batch": self.options.batch, "steps": self.options.steps, "critic": self.critic is not None,
         }  # fmt: skip
+
+    def _gather(self, value: Any) -> list[Any]:
+        """Every rank's value, on every rank."""
+        values = [value] * self.place.world
+        if self.place.world > 1:
+            torch.distributed.all_gather_object(values, value, group=self.group)
+        return values
 
     def _barrier(self) -> None:
         if self.place.world > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
@@ -10,6 +11,8 @@ from typing import Literal
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+FLOAT8_CAPABILITY = (8, 9)  # of the first GPUs that multiply in float8
 
 
 def best_device() -> torch.device:
@@ -24,6 +27,16 @@ def choose_precision(precision: str, device: torch.device) -> Literal["fp32", "b
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     return "bf16" if _cpu_prefers_bf16() else "fp32"
+
+
+def float8_problem(device: torch.device) -> str:
+    """Return, in words, what keeps training on a device from multiplying in float8; empty: nothing."""
+    if importlib.util.find_spec("torchao") is None:
+        return "float8 needs the package torchao. Install it with: pip install 'pixsem[fp8]'. Or set float8=false"
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= FLOAT8_CAPABILITY:
+        return ""
+    here = torch.cuda.get_device_name(device) if device.type == "cuda" else "a CPU"
+    return f"float8 needs a GPU of NVIDIA's Ada, Hopper or a newer line, and this is {here}. Set float8=false"
 
 
 def _cpu_prefers_bf16() -> bool:

@@ -41,6 +41,7 @@ class TrainingOptions:
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # bf16: fp32 weights, products in bf16
     zero_stage: Literal[0, 1, 2, 3] = 0  # DeepSpeed's
     checkpoint_activations: bool = False
+    float8: bool = False  # the large products of the blocks, by torchao: for GPUs that have it
     compile: bool = False  # the blocks, by torch.compile: for GPUs
     log_every: int = 20  # steps
     sample_every: int = 0  # steps between sample grids; 0: none
@@ -54,6 +55,8 @@ class TrainingOptions:
             raise ValueError(f"a batch of {self.batch} cannot be split into {self.accumulate} equal micro-batches")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema}; it is a decay, 0 to below 1")
+        if self.float8 and self.precision == "fp32":
+            raise ValueError("float8 goes with precision bf16 or auto: what it leaves is multiplied in bf16")
         if self.optimizer.kind == "muon" and self.zero_stage == 3:
             raise ValueError("muon needs whole matrices: use zero_stage 0, 1 or 2, or the adamw optimizer")
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from pipelines.config.trainings import TRAININGS
+
 NAMED_SOURCE = re.compile(r"^sources\.\w+")
 NEWER: dict[str, Any] = {
     "source.faults": None,
@@ -27,6 +29,7 @@ NEWER: dict[str, Any] = {
     "synthesize_edits.photos.share": 1.0,
     "synthesize_edits.faults": {"unchanged": 0.0, "wrong_edit": 0.0, "wrong_instruction": 0.0, "spilled": 0.0},
     "tokenizer.pixel_decoder.refine": 0,
+    **{f"{training}.float8": False for training in TRAININGS.values()},
     "curate.signals": {},
     "recaption.engine": "transformers",
     "recaption.url": None,

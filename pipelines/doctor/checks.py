@@ -9,11 +9,13 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from typing import Any
 
 from components.registry.mlflow_errors import TrackingError, without_credentials
 from pipelines.cluster.resources import Demand, nodes_text, resources_of, unmet
 from pipelines.config.schema import Config
+from pipelines.config.trainings import TRAININGS
 from pipelines.doctor.node_checks import Line, Wanted, check_node, installed
 from pipelines.errors import UserError, one_line
 from pipelines.preflight import problems
@@ -98,16 +100,13 @@ def _mlflow(config: Config, store: Store) -> Line:
 
 def wanted_of(config: Config, store: Store) -> Wanted:
     """Return what a configuration expects of its nodes."""
-    trainings = {
-        "encoder.training": config.encoder.training, "tokenizer.semantic": config.tokenizer.semantic,
-        "tokenizer.training": config.tokenizer.training, "generator.training": config.generator.training,
-        "generator.editing": config.generator.editing,
-    }  # fmt: skip
+    trainings = {key: attrgetter(key)(config) for key in TRAININGS.values()}
     bf16 = [f"{key}.precision" for key, options in trainings.items() if options.precision == "bf16"]
     bf16 += ["latents.precision"] if config.latents.precision == "bf16" else []
     gpus = tuple(dict.fromkeys(s.base for s in build_workflow(config) if resources_of(config, s.name).gpus))
+    float8 = tuple(f"{key}.float8" for key, options in trainings.items() if options.float8)
     zero_stage = max(options.zero_stage for options in trainings.values())
-    return Wanted(gpus, tuple(bf16), zero_stage, store.absolute_url, installed())
+    return Wanted(gpus, tuple(bf16), zero_stage, store.absolute_url, installed(), float8)
 
 
 def _ray(config: Config, store: Store) -> Iterator[Line]:

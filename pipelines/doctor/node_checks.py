@@ -43,6 +43,7 @@ class Wanted:
     zero_stage: Literal[0, 1, 2, 3]  # the highest
     store: str
     versions: dict[str, str] = field(default_factory=dict)  # of what runs the driver
+    float8: tuple[str, ...] = ()  # the keys that ask for float8 products
 
 
 def installed() -> dict[str, str]:
@@ -135,7 +136,7 @@ def _nccl(of_node: float) -> Iterator[Line]:
 
 
 def _precision(wanted: Wanted) -> Iterator[Line]:
-    from components.training.machine import best_device, choose_precision, matrix_rate
+    from components.training.machine import best_device, choose_precision, float8_problem, matrix_rate
 
     device = best_device()
     best = choose_precision("auto", device)
@@ -147,6 +148,9 @@ def _precision(wanted: Wanted) -> Iterator[Line]:
         )
     else:
         yield Line("precision", True, f"auto is {best} here; {rate}")
+    problem = float8_problem(device) if wanted.float8 else ""
+    if problem and (device.type == "cuda" or not wanted.gpus):  # a node without GPUs trains nothing beside those with
+        yield Line("precision", False, f"{', '.join(wanted.float8)}: {problem}")
 
 
 def _allocator() -> Iterator[Line]:

@@ -8,10 +8,13 @@ and of a hub id only what is known of it here.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 
 from pipelines.config.schema import Config
+from pipelines.config.trainings import TRAININGS
 from pipelines.errors import UserError
 from pipelines.preflight.asked_models import check_editors, check_recaption
+from pipelines.preflight.float8 import check_float8
 from pipelines.preflight.gates import check_gates
 from pipelines.preflight.pretrained import check_autoencoder, check_backbone, check_encoder, check_weights
 from pipelines.preflight.signal_models import check_pairs, check_signals
@@ -28,6 +31,7 @@ CHECKS: tuple[tuple[Callable[[Config], Iterator[str]], tuple[str, ...]], ...] = 
     (check_encoder, ("train_encoder",)),
     (check_autoencoder, ("train_tokenizer",)),
     (check_backbone, ("train_generator",)),
+    *((partial(check_float8, stage=stage), (stage,)) for stage in TRAININGS),
     (check_gates, ("register",)),
 )
 

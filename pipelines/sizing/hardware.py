@@ -11,6 +11,7 @@ import psutil
 
 from pipelines.cluster.resources import resources_of
 from pipelines.config.schema import Config
+from pipelines.config.trainings import TRAININGS
 from pipelines.sizing.assumptions import (
     CPU_UTILISATION,
     GPU_BANDWIDTH_GBPS,
@@ -25,14 +26,6 @@ from pipelines.store.files import Store
 
 GB = 1e9
 PROCESS_BYTES = 1_000_000_000  # of a CPU worker itself: Python, torch, Ray
-REMEDIES = {
-    "train_matcher": "matcher.training",
-    "train_encoder": "encoder.training",
-    "train_semantic": "tokenizer.semantic",
-    "train_tokenizer": "tokenizer.training",
-    "train_generator": "generator.training",
-    "train_editor": "generator.editing",
-}
 BATCHES = {
     "score": "the model's batch in measure.models",
     "recaption": "recaption.batch",
@@ -168,8 +161,8 @@ def remedy(stage: str, part: str) -> str:
         return "Lower execution.cache_gb."
     if part == "validation":
         return "Lower generator.validation_samples."
-    if stage in REMEDIES:
-        key = REMEDIES[stage]
+    if stage in TRAININGS:
+        key = TRAININGS[stage]
         if part == "activations":
             return f"Raise {key}.accumulate, give it more workers, or set {key}.checkpoint_activations=true."
         return f"Raise {key}.zero_stage, or give it more workers."

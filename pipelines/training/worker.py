@@ -108,7 +108,7 @@ def train_here(launch: TrainingLaunch, rank: int, world: int, device: Any) -> No
         built: Built = load_function(launch.builder)(context)
         checkpoints = CheckpointStore(store, f"{work.path}/checkpoints", Path(folder))
         curve = Curve(store, work, launch.run, built.options.steps) if rank == 0 else None
-        hooks = Hooks(should_stop=StopRequest(store, launch.run), part=checkpoints.part)
+        hooks = Hooks(should_stop=StopRequest(store, launch.run), part=checkpoints.part, bring=checkpoints.bring)
         if curve is not None:
             hooks.log = curve.log
             hooks.saved = checkpoints.saved
@@ -216,8 +216,8 @@ class Curve:
 
 
 class CheckpointStore:
-    """Checkpoints in the store: in place on a file system; else each worker fetches them before training, and puts its
-    own files of each into the store.
+    """Checkpoints in the store: in place on a file system. Else each worker fetches, before training, what it reads of
+    the one that it resumes from, and puts its own files of each new one into the store.
     """
 
     def __init__(self, store: Store, path: str, scratch: Path) -> None:
@@ -225,13 +225,23 @@ class CheckpointStore:
         self._folder = store.local(path) if store.is_local else scratch / "checkpoints"
 
     def fetch(self) -> Path:
-        """Return the local folder of checkpoints."""
+        """Return the local folder of checkpoints, with the states of all of them."""
+        from components.training.checkpoints import STATE
+
         if not self._store.is_local:
-            for name in self._store.files(self._path):
-                local = self._folder / name
-                local.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(self._store.fetch(f"{self._path}/{name}", self._folder.parent), local)
+            for name in self._store.folders(self._path):
+                if self._store.exists(f"{self._path}/{name}/{STATE}"):
+                    self.bring(name, [STATE])
         return self._folder
+
+    def bring(self, checkpoint: str, names: list[str]) -> None:
+        """Fetch these files of a checkpoint. FileNotFoundError where one is missing; `StoreUnreachable`."""
+        if self._store.is_local:
+            return
+        for name in names:
+            path = f"{checkpoint}/{name}"
+            (self._folder / path).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(self._store.fetch(f"{self._path}/{path}", self._folder.parent), self._folder / path)
 
     def part(self, folder: Path, checkpoint: str, names: list[str]) -> None:
         """Move this worker's files of a checkpoint, which lie in `folder`, into the store."""

@@ -1,5 +1,5 @@
 """One worker that measures what real engines hold: python held_worker.py FOLDER RANK WORLD KIND PRECISION
-ACCUMULATE ZERO... Rank 0 prints JSON.
+ACCUMULATE BUCKET ZERO... Rank 0 prints JSON.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+import components.training.engine as engines
 from components.training.engine import build_engine, copy_engine
 from components.training.footprint import Sizes
 from components.training.options import OptimizerOptions, TrainingOptions
@@ -43,7 +45,15 @@ def measure(options: TrainingOptions, world: int, folder: Path) -> dict[str, int
 
 def main() -> None:
     """Measure each ZeRO stage."""
-    folder, rank, world, kind, precision, parts, *stages = sys.argv[1:]
+    folder, rank, world, kind, precision, parts, bucket, *stages = sys.argv[1:]
+    plain = engines.deepspeed_config
+
+    def with_bucket(*args: Any) -> dict[str, Any]:
+        config = plain(*args)
+        config["zero_optimization"]["reduce_bucket_size"] = int(bucket)
+        return config
+
+    engines.deepspeed_config = with_bucket
     os.environ |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world}
     torch.set_num_threads(1)
     store = torch.distributed.FileStore(f"{folder}/rendezvous", int(world))

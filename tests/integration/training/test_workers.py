@@ -88,7 +88,7 @@ def test_both_workers_name_the_rank_and_samples_of_a_loss_that_is_no_number(tmp_
 
 
 @pytest.mark.slow
-def test_each_worker_puts_its_own_files_into_a_remote_store_and_fetches_them_all(tmp_path, monkeypatch):
+def test_each_worker_puts_its_own_files_into_a_remote_store_and_fetches_what_it_reads(tmp_path, monkeypatch):
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
@@ -115,8 +115,14 @@ def test_each_worker_puts_its_own_files_into_a_remote_store_and_fetches_them_all
         found = stores["cut"].files("checkpoints/step-00000005")
         assert {name: size for name, (size, _) in state["files"].items()} == {n: found[n] for n in found if n != STATE}
         assert {f"model/zero_pp_rank_{rank}_mp_rank_00_optim_states.pt" for rank in (0, 1)} <= set(found)
+        newest = stores["cut"].folders("checkpoints")[-1]
+        own = "model/zero_pp_rank_1_mp_rank_00_optim_states.pt"
+        stores["cut"].write_bytes(f"checkpoints/{newest}/{own}", b"damaged")  # for the second worker alone
         ends = [finish(start(tmp_path / f"{name}-2", 2, zero=1, store=stores[name].absolute_url)) for name in stores]
         assert ends[0][1] == ends[1][1]
         assert stores["cut"].folders("checkpoints") == ["step-00000025", "step-00000030"]
+        fetched = {path.name for path in (tmp_path / "cut-2" / "1").rglob("*") if path.is_file()}
+        assert Path(own).name in fetched and STATE in fetched
+        assert not fetched & {"average.safetensors", Path(own).name.replace("rank_1", "rank_0")}
     finally:
         server.stop()

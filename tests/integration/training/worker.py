@@ -95,7 +95,8 @@ def main() -> None:
     path = Path(folder)
     if asked["store"]:
         checkpoints = CheckpointStore(Store(asked["store"]), "checkpoints", path / rank)
-        hooks.part, hooks.saved, path = checkpoints.part, checkpoints.saved, checkpoints.fetch()
+        hooks.part, hooks.saved, hooks.bring = checkpoints.part, checkpoints.saved, checkpoints.bring
+        path = checkpoints.fetch()
     data = Data(int(rank), int(world), asked["pause"], asked["bad"])
     result = train(job, data, options, 3, path, place, hooks)
     assert result.finished

@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from components.training.checkpoints import Checkpoints, TrainingFailed, parse_state, state_bytes
+from components.training.checkpoints import (
+    AVERAGE,
+    Checkpoints,
+    TrainingFailed,
+    is_read_by,
+    parse_state,
+    state_bytes,
+)
 from components.training.ema import WeightAverage
 from components.training.loop import Hooks, Place, train
 from components.training.optimizers import learning_rate, split_parameters
@@ -58,6 +65,41 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(tmp_path):
     assert found is not None and found[1]["step"] == 8
     _, again = run(tmp_path / "a")
     assert same(whole, again)
+
+
+def test_a_rank_fetches_what_it_reads_of_the_newest_checkpoint_that_is_whole_for_all(tmp_path):
+    run(tmp_path / "a", adversarial=False)
+    checkpoints, brought = Checkpoints(tmp_path / "a", 2), []
+
+    def bring(checkpoint: str, names: list[str]) -> None:
+        brought.append((checkpoint, set(names)))
+
+    found = checkpoints.latest(0, bring=bring)
+    assert found is not None and found[1]["step"] == 12
+    everything = set(found[1]["files"])
+    assert brought == [("step-00000012", everything)] and AVERAGE in everything
+    brought.clear()
+    others = iter([[4, 8, 12], False, True])  # another rank's steps, and whether each is whole for it
+    found = checkpoints.latest(1, lambda value: [value, next(others)], bring)
+    assert found is not None and found[1]["step"] == 8
+    assert brought == [(f"step-{step:08d}", everything - {AVERAGE}) for step in (12, 8)]
+
+
+def test_what_a_rank_reads_is_its_own_and_what_is_shared():
+    names = ["model/zero_pp_rank_1_mp_rank_00_optim_states.pt", "model/bf16_zero_pp_rank_12_mp_rank_00_optim_states.pt",
+             "model/mp_rank_00_model_states.pt", AVERAGE]  # fmt: skip
+    read = {rank: [name for name in names if is_read_by(name, rank)] for rank in (0, 1, 12)}
+    assert read == {0: names[2:], 1: [names[0], names[2]], 12: names[1:3]}
+
+
+def test_a_checkpoint_that_names_files_outside_its_folder_is_passed_over(tmp_path):
+    run(tmp_path / "a", adversarial=False, stop_after=4)
+    path = tmp_path / "a" / "step-00000004" / "state.json"
+    state = parse_state(path.read_bytes(), "state")
+    path.write_bytes(state_bytes({**state, "files": {**state["files"], "../../owned": [1, ""]}}))
+    brought: list[str] = []
+    assert Checkpoints(tmp_path / "a", 2).latest(0, bring=lambda _, names: brought.extend(names)) is None
+    assert brought == []
 
 
 @pytest.mark.parametrize("change", [(b'"seed": 7', b'"seed": 6'), (b'"step": 12', b'"step": 13'), (b"}", b"} ")])

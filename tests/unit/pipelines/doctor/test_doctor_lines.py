@@ -82,6 +82,12 @@ def test_bf16_where_it_is_only_emulated_is_named(monkeypatch):
     assert line.ok and "auto is fp32 here" in line.text
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is about CPUs")
+def test_float8_on_a_node_that_has_none_is_named():
+    found = list(doctor_node._precision(Wanted((), (), 0, "", float8=("generator.training.float8",))))
+    assert not found[1].ok and found[1].text.startswith("generator.training.float8: float8 needs")
+
+
 def test_a_disk_that_is_full_for_ray_and_little_memory_are_named(monkeypatch):
     from collections import namedtuple
 

@@ -134,6 +134,10 @@ BROKEN = {
         ["generator.backbone={}/bert"],
         ["generator.backbone={}/bert: models of type 'bert' are not supported. Supported: qwen2, qwen3"],
     ),
+    "float8 without a GPU": (
+        ["generator.training.float8=true"],
+        ["generator.training.float8 is for GPUs", "execution.training.train_generator.gpus is 0"],
+    ),
     "no text tokenizer": (["generator.backbone={}/qwen"], ["has no text tokenizer"]),
     "autoencoder": (
         ["tokenizer.model.space=pretrained", "tokenizer.model.pretrained={}/dino"],

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.config.compose import compose_config
 from pipelines.sizing.assumptions import Assumptions
-from pipelines.sizing.data_volume import find_flow
+from pipelines.sizing.data_volume import find_flow, find_flows, joined
 from pipelines.sizing.hardware import Hardware
 from pipelines.sizing.planning import make_plan
 from pipelines.sizing.stage_sizes import StageSize
@@ -53,6 +53,21 @@ def test_the_papers_list_gives_the_papers_edit_pairs():
     flow = find_flow(compose_config(["preset=paper", *LIST]), Assumptions(samples=10_900_000))
     assert flow.pairs == pytest.approx(1.2e6, rel=0.01)
     assert flow.kept == 10_900_000
+
+
+def test_the_papers_own_data_is_priced_in_the_papers_composition():
+    """The latent space of ImageNet, pictures of texts from captioned ones, edits as they are given."""
+    config = compose_config(["preset=paper_data"])
+    of = {"imagenet": 1_281_167, "cc12m": 10_900_000, "omniedit": 1_200_000}
+    flow = joined(find_flows(config, Assumptions(of_source=of)))
+    space, captioned, edits = flow.trained_on, flow.captioned, flow.pairs
+    assert (space, captioned, edits) == (of["imagenet"], of["cc12m"], of["omniedit"])
+    assert flow.captioned_pairs == 0  # and nothing is made of photos
+    paper = compose_config(["preset=paper", *LIST])  # which is held against its GPUs above
+    assert config.execution.training == paper.execution.training
+    assert (config.tokenizer, config.generator.training, config.generator.editing) == (
+        paper.tokenizer, paper.generator.training, paper.generator.editing
+    )  # fmt: skip
 
 
 def test_a_stage_that_shares_a_gpu_is_held_against_its_share():
