@@ -110,13 +110,10 @@ class PartRows:
         at = int(chosen[place])
         return [batch.column(name)[at].as_py() for name in columns]
 
-    def part(self, part: int, columns: Sequence[str]) -> list[list[Any]]:
-        """These columns of all wanted rows of a part, for passes over everything."""
-        if not self.sizes[part]:
-            return [[] for _ in columns]
+    def column(self, part: int, name: str) -> pa.Array:
+        """A column of all wanted rows of a part that has some, for passes over everything."""
         batch, chosen = self._part(part)
-        rows = pa.array(chosen)
-        return [batch.column(name).take(rows).to_pylist() for name in columns]
+        return batch.column(name).take(pa.array(chosen))
 
     def filled(self, part: int, column: str) -> np.ndarray:
         """Which of the wanted rows of a part have a text in this column that is not empty, bool."""
@@ -162,4 +159,5 @@ class PartColumn(Sequence[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         for part in range(len(self._rows.sizes)):
-            yield from self._rows.part(part, (self._name,))[0]
+            if self._rows.sizes[part]:
+                yield from self._rows.column(part, self._name).to_pylist()
