@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from components.data.tables import arrow_schema, arrow_table
 
@@ -114,6 +115,16 @@ class PartRows:
         """A column of all wanted rows of a part that has some, for passes over everything."""
         batch, chosen = self._part(part)
         return batch.column(name).take(pa.array(chosen))
+
+    def matches(self, part: int, name: str, rows: np.ndarray, among: np.ndarray) -> np.ndarray:
+        """For each of `rows` the place of the first of `among` that has its value in a column; -1 where none has.
+        Both are wanted rows of the part, by their places in it.
+        """
+        values = self.column(part, name)
+        found: np.ndarray = (
+            pc.index_in(values.take(pa.array(rows)), values.take(pa.array(among))).fill_null(-1).to_numpy()
+        )
+        return found
 
     def filled(self, part: int, column: str) -> np.ndarray:
         """Which of the wanted rows of a part have a text in this column that is not empty, bool."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from components.curation.images import ImageError, decode_image, square
 from components.curation.options import ImageLimits
@@ -250,8 +249,7 @@ def caption_pairs(rows: PartRows) -> np.ndarray:
         edited = np.flatnonzero(filled & rows.equal(part, "role", "target"))
         partners = np.full(len(pictures), -1)
         if len(pictures) and len(edited):
-            groups = rows.column(part, "group")
-            partners = pc.index_in(groups.take(pictures), groups.take(edited)).fill_null(-1).to_numpy()
+            partners = rows.matches(part, "group", pictures, edited)
         has = partners >= 0
         paired.append(first + np.stack([pictures[has], edited[partners[has]]], 1))
         single.append(first + pictures[~has])
