@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from components.data.tables import arrow_schema, arrow_table
 
@@ -110,13 +111,20 @@ class PartRows:
         at = int(chosen[place])
         return [batch.column(name)[at].as_py() for name in columns]
 
-    def part(self, part: int, columns: Sequence[str]) -> list[list[Any]]:
-        """These columns of all wanted rows of a part, for passes over everything."""
-        if not self.sizes[part]:
-            return [[] for _ in columns]
+    def column(self, part: int, name: str) -> pa.Array:
+        """A column of all wanted rows of a part that has some, for passes over everything."""
         batch, chosen = self._part(part)
-        rows = pa.array(chosen)
-        return [batch.column(name).take(rows).to_pylist() for name in columns]
+        return batch.column(name).take(pa.array(chosen))
+
+    def matches(self, part: int, name: str, rows: np.ndarray, among: np.ndarray) -> np.ndarray:
+        """For each of `rows` the place of the first of `among` that has its value in a column; -1 where none has.
+        Both are wanted rows of the part, by their places in it.
+        """
+        values = self.column(part, name)
+        found: np.ndarray = (
+            pc.index_in(values.take(pa.array(rows)), values.take(pa.array(among))).fill_null(-1).to_numpy()
+        )
+        return found
 
     def filled(self, part: int, column: str) -> np.ndarray:
         """Which of the wanted rows of a part have a text in this column that is not empty, bool."""
@@ -162,4 +170,5 @@ class PartColumn(Sequence[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         for part in range(len(self._rows.sizes)):
-            yield from self._rows.part(part, (self._name,))[0]
+            if self._rows.sizes[part]:
+                yield from self._rows.column(part, self._name).to_pylist()

@@ -21,7 +21,7 @@ DECODE_SECONDS = (0.8e-3, 12.7e-9)  # of a core, a picture and a pixel of it: te
 # shards have fewer.
 TABLE_ROW_BYTES = {
     "ingest": 115, "measure": 330, "curate": 45, "synthesize_edits": 50, "measure_pairs": 150, "curate_pairs": 45,
-    "index": 62, "index_latents": 32, "score": 33, "recaption": 30,
+    "index": 70, "index_latents": 32, "score": 33, "recaption": 30,
 }  # fmt: skip
 # Of a worker's own memory beside each part of the index that it has mapped, measured on parts of 1,000 rows. Only so
 # many stay mapped, whatever the number of rows.
@@ -31,6 +31,7 @@ MAPPED_PART_BYTES = 20_000
 SHUFFLED_ROW_BYTES = 20
 PAIRED_ROW_BYTES = 40
 INSTRUCTION_BYTES = 60
+NODE_WORKERS = 8  # of a training on one node, at most: as many as such machines have GPUs
 TOKEN_BYTES = 4.5  # of English, by a published model's tokenizer
 PROMPT_TOKENS = 50  # of a prompt in its chat template, where the tokenizer is not here
 KEY_BYTES = 12

@@ -10,7 +10,7 @@ import psutil
 
 from pipelines.cluster.resources import resources_of
 from pipelines.config.schema import Config
-from pipelines.sizing.assumptions import DECODE_SECONDS, Assumptions
+from pipelines.sizing.assumptions import DECODE_SECONDS, NODE_WORKERS, Assumptions
 from pipelines.sizing.data_volume import Flow, stage_bytes
 from pipelines.sizing.stage_sizes import StageSize
 from pipelines.store.files import Store
@@ -37,7 +37,7 @@ def add_warnings(
 ) -> None:
     """Add to the rows what is unwise of them; their hours are known."""
     if not Store(config.store).is_local:  # a folder is read in place
-        for name in (*OF_PICTURES, *OF_LATENTS, *EVALUATIONS):
+        for name in (*OF_PICTURES, *OF_LATENTS):
             if name in rows:
                 _copies(rows[name], rows, flows, config, given)
     for name in (*OF_PICTURES, "encode_latents"):
@@ -68,18 +68,25 @@ def _copies(
     row: StageSize, rows: Mapping[str, StageSize], flows: Mapping[str, Flow], config: Config, given: Assumptions
 ) -> None:
     whole, limit = copied_bytes(row.stage, rows, flows), config.execution.node_cache_gb * 2**30
-    full, cached = config.shuffle.full_gb, row.stage not in EVALUATIONS
-    kept = min(whole, limit) if cached else whole
+    full, kept = config.shuffle.full_gb, min(whole, limit)
     disk, where = (given.node_disk_gb or 0) * GB, "a node"
     if not disk:
         disk, where = psutil.disk_usage(tempfile.gettempdir()).free, "this machine"
     if kept > disk:
-        lower = "Lower execution.node_cache_gb, or set" if cached else "Set"
         row.warnings.append(
             f"its node keeps {kept / GB:,.1f} GB of the store's shards, and {where} has {disk / GB:,.1f} GB of disk "
-            f"(--node-disk-gb). {lower} store to a folder that all nodes see: from there nothing is copied."
+            "(--node-disk-gb). Lower execution.node_cache_gb, or set store to a folder that all nodes see: from there "
+            "nothing is copied."
         )
-    if cached and limit < whole <= full * 2**30:
+    together, shards = min(row.workers, NODE_WORKERS), sum(-(-flow.source // flow.per_shard) for flow in flows.values())
+    windows = whole * min(1.0, together * 2 * config.shuffle.window_shards / max(1, shards))
+    if whole > full * 2**30 and limit < windows:  # each worker reads one window and fetches the next
+        row.warnings.append(
+            f"the windows of {together} workers on a node hold {windows / GB:,.1f} GB of shards at once, and it keeps "
+            f"{limit / GB:,.1f} GB of them, so the same shards are fetched again and again. Raise "
+            "execution.node_cache_gb, or lower shuffle.window_shards."
+        )
+    if limit < whole <= full * 2**30:
         row.problems.append(
             f"its {whole / GB:,.1f} GB of shards are shuffled as a whole (shuffle.full_gb={full:g}), and a node keeps "
             f"{limit / GB:,.1f} GB of them. Raise execution.node_cache_gb, or lower shuffle.full_gb."

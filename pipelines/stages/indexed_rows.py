@@ -16,6 +16,7 @@ from components.data.part_rows import PartRows
 from components.data.tables import read_table
 from pipelines.stage import StageContext, source_of
 from pipelines.stages.data.parquet_rows import write_rows
+from pipelines.stages.evaluation import few_parts
 from pipelines.store.artifacts import Artifact, ShardRecord
 
 COUNTS = "counts.parquet"
@@ -31,6 +32,7 @@ INDEX_SCHEMA = {
     "instruction": "string",
     "offset": "int64",
     "size": "int64",
+    "digest": "int64",  # of those bytes (`components.data.shard_index.digest_of`)
     "held_out": "bool",
     "texts": "list<string>",  # of a picture its captions, of a target its instructions; null: the one text alone
     "origins": "list<string>",  # of each of a picture's captions where it comes from; null: not known
@@ -77,24 +79,40 @@ class IndexedRows(PartRows):
     """
 
     def __init__(
-        self, artifact: Artifact, fetch: Fetch, roles: Mapping[str, Collection[str] | None], held_out: bool
+        self,
+        artifact: Artifact,
+        fetch: Fetch,
+        roles: Mapping[str, Collection[str] | None],
+        held_out: bool,
+        few: Mapping[str, int] | None = None,
     ) -> None:
-        """`roles` names for each wanted role the sources whose rows are wanted; None: all."""
+        """`roles` names for each wanted role the sources whose rows are wanted; None: all. `few` says how many rows of
+        each role will be chosen, and only parts that have so many are taken (`few_parts`); None: all parts.
+        """
         folder, schema = TABLES[artifact.manifest.stage]
         table = read_table(fetch(f"{artifact.path}/{COUNTS}"), list(COUNTS_SCHEMA))
-        sizes: dict[str, int] = {}
+        sizes: dict[str, dict[str, int]] = {}
         shards: dict[str, dict[str, None]] = {}
-        self.shard_bytes: dict[str, int] = {}
+        shard_bytes: dict[str, int] = {}
         for part, shard, role, side, count, size in zip(*table.values(), strict=True):
             if role not in roles or side != held_out:
                 continue
             sources = roles[role]
             if sources is None or source_of(shard) in sources:
-                sizes[part] = sizes.get(part, 0) + count
+                own = sizes.setdefault(part, {})
+                own[role] = own.get(role, 0) + count
                 shards.setdefault(part, {})[shard] = None
-                self.shard_bytes[shard] = size
+                shard_bytes[shard] = size
         parts = sorted(sizes, key=lambda part: f"{part}.arrow")
+        if few is not None:
+            kinds = [source_of(part) for part in parts]
+            chosen: set[int] = set()
+            for role, count in few.items():
+                chosen |= few_parts([sizes[part].get(role, 0) for part in parts], kinds, count)
+            parts = [parts[number] for number in sorted(chosen)]
         self.shards = [tuple(shards[part]) for part in parts]
+        self.shard_bytes = {shard: shard_bytes[shard] for own in self.shards for shard in own}
         self.paths = [f"{artifact.path}/{folder}/{part}.arrow" for part in parts]
-        super().__init__([sizes[part] for part in parts], lambda n: fetch(self.paths[n]), schema, roles, held_out)
+        wanted = [sum(sizes[part].values()) for part in parts]
+        super().__init__(wanted, lambda n: fetch(self.paths[n]), schema, roles, held_out)
         self.layout = Layout(self.sizes, [source_of(own[0]) for own in self.shards])

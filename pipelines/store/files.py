@@ -157,10 +157,10 @@ class Store:
             info = self._info(relative)
         return int(info["size"] or 0) if info is not None and info["type"] == "file" else None
 
-    def read_bytes(self, relative: str) -> bytes:
-        """Return a file's bytes; FileNotFoundError where there is none."""
+    def read_bytes(self, relative: str, start: int | None = None, end: int | None = None) -> bytes:
+        """Return a file's bytes, or those from `start` to before `end`; FileNotFoundError where there is none."""
         with self.reaching(relative):
-            return bytes(self.fs.cat_file(self.path(relative)))
+            return bytes(self.fs.cat_file(self.path(relative), start, end))
 
     def sha256(self, relative: str) -> str:
         """Return the hex sha256 of a file."""

@@ -2,7 +2,8 @@
 
 A file is fetched once for each node and compared with its manifest's sha256 when it arrives; only then it gets its
 name, so a worker that is killed leaves nothing that is taken for whole. Beyond the limit the files that were used
-longest ago go. Who has mapped one of them keeps it: it is unlinked, not changed.
+longest ago go, of whatever store. Who has mapped one of them keeps it: it is unlinked, not changed. What is below the
+limit stays for the next run.
 
 Files of a store on a local or shared folder are read where they are. They are compared once for each node.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import tempfile
 import time
@@ -34,8 +36,8 @@ class NodeCache:
     """Checked local paths of a store's files. Safe in threads and processes."""
 
     def __init__(self, store: Store, limit: int, folder: Path | None = None, in_use: float = IN_USE) -> None:
-        """`limit` in bytes; `folder` None: below the node's folder for temporary files. `StoreError` where that is
-        somebody else's.
+        """`limit` in bytes, of all stores together; `folder` None: below the node's folder for temporary files.
+        `StoreError` where that is somebody else's.
         """
         base = folder or Path(tempfile.gettempdir()) / f"pixsem-cache-{os.getuid()}"
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -123,7 +125,8 @@ class NodeCache:
         self._brought = 0
         with self._lock("evict"):
             found = []
-            for folder, _, names in os.walk(self._files):
+            walks = (os.walk(files) for files in self._base.parent.glob("*/files"))
+            for folder, _, names in itertools.chain.from_iterable(walks):
                 for name in names:
                     with contextlib.suppress(FileNotFoundError):
                         status = os.stat(os.path.join(folder, name))

@@ -6,11 +6,13 @@ next run makes the hurt parts again.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from pathlib import Path
 from typing import NoReturn
 
+from components.data.shard_index import digest_of
 from pipelines.errors import StoreError
 from pipelines.store.artifacts import find_artifact, note_damage
 from pipelines.store.files import Store, sha256_file
@@ -35,6 +37,19 @@ def fetch_checked(store: Store, path: str, scratch: Path) -> Path:
     assert state is not None
     _COMPARED[str(local)] = state
     return local
+
+
+def read_checked(store: Store, path: str, offset: int, size: int, digest: int) -> bytes:
+    """Return `size` bytes at `offset` of an artifact's file, without the rest of it, where `digest` is that of them.
+    `StoreError` says what is wrong with them elsewhere.
+    """
+    problem = "missing"
+    with contextlib.suppress(FileNotFoundError):
+        data = store.read_bytes(path, offset, offset + size)
+        if digest_of(data) == digest:
+            return data
+        problem = f"content changed at byte {offset} (sha256 differs)"
+    refuse(store, path, problem)
 
 
 def wanted_digest(store: Store, path: str) -> str:

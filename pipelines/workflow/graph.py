@@ -173,7 +173,7 @@ def _data_stages(jobs: Jobs, scored: Sequence[Stage]) -> list[Stage]:
         ),
         Stage(
             name="index",
-            version="2",
+            version="3",
             function="pipelines.stages.data.index:run",
             config=("held_out", *(ALIKE if pairs else ())),
             inputs=("curate", "curate_pairs", *((*measured, *pairs) if pairs else ())),
@@ -292,7 +292,7 @@ def _model_stages(jobs: Jobs) -> list[Stage]:
         ),
         Stage(
             name="evaluate_tokenizer",
-            version="1",
+            version="2",
             function="pipelines.stages.tokenizer.evaluate_tokenizer:run",
             external="pipelines.workflow.source_digests:evaluation_files",
             config=(
@@ -308,7 +308,7 @@ def _model_stages(jobs: Jobs) -> list[Stage]:
         ),
         Stage(
             name="evaluate_generator",
-            version="2",
+            version="3",
             function="pipelines.stages.generator.evaluate_generator:run",
             config=(
                 "seed",

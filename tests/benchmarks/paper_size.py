@@ -102,8 +102,8 @@ def firsts(folder: Path, rows: int, held: list[bool]) -> dict[str, bytes]:
         "shard": [f"artifacts/curate/f/shards/{place}/00000.tar" for _, place in roles for _ in keys],
         "key": keys * times, "group": keys * times, "role": [role for role, _ in roles for _ in keys],
         "caption": texts * times, "instruction": ["make it brighter"] * rows * times,
-        "offset": list(range(rows)) * times, "size": [1000] * rows * times, "held_out": held * times,
-        "texts": [None] * rows * times, "origins": [None] * rows * times,
+        "offset": list(range(rows)) * times, "size": [1000] * rows * times, "digest": [0] * rows * times,
+        "held_out": held * times, "texts": [None] * rows * times, "origins": [None] * rows * times,
     }  # fmt: skip
     write_part(folder / "index", columns, INDEX_SCHEMA)
     for kind, (role, times) in KINDS.items():

@@ -9,6 +9,7 @@ and of the turns of one edit, the group's name decides. Groups that share a pict
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -60,6 +61,7 @@ def index_one(context: ShardContext) -> ShardResult:
     """Index one curated shard and its edit pairs."""
     from components.data.part_rows import write_part
     from components.data.samples import IMAGE_EXTENSIONS, side_part
+    from components.data.shard_index import ShardFiles, digest_of
 
     args, name = context.task.args, context.task.name
     leaving = frozenset(args["moved"])
@@ -74,10 +76,13 @@ def index_one(context: ShardContext) -> ShardResult:
         moved[what] += 1
         return not own
 
+    @functools.cache  # a remote store's shard is fetched once
     def opened(shard: str) -> Path:
         path = context.fetch(shard)
         sizes[shard] = path.stat().st_size
         return path
+
+    files = ShardFiles(opened)
 
     if args["shard"]:
         for sample, text in read_shard(opened(args["shard"])):
@@ -89,6 +94,7 @@ def index_one(context: ShardContext) -> ShardResult:
                 {"shard": args["shard"], "key": sample.key, "group": group, "role": "picture",
                  "caption": text("txt") if shown else "", "instruction": "", "offset": image[0], "size": image[1],
                  "held_out": side(group, said, "pictures"), "texts": texts,
+                 "digest": digest_of(files.read(args["shard"], *image)),
                  "origins": said.get("caption_origins") if texts else None}
             )  # fmt: skip
     count = len(rows)
@@ -107,7 +113,8 @@ def index_one(context: ShardContext) -> ShardResult:
                     {"shard": args["edits"], "key": sample.key, "group": group, "role": role,
                      "caption": caption or "", "instruction": text("txt"), "offset": image[0],
                      "size": image[1], "held_out": held, "origins": None,
-                     "texts": said.get("instructions") if role == "target" else None}
+                     "texts": said.get("instructions") if role == "target" else None,
+                     "digest": digest_of(files.read(args["edits"], *image))}
                 )  # fmt: skip
     columns = {column: [row[column] for row in rows] for column in INDEX_SCHEMA}
     write_part(context.file(f"index/{name}.arrow"), columns, INDEX_SCHEMA)

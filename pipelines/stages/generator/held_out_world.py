@@ -4,7 +4,6 @@ made and shown and not judged.
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,13 +31,14 @@ class HeldOutWorld(JudgedWorld):
     def __init__(self, context: ShardContext, config: Config, inputs: dict[str, Artifact], seed: int) -> None:
         from pipelines.stages.tokenizer.picture_batches import Pictures
 
-        roles = ("picture", "source", "target")
-        self._pictures = Pictures.of_index(
-            inputs["index"], functools.cache(context.fetch), roles, True, config.image_size, config.measure.limits
+        asked = config.evaluate_generator
+        few = {"picture": asked.prompts, "source": asked.edits, "target": asked.edits}
+        self._pictures = Pictures.to_choose_from(
+            inputs["index"], context.scratch, few, True, config.image_size, config.measure.limits
         )
         serving = serving_sources(config.named_sources())
         of_each = self._pictures.sources()
-        self._prompted = [n for n, source in enumerate(of_each) if source in serving["text_to_image"]]
+        self._prompted = {n for n, source in enumerate(of_each) if source in serving["text_to_image"]}
         self._paired = [n for n, source in enumerate(of_each) if source in serving["editing"]]
 
     @classmethod
@@ -49,7 +49,7 @@ class HeldOutWorld(JudgedWorld):
     def prompts(self, category: str, count: int, split: str = "") -> list[Asked]:
         """Return held-out captions."""
         rows = self._pictures.rows
-        numbers = [n for n in self._prompted if rows["role"][n] == "picture" and rows["caption"][n]]
+        numbers = [n for n in self._pictures.captioned("picture") if n in self._prompted]
         return [
             Asked(rows["caption"][n], category, n, {"truth": self._pictures.name(n)}) for n in spread(numbers, count)
         ]

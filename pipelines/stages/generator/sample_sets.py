@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import statistics
 import time
 from collections import Counter
@@ -120,12 +119,11 @@ def generated_distances(
     from components.training.machine import best_device
 
     serving = serving_sources(config.named_sources())["text_to_image"]
-    held_out = Pictures.of_index(
-        inputs["index"], functools.cache(context.fetch), ("picture",), True, config.image_size, config.measure.limits,
-        sources=serving,
-    )  # fmt: skip
-    numbers = [n for n in range(len(held_out)) if held_out.rows["caption"][n]]
-    numbers = spread(numbers, config.evaluate_generator.frechet_pictures)
+    count = config.evaluate_generator.frechet_pictures
+    held_out = Pictures.to_choose_from(
+        inputs["index"], context.scratch, {"picture": count}, True, config.image_size, config.measure.limits, serving
+    )
+    numbers = spread(held_out.captioned(), count)
     name = frechet_name(encoder_slug(config.encoder.path))
     if len(numbers) < 2:
         reason = "fewer than two held-out pictures have captions"
@@ -157,6 +155,7 @@ def generated_distances(
         name: frechet_distance(truth, moments(of_made)),
         f"{name}_of_reconstructions": frechet_distance(truth, moments(features(maker.decoded(real)))),
         "frechet_pictures": len(numbers),
+        "frechet_shards": len(held_out.layout.sizes),  # that they were chosen from
     }
     with torch.inference_mode():
         text = image_text.embed_text(vocabulary.encode(captions, image_text.options.max_words).to(device))

@@ -43,7 +43,7 @@ class Encoding:
 
 def run(context: StageContext) -> None:
     """Encode every shard that is not encoded yet."""
-    tokenizer = context.inputs["train_tokenizer"].manifest
+    tokenizer = context.inputs["train_tokenizer"].manifest.to_json()  # one for all tasks
     settings = context.config.latents
     tasks = []
     for stage, kind in KINDS:
@@ -55,7 +55,7 @@ def run(context: StageContext) -> None:
             encoding = Encoding(
                 shard=path,
                 kind=kind,
-                tokenizer=tokenizer.to_json(),
+                tokenizer=tokenizer,
                 latents=settings,
                 image_size=context.config.image_size,
                 limits=context.config.measure.limits,

@@ -7,7 +7,6 @@ Artifact: `metrics.json`, `reconstructions.png`. A figure that cannot be compute
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -52,13 +51,14 @@ def evaluate(context: ShardContext) -> ShardResult:
         for name, value in context.task.args["manifests"].items()
     }
     torch.set_num_threads(max(1, int(config.execution.resources.evaluate_tokenizer.cpus)))
+    asked = config.evaluate_tokenizer
+    few = {"picture": max(asked.pictures, asked.retrieval_pool, asked.probe_pictures), "target": 0}
     pictures = {
-        held_out: Pictures.of_index(
-            inputs["index"], functools.cache(context.fetch), ("picture", "target"), held_out, config.image_size,
-            config.measure.limits,
+        held_out: Pictures.to_choose_from(
+            inputs["index"], context.scratch, few, held_out, config.image_size, config.measure.limits
         )
         for held_out in (True, False)
-    }  # fmt: skip
+    }
     image_text, vocabulary = load_image_text(context.store, inputs["train_encoder"], context.scratch)
     tokenizer = load_space(context.store, inputs["train_tokenizer"], context.scratch)
     judge = Judge(config, tokenizer, image_text, vocabulary, pictures[True], pictures[False], context.seed)
@@ -103,7 +103,8 @@ class Judge:
         for figure, trains in FIGURES:
             with contextlib.nullcontext() if trains else torch.inference_mode():
                 values |= figure(self)
-        return values | {"space": self.space, "pictures": len(self.numbers), "absent": self.absent}
+        about = {"space": self.space, "pictures": len(self.numbers), "shards": len(self.held_out.layout.sizes)}
+        return values | about | {"absent": self.absent}
 
     def _batches(self, pictures: Pictures, numbers: list[int]) -> Any:
         import torch
@@ -190,9 +191,7 @@ class Judge:
 
         from components.evaluation.retrieval import retrieval_score
 
-        captioned = [n for n in range(len(self.held_out)) if self.held_out.rows["caption"][n]]
-        captioned = [n for n in captioned if self.held_out.rows["role"][n] == "picture"]
-        captioned = spread(captioned, self.settings.retrieval_pool)
+        captioned = spread(self.held_out.captioned("picture"), self.settings.retrieval_pool)
         if len(captioned) < 2:
             reason = "fewer than two held-out pictures have captions"
             self.absent |= {"retrieval": reason, "retrieval_frozen": reason, "feature_cosine": reason}
@@ -231,10 +230,7 @@ class Judge:
         from components.evaluation.probe import train_probe
 
         sides = {"train": self.train, "val": self.held_out}
-        chosen = {}
-        for name, side in sides.items():
-            numbers = [n for n in range(len(side)) if side.rows["caption"][n]]
-            chosen[name] = spread(numbers, self.settings.probe_pictures)
+        chosen = {name: spread(side.captioned(), self.settings.probe_pictures) for name, side in sides.items()}
         words = self._probe_words(chosen)
         if not words:
             self.absent["probe"] = "no word is in a tenth to a half of the captions on both sides of the split"

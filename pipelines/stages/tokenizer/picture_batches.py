@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,16 @@ from components.curation.options import ImageLimits
 from components.data.order import Layout
 from components.data.part_rows import PartRows, write_part
 from components.data.shard_index import ShardFiles
-from pipelines.errors import UserError
+from pipelines.errors import StoreError, UserError
 from pipelines.stages.indexed_rows import INDEX_SCHEMA, Fetch, IndexedRows
 from pipelines.stages.mixing import Draw, Weights, mixed
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import Store
-from pipelines.store.verified_read import fetch_checked
+from pipelines.store.verified_read import fetch_checked, read_checked
 
 Ahead = Callable[[Sequence[int]], None]
+Read = Callable[[str, int, int, int], bytes]  # shard, offset, size, digest -> the bytes of a picture
+AT_ONCE = 8  # pictures that an evaluation waits for: each may come from far away
 
 
 class Pictures:
@@ -35,15 +37,14 @@ class Pictures:
         self,
         rows: PartRows,
         layout: Layout,
-        fetch: Fetch,
+        read: Read,
         side: int,
         limits: ImageLimits,
         cache_bytes: int = 0,
         threads: int = 2,
     ) -> None:
-        """`fetch` gives the local path of a shard."""
         self.rows, self.layout, self.side, self.limits = rows, layout, side, limits
-        self._files = ShardFiles(fetch)
+        self._read = read
         self._pool = ThreadPoolExecutor(threads)
         count = len(rows)
         whole = count * 3 * side * side
@@ -65,7 +66,26 @@ class Pictures:
     ) -> Pictures:
         """Return the pictures of an index. `sources` names those whose pictures are wanted; None: all."""
         rows = IndexedRows(index, fetch, dict.fromkeys(roles, sources), held_out)
-        return cls(rows, rows.layout, fetch, side, limits, cache_bytes, threads)
+        return cls(rows, rows.layout, of_whole_shards(fetch), side, limits, cache_bytes, threads)
+
+    @classmethod
+    def to_choose_from(
+        cls,
+        index: Artifact,
+        scratch: Path,
+        few: Mapping[str, int],
+        held_out: bool,
+        side: int,
+        limits: ImageLimits,
+        sources: Collection[str] | None = None,
+    ) -> Pictures:
+        """Return pictures of which an evaluation chooses so many of each role: of all shards where they are few, else
+        of some, evenly spread. Each is read alone, without its shard, and compared with its digest in the index.
+        """
+        store = index.store
+        fetch = functools.cache(lambda path: fetch_checked(store, path, scratch))
+        rows = IndexedRows(index, fetch, dict.fromkeys(few, sources), held_out, few)
+        return cls(rows, rows.layout, functools.partial(read_checked, store), side, limits, threads=AT_ONCE)
 
     @classmethod
     def of_rows(
@@ -87,7 +107,7 @@ class Pictures:
         made = PartRows([count], lambda _: path, INDEX_SCHEMA, set(rows["role"]), False)
         layout = Layout(made.sizes, [""])
         fetch = functools.cache(lambda name: fetch_checked(store, name, scratch))
-        return cls(made, layout, fetch, side, limits, cache_bytes, threads)
+        return cls(made, layout, of_whole_shards(fetch), side, limits, cache_bytes, threads)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -96,6 +116,14 @@ class Pictures:
         """Return the source of these pictures; of all."""
         chosen = np.arange(len(self)) if numbers is None else np.fromiter(numbers, np.int64)
         return [self.layout.sources[part] for part in self.rows.parts_of(chosen).tolist()]
+
+    def captioned(self, role: str | None = None) -> list[int]:
+        """Return the numbers of the pictures that have a caption; those of one role alone, where it is named."""
+        found = [np.zeros(0, bool)]
+        for part in range(len(self.rows.sizes)):
+            filled = self.rows.filled(part, "caption")
+            found.append(filled if role is None else filled & self.rows.equal(part, "role", role))
+        return np.flatnonzero(np.concatenate(found)).tolist()
 
     def name(self, number: int) -> str:
         """Shard, key and role of a picture, for messages."""
@@ -115,13 +143,20 @@ class Pictures:
         return self._cache[np.asarray(chosen, dtype=np.int64)]
 
     def _decode(self, number: int) -> np.ndarray:
-        shard, offset, size = self.rows.row(number, ("shard", "offset", "size"))
         try:
-            data = self._files.read(shard, offset, size)
+            data = self._read(*self.rows.row(number, ("shard", "offset", "size", "digest")))
             picture = square(decode_image(data, self.limits).rgb, self.side)
+        except StoreError:  # says by itself what is wrong
+            raise
         except (ImageError, ValueError) as error:
             raise UserError(f"the picture {self.name(number)} cannot be read: {error}") from error
         return np.ascontiguousarray(picture.transpose(2, 0, 1))
+
+
+def of_whole_shards(fetch: Fetch) -> Read:
+    """Return what reads pictures from local shards; `fetch` gives the path of one, which is checked."""
+    files = ShardFiles(fetch)
+    return lambda shard, offset, size, digest: files.read(shard, offset, size)
 
 
 class PictureSource:
@@ -205,27 +240,18 @@ def captions_of(pictures: Pictures, number: int) -> list[str]:
 
 def caption_pairs(rows: PartRows) -> np.ndarray:
     """Pair every captioned picture with the first captioned edit of it, the rest with their neighbours: int64
-    [pairs, 2].
+    [pairs, 2]. What was made of a picture is in the picture's part.
     """
-    targets: dict[str, int] = {}
-    captioned: list[np.ndarray] = []  # pictures of each part
-    firsts = (np.cumsum(rows.sizes) - rows.sizes).tolist()
-    for part, first in enumerate(firsts):
-        filled = rows.filled(part, "caption")
-        captioned.append(np.flatnonzero(filled & rows.equal(part, "role", "picture")))
-        edited = np.flatnonzero(filled & rows.equal(part, "role", "target")).tolist()
-        if edited:
-            groups = rows.part(part, ("group",))[0]
-            for place in edited:
-                targets.setdefault(groups[place], first + place)
     paired, single = [np.empty((0, 2), np.int64)], [np.empty(0, np.int64)]
-    for part, first in enumerate(firsts):
-        numbers = first + captioned[part]
-        partners = np.full(len(numbers), -1)
-        if targets and len(numbers):
-            groups = rows.part(part, ("group",))[0]
-            partners = np.array([targets.get(groups[place], -1) for place in captioned[part].tolist()])
-        paired.append(np.stack([numbers, partners], 1)[partners >= 0])
-        single.append(numbers[partners < 0])
+    for part, first in enumerate((np.cumsum(rows.sizes) - rows.sizes).tolist()):
+        filled = rows.filled(part, "caption")
+        pictures = np.flatnonzero(filled & rows.equal(part, "role", "picture"))
+        edited = np.flatnonzero(filled & rows.equal(part, "role", "target"))
+        partners = np.full(len(pictures), -1)
+        if len(pictures) and len(edited):
+            partners = rows.matches(part, "group", pictures, edited)
+        has = partners >= 0
+        paired.append(first + np.stack([pictures[has], edited[partners[has]]], 1))
+        single.append(first + pictures[~has])
     alone = np.concatenate(single)
     return np.concatenate([*paired, alone[: len(alone) // 2 * 2].reshape(-1, 2)])

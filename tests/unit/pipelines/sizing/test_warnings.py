@@ -56,14 +56,19 @@ def test_data_that_is_shuffled_as_a_whole_and_larger_than_a_nodes_cache_is_a_pro
     assert "5.0 GB of shards are shuffled as a whole (shuffle.full_gb=64), and a node keeps 3.2 GB" in told
 
 
-def test_an_evaluation_copies_every_shard_that_holds_one_of_its_pictures():
-    def rows(samples: int) -> list[StageSize]:
-        return [StageSize("evaluate_tokenizer", samples=samples)]
+def test_an_evaluation_reads_its_pictures_alone_and_copies_no_shard():
+    assert not warned([StageSize("evaluate_tokenizer", samples=10_000)], "store=memory://run", node_disk_gb=1)
 
-    # 200 shards of 500 photos and twice as many pairs: nearly 180 GB, and two shards in 1,000 photos' place.
-    assert "evaluate_tokenizer" in warned(rows(10_000), "store=memory://run", node_disk_gb=150)
-    assert not warned(rows(10_000), "store=memory://run", node_disk_gb=400)
-    assert not warned(rows(20), "store=memory://run", node_disk_gb=20)
+
+def test_a_cache_that_is_smaller_than_the_windows_of_a_nodes_workers_is_warned_of():
+    streams = ("store=memory://run", "shuffle.full_gb=1", "shuffle.window_shards=10")
+    small, enough = "execution.node_cache_gb=2", "execution.node_cache_gb=4"
+    # 200 shards of 25 MB: eight workers read 160 of them at once, one worker 20.
+    (told,) = warned(latents(workers=16), *streams, small, node_disk_gb=9)["train_generator"]
+    assert "the windows of 8 workers on a node hold 4.0 GB of shards at once, and it keeps 2.1 GB" in told
+    assert "Raise execution.node_cache_gb, or lower shuffle.window_shards" in told
+    assert not warned(latents(workers=16), *streams, enough, node_disk_gb=9)
+    assert not warned(latents(), *streams, small, node_disk_gb=9)
 
 
 def trained(hours: float, samples: int = 2 * SAMPLES) -> list[StageSize]:

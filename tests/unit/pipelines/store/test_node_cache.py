@@ -107,6 +107,18 @@ def test_beyond_the_limit_the_files_used_longest_ago_go_and_come_again_when_aske
     assert cache.fetch(paths[1]).read_bytes() == bytes([1]) * SIZE and store.fetched == before + 1
 
 
+def test_the_limit_is_of_all_stores_together(remote, tmp_path):
+    other = Store(f"memory://{uuid.uuid4().hex}")
+    before = [NodeCache(other, 3 * SIZE, tmp_path).fetch(path) for path in filled(other)[:2]]
+    for number, path in enumerate(before):
+        os.utime(path, (number, number))
+    cache = NodeCache(remote[0], 3 * SIZE, tmp_path, in_use=0.0)
+    cache.fetch(remote[1][0])
+    assert all(path.exists() for path in before)
+    cache.fetch(remote[1][1])
+    assert [path.exists() for path in before] == [False, True]
+
+
 def test_a_file_of_a_folder_is_read_in_place_and_compared_once_a_node_until_it_changes(tmp_path, monkeypatch):
     store = Store(str(tmp_path / "store"))
     (path, *_) = filled(store)

@@ -94,7 +94,7 @@ def test_a_new_or_a_changed_source_asks_for_nothing_of_the_others(store):
 def test_the_index_reads_what_was_measured_of_pictures_where_pairs_are_given_and_only_there():
     """A store without given pairs makes no index again."""
     before = next(stage for stage in build_workflow(configured("drawn", "photos")) if stage.name == "index")
-    assert (before.version, before.inputs, before.config) == ("2", ("curate", "curate_pairs"), ("held_out",))
+    assert (before.version, before.inputs, before.config) == ("3", ("curate", "curate_pairs"), ("held_out",))
     values = to_dict(configured("drawn", "photos"))
     values["sources"]["pairs"] = to_dict(compose_config(["source=omniedit", "source.path=/data"]))["source"]
     stages = {stage.name: stage for stage in build_workflow(Config.model_validate(values))}

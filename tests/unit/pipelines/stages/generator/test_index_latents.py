@@ -46,7 +46,7 @@ def indexed_rows(name: str, rng: np.random.Generator) -> list[dict[str, Any]]:
         several = [caption, f"thing {n}", f"some {n} thing"][: int(rng.integers(1, 4))]
         texts = {0: None, 1: several, 2: []}[n % 3]
         origins = ["alt", *["recaption"] * (len(several) - 1)] if n % 3 == 1 and n % 2 else None
-        common = {"group": f"{name}/{key}", "offset": 1, "size": 1, "held_out": held}
+        common = {"group": f"{name}/{key}", "offset": 1, "size": 1, "digest": 1, "held_out": held}
         rows.append({**common, "shard": f"c/{name}.tar", "key": key, "role": "picture", "instruction": "",
                      "caption": caption if texts != [] else "", "texts": texts, "origins": origins})  # fmt: skip
         if n % 2 == 0:
