@@ -292,7 +292,7 @@ def _model_stages(jobs: Jobs) -> list[Stage]:
         ),
         Stage(
             name="evaluate_tokenizer",
-            version="1",
+            version="2",
             function="pipelines.stages.tokenizer.evaluate_tokenizer:run",
             external="pipelines.workflow.source_digests:evaluation_files",
             config=(
