@@ -40,6 +40,19 @@ class Scores(nn.Module):
         return img, img
 
 
+class Rows(torch.utils.data.Dataset):
+    """Pictures one by one, as torch-fidelity takes them."""
+
+    def __init__(self, pictures: Tensor) -> None:
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, number: int) -> Tensor:
+        return self.pictures[number]
+
+
 @pytest.fixture
 def file(tmp_path) -> Path:
     torch.jit.save(torch.jit.script(SmallInception().eval()), str(tmp_path / "inception.pt"))
@@ -70,6 +83,55 @@ def test_rfid_is_torchmetrics_fid_of_the_same_features(file) -> None:
     theirs.update(made, real=False)
     assert frechet_distance(*moments) == pytest.approx(float(theirs.compute()), rel=1e-4)
     assert frechet_distance(*moments) > 1e-3
+
+
+def test_rfid_is_that_of_torch_fidelity_and_torchmetrics_with_inception_v3_itself(tmp_path) -> None:
+    """On its first 192 features, which need no minutes; weights made for the test, in both packages' format."""
+    pytest.importorskip("torchvision")
+    fidelity = pytest.importorskip("torch_fidelity")
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3 as InceptionV3
+
+    class Unloaded(InceptionV3):
+        def load_state_dict(self, *args: object, **options: object) -> None:
+            """Keep the values that it was made with."""
+
+    path = str(tmp_path / "weights.pth")
+    torch.save({}, path)
+    torch.manual_seed(0)
+    torch.save(Unloaded("made", ["192"], feature_extractor_weights_path=path).state_dict(), path)
+
+    class First(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = InceptionV3("made", ["192"], feature_extractor_weights_path=path)
+
+        def forward(self, img: Tensor) -> Tensor:
+            return self.network(img)[0]
+
+    class File(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = torch.jit.trace(First(), pictures(2, 4))
+
+        def forward(self, img: Tensor, return_features: bool = False) -> Tensor:
+            return self.network(img)
+
+    torch.jit.save(torch.jit.script(File().eval()), str(tmp_path / "inception.pt"))
+    real, made = pictures(24, 1), pictures(20, 2, 0.7)
+    extract, _ = load_inception(tmp_path / "inception.pt")
+    moments = FeatureMoments(), FeatureMoments()
+    # Without its own anti-aliasing, which the published network does not have.
+    theirs = FrechetInceptionDistance(feature=192, feature_extractor_weights_path=path, antialias=False)
+    for own, images in zip(moments, (real, made), strict=True):
+        own.update(extract(images))
+        theirs.update(images, real=images is real)
+    ours = frechet_distance(*moments)
+    assert ours > 1e-4 and ours == pytest.approx(float(theirs.compute()), rel=1e-3)
+    found = fidelity.calculate_metrics(
+        input1=Rows(real), input2=Rows(made), fid=True, feature_layer_fid="192", feature_extractor_weights_path=path,
+        cuda=False, verbose=False, cache=False,
+    )  # fmt: skip
+    assert ours == pytest.approx(found["frechet_inception_distance"], rel=1e-3)
 
 
 def test_the_features_are_the_models_own_and_the_digest_the_files(file) -> None:
