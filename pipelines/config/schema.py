@@ -84,8 +84,8 @@ class EvaluateTokenizerSection(Section):
     probe_pictures: Annotated[int, Field(ge=2)]  # on each side of the split
     probe_steps: Annotated[int, Field(ge=1)]
     noise: Annotated[float, Field(gt=0)]  # on latents, in their own standard deviations
-    lpips_weights: str | None  # folder with vgg16.safetensors and lpips_vgg.safetensors
-    inception: str | None  # TorchScript file of Inception's 2015 weights; only then there is an rfid
+    lpips_weights: str | None  # fetch, or a folder with vgg16-397923af.pth; only then there is an lpips
+    inception: str | None  # fetch, or the file inception-2015-12-05.pt; only then there is an rfid
 
 
 class GeneratorSection(Section):

@@ -81,7 +81,9 @@ def tokenizer_figures(config: Config) -> dict[str, str]:
     found["retrieval_encoder"] = "" if entry.of_encoder else f"the space {space} keeps no encoder. Leave the gate out."
     for name, key in (("lpips", "lpips_weights"), ("rfid", "inception")):
         named = getattr(judged, key)
-        found[name] = "" if named else f"evaluate_tokenizer.{key} names no weights. Name them, or leave the gate out."
+        found[name] = (
+            "" if named else f"evaluate_tokenizer.{key} names no weights. Set it to fetch, or leave the gate out."
+        )
     return {f"tokenizer.{name}": why for name, why in found.items()}
 
 
