@@ -179,7 +179,7 @@ class Studio:
         self,
         section: Section,
         first: int,
-        cases: Sequence[Asked] | Sequence[EditCase],
+        cases: Sequence[Asked | EditCase],
         seeds: Sequence[int],
         pictures: np.ndarray,
         truth: np.ndarray | None,
