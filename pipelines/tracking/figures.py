@@ -81,8 +81,11 @@ def measured(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def features_of(config: Config) -> tuple[str, ...]:
-    """Return the names of the features that pictures are compared in: the encoder's, and those that are named."""
-    return encoder_slug(config.encoder.path), *config.evaluate_generator.features
+    """Return the names of the features that pictures are compared in: the encoder's, those that are named, and
+    Inception's where its weights are.
+    """
+    inception = ("inception",) if config.evaluate_tokenizer.inception else ()
+    return encoder_slug(config.encoder.path), *config.evaluate_generator.features, *inception
 
 
 def of_prompts_any(config: Config) -> dict[str, str]:
@@ -100,7 +103,9 @@ def of_edits_any(config: Config) -> dict[str, str]:
     names = ["psnr", "ssim", *(f"{name}_{features}" for features in features_of(config) for name in OF_RESULTS)]
     weights = config.evaluate_tokenizer.lpips_weights
     found = dict.fromkeys(names, "")
-    found["lpips"] = "" if weights else "evaluate_tokenizer.lpips_weights names no weights. Name them."
+    found["lpips"] = (
+        "" if weights else "evaluate_tokenizer.lpips_weights names no weights. Set it to fetch, or to a folder."
+    )
     return found
 
 
