@@ -16,6 +16,7 @@ from pipelines.errors import UserError
 from pipelines.preflight.asked_models import check_editors, check_recaption
 from pipelines.preflight.float8 import check_float8
 from pipelines.preflight.gates import check_gates
+from pipelines.preflight.judges import check_judges
 from pipelines.preflight.pretrained import check_autoencoder, check_backbone, check_encoder
 from pipelines.preflight.signal_models import check_pairs, check_signals
 from pipelines.preflight.sources import check_source, check_uses
@@ -28,7 +29,8 @@ CHECKS: tuple[tuple[Callable[[Config], Iterator[str]], tuple[str, ...]], ...] = 
     (check_recaption, ("recaption",)),
     (check_editors, ("synthesize_edits",)),
     (check_pairs, ("measure_pairs", "curate_pairs")),
-    (check_weights, ("train_semantic", "train_tokenizer", "evaluate_tokenizer")),
+    (check_weights, ("train_semantic", "train_tokenizer", "evaluate_tokenizer", "evaluate_generator")),
+    (check_judges, ("evaluate_generator",)),
     (check_encoder, ("train_encoder",)),
     (check_autoencoder, ("train_tokenizer",)),
     (check_backbone, ("train_generator",)),

@@ -310,6 +310,7 @@ def _model_stages(jobs: Jobs) -> list[Stage]:
             name="evaluate_generator",
             version="3",
             function="pipelines.stages.generator.evaluate_generator:run",
+            external="pipelines.workflow.source_digests:judging_files",
             config=(
                 "seed",
                 *(source_key(name) for name in (*jobs.pictures, *jobs.pairs)),
@@ -317,6 +318,8 @@ def _model_stages(jobs: Jobs) -> list[Stage]:
                 "measure.limits",
                 "synthesize_edits.scene_kinds",
                 "evaluate_generator",
+                "evaluate_tokenizer.lpips_weights",
+                "evaluate_tokenizer.inception",
                 "encoder.path",
                 "generator.training.batch",
                 "generator.training.steps",

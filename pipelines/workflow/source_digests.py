@@ -69,6 +69,16 @@ def evaluation_files(config: Config, store: Store) -> dict[str, str]:
     return _weights(settings.lpips_weights, LPIPS, store) | _weights(settings.inception, (INCEPTION,), store)
 
 
+def judging_files(config: Config, store: Store) -> dict[str, str]:
+    """LPIPS' and Inception's weights, and the files of features and judges, where they are folders."""
+    settings = config.evaluate_generator
+    paths = [*settings.features.values(), *(section.get("path") for section in settings.judges.values())]
+    found = evaluation_files(config, store)
+    for path in paths:
+        found |= _content(path, store)
+    return found
+
+
 def backbone_files(config: Config, store: Store) -> dict[str, str]:
     """The pretrained decoder's files, where it is a folder."""
     return _content(config.generator.backbone, store)
