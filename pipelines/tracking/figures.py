@@ -138,13 +138,18 @@ def generator_figures(config: Config) -> dict[str, str]:
     names += [f"right_{name}" for name in config.evaluate_generator.judges]
     found = dict.fromkeys((f"text_to_image.{name}" for name in names), "")
     found |= {f"text_to_image.{p}{name}": why for p in COMPARED for name, why in of_prompts_any(config).items()}
+    for features in features_of(config):  # the ceiling of this one had a name before there were ceilings
+        del found[f"text_to_image.ceiling.frechet_{features}"]
     found |= {f"editing.{p}{name}": why for p in BASELINES for name, why in of_edits_any(config).items()}
     found |= dict.fromkeys((f"editing.{name}" for name in PRESERVED), "")
     judged = judged_source(config.named_sources())
     if judged is not None:
         world = BY_WORLD[judged[1].kind]
         found |= dict.fromkeys(world.names(config), "")
-        found["text_to_image.checkpoints"] = "" if config.generator.snapshots else "generator.snapshots keeps none."
+        none = "" if config.generator.snapshots else "generator.snapshots keeps none."
+        agreeing = [n for n in of_prompts_any(config) if n.startswith(("similarity_", "kernel_"))]
+        found |= dict.fromkeys((f"text_to_image.agreement.{name}" for name in agreeing), none)
+        found["text_to_image.checkpoints"] = none
         found |= world.lacking(config)
     return found
 
