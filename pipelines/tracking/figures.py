@@ -56,6 +56,7 @@ class WorldFigures:
             *(f"text_to_image.{split}{name}" for split in self.splits for name in self.shares),
             *(f"text_to_image.by_guidance.{f'{scale:g}'.replace('.', '_')}" for scale in scales),
             "text_to_image.checkpoints",
+            *_agreements(config),
             *(f"editing.{name}" for name in self.edits),
         ]
 
@@ -96,6 +97,12 @@ def of_prompts_any(config: Config) -> dict[str, str]:
     texts = (encoder_slug(config.encoder.path), *(n for n in judges if judges[n].get("kind") == "image_text"))
     names = [f"{name}_{features}" for features in features_of(config) for name in OF_SETS]
     return dict.fromkeys([*(f"similarity_{name}" for name in texts), *names, "retrieval"], "")
+
+
+def _agreements(config: Config) -> list[str]:
+    """Return the rank correlations, over snapshots, of a world's own share with measures that any data has."""
+    names = [name for name in of_prompts_any(config) if name.startswith(("similarity_", "kernel_"))]
+    return [f"text_to_image.agreement.{name}" for name in names]
 
 
 def of_edits_any(config: Config) -> dict[str, str]:
@@ -147,9 +154,7 @@ def generator_figures(config: Config) -> dict[str, str]:
         world = BY_WORLD[judged[1].kind]
         found |= dict.fromkeys(world.names(config), "")
         none = "" if config.generator.snapshots else "generator.snapshots keeps none."
-        agreeing = [n for n in of_prompts_any(config) if n.startswith(("similarity_", "kernel_"))]
-        found |= dict.fromkeys((f"text_to_image.agreement.{name}" for name in agreeing), none)
-        found["text_to_image.checkpoints"] = none
+        found |= dict.fromkeys(("text_to_image.checkpoints", *_agreements(config)), none)
         found |= world.lacking(config)
     return found
 
