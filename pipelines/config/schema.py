@@ -125,8 +125,10 @@ class EvaluateGeneratorSection(Section):
     edits: Annotated[int, Field(ge=1)]  # of each kind
     frechet_pictures: Annotated[int, Field(ge=2)]  # held-out captions, whose pictures are held to the true ones
     batch: Annotated[int, Field(ge=1)]  # pictures made at once
-    features: dict[FigureName, Annotated[str, Field(min_length=1)]]  # name -> hub id or folder, beside the encoder's
-    judges: dict[FigureName, dict[str, Any]]  # name -> {kind, and the kind's options} (pipelines/judging/table.py)
+    # Name -> hub id or folder, beside the encoder's own features.
+    features: dict[FigureName, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+    # Name -> {kind, and the kind's options} (pipelines/judging/table.py).
+    judges: dict[FigureName, dict[str, Any]] = Field(default_factory=dict)
 
 
 class ShuffleSection(Section):
