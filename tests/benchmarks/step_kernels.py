@@ -27,8 +27,9 @@ from components.generator.transformer import DeepFusionTransformer
 from pipelines.config.compose import compose_config
 
 CHANNELS, GRID, SHRUNK, DEPTHS, SEED = 96, 16, 8, (2, 3), 0
+HOST = "read on the host"
 KINDS = {  # of an operator, by a pattern of its name; what no pattern knows is element-wise
-    "read on the host": r"_local_scalar_dense|is_nonzero|^equal|nonzero|masked_select",
+    HOST: r"_local_scalar_dense|is_nonzero|^equal|nonzero|masked_select",
     "matrix product": r"mm$|addmm|linear|baddbmm",
     "attention": r"scaled_dot_product",
     "copy": r"_to_copy|^copy|clone|^cat$|repeat|^stack|new_empty_strided|slice_backward|select_backward|index",
@@ -104,7 +105,7 @@ def compiled(depth: int, args: Any) -> Counter[str]:
     for code in codes:
         body = code.split("def call(")[-1]
         counts["fused element-wise, norms and copies"] += len(re.findall(r"^\s+cpp_fused\w*\(", body, re.M))
-        for name in re.findall(r"(?:extern_kernels\.|torch\.ops\.\w+\.)(\w+)", body):
+        for name in re.findall(r"^\s+(?:\w+ = )?(?:extern_kernels|torch\.ops\.\w+)\.(\w+)", body, re.M):
             if not NONE.search(name):
                 counts[kind_of(name)] += 1
     return counts
@@ -121,7 +122,7 @@ def main() -> None:
     for name, count in (("eager", lambda depth: eager(depth, args).kinds), ("compiled", lambda d: compiled(d, args))):
         found = [count(depth) for depth in DEPTHS]
         print(f"{name}: kind, with {first} layers, each layer more, so with {layers}", flush=True)
-        rows = {kind: (found[0][kind], found[1][kind] - found[0][kind]) for kind in sorted(found[0] | found[1])}
+        rows = {kind: (found[0][kind], found[1][kind] - found[0][kind]) for kind in sorted({HOST} | set(found[1]))}
         rows["all"] = (sum(found[0].values()), sum(found[1].values()) - sum(found[0].values()))
         for kind, (few, each) in rows.items():
             print(f"  {kind:<38} {few:5} {each:5} {few + each * (layers - first):6}", flush=True)
