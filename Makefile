@@ -36,9 +36,11 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.training_loop
 	$(BIN)/python -m tests.benchmarks.encode_latents
 	$(BIN)/python -m tests.benchmarks.latent_reader
+	$(BIN)/python -m tests.benchmarks.picture_stream
 	$(BIN)/python -m tests.benchmarks.mixing
 	$(BIN)/python -m tests.benchmarks.paper_size --shards 1090 --rows 100
 	$(BIN)/python -m tests.benchmarks.generator
+	$(BIN)/python -m tests.benchmarks.step_kernels
 
 setup: $(STAMP)
 

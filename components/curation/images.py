@@ -101,8 +101,8 @@ def decode_image(data: bytes, limits: ImageLimits) -> DecodedImage:
             # Phones keep depth or brightness as further pictures of an MPO: it is no animation.
             frames = 1 if picture.format == "MPO" else int(getattr(picture, "n_frames", 1))
             mode = picture.mode
-            picture.load()
-            rgb = np.asarray(_to_rgb(ImageOps.exif_transpose(picture)))
+            ImageOps.exif_transpose(picture, in_place=True)  # loads it, and copies no picture that is upright
+            rgb = np.asarray(_to_rgb(picture))
         except DECODE_ERRORS as error:
             raise ImageError("broken_image", _text(error)) from None
     return DecodedImage(rgb, str(picture.format), mode, frames)

@@ -28,10 +28,18 @@ def rms_norm(hidden: Tensor, norm: nn.Module) -> Tensor:
 
 
 def rotate(hidden: Tensor, rotary: KeyValue) -> Tensor:
-    """Turn queries or keys `[B, heads, T, D]` by their positions' cosines and sines `[B, 1, T, D]`."""
+    """Turn queries or keys `[B, heads, T, D]` by their positions' cosines and sines `[B, 1, T, D]`, the first half of
+    the sines with its sign turned (`rotary_of`): turned once there, not in every layer.
+    """
     first, second = hidden.chunk(2, dim=-1)
     cos, sin = rotary
-    return hidden * cos + torch.cat((-second, first), dim=-1) * sin
+    return hidden * cos + torch.cat((second, first), dim=-1) * sin
+
+
+def rotary_of(cos: Tensor, sin: Tensor) -> KeyValue:
+    """Return what `rotate` takes, of transformers' cosines and sines `[B, T, D]`."""
+    first, second = sin.chunk(2, dim=-1)
+    return cos[:, None], torch.cat((-first, second), dim=-1)[:, None]
 
 
 def time_features(times: Tensor, width: int) -> Tensor:

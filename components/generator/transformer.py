@@ -26,6 +26,7 @@ from components.generator.layers import (
     grid_positions,
     modulate,
     rms_norm,
+    rotary_of,
     zero,
 )
 from components.generator.options import BACKBONES, FusionOptions, HeadOptions, SmallBackboneOptions
@@ -237,8 +238,7 @@ class DeepFusionTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return cells.permute(0, 1, 4, 2, 5, 3).flatten(4, 5).flatten(2, 3).contiguous()
 
     def _rotary(self, position: Tensor, like: Tensor) -> KeyValue:
-        cos, sin = self.rotary(like, position)
-        return cos[:, None], sin[:, None]
+        return rotary_of(*self.rotary(like, position))
 
 
 def working(tokens: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -243,9 +244,10 @@ class Store:
             return self.local(relative)
         target = folder / relative
         target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f"{target.name}.{threading.get_ident()}.part")  # another thread may be reading a copy
         with self.reaching(relative):
-            self.fs.get_file(self.path(relative), str(target))
-        return target
+            self.fs.get_file(self.path(relative), str(part))
+        return part.replace(target)
 
     def files(self, relative: str) -> dict[str, int]:
         """Return every file below a folder as {path relative to it: size in bytes}, sorted; {} where there is none."""

@@ -25,6 +25,7 @@ from pipelines.store.files import Store, sha256_file, sha256_text
 from pipelines.store.verified_read import fetch_checked, refuse, state_of, wanted_digest
 
 THREADS = 4  # files that a worker fetches at once
+CHUNK = 2**20  # bytes read at once
 TRIES = 5
 PAUSE = 0.5  # seconds before the second try, and twice as long before each further one
 IN_USE = 60.0  # seconds after its last use in which a file stays, whatever the limit
@@ -56,12 +57,15 @@ class NodeCache:
         self._coming: dict[str, Future[Path]] = {}
         self._brought = 0  # bytes since this process last looked at the limit
 
-    def ahead(self, paths: Iterable[str]) -> None:
-        """Fetch and compare these files in the background. What fails is told when the file is asked for."""
+    def ahead(self, paths: Iterable[str], through: bool = True) -> None:
+        """Fetch and compare these files in the background. `through`: then read them from end to end, since what is in
+        them is wanted soon and in any order. What fails is told when the file is asked for.
+        """
         self._coming = {path: coming for path, coming in self._coming.items() if not coming.done()}
-        for path in paths:
-            if path not in self._coming:
-                self._coming[path] = self._pool.submit(self._get, path)
+        new = [path for path in paths if path not in self._coming]
+        self._coming |= {path: self._pool.submit(self._get, path) for path in new}
+        for path in new if through else ():  # after all of them are there, since nobody need wait for it
+            self._pool.submit(self._read_through, path)
 
     def fetch(self, path: str) -> Path:
         """Return a local path of a file, checked. `StoreError` where it is damaged or cannot be reached."""
@@ -73,6 +77,12 @@ class NodeCache:
     def close(self) -> None:
         """Fetch nothing more ahead."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _read_through(self, path: str) -> None:
+        with self._get(path).open("rb", buffering=0) as file:
+            buffer = bytearray(CHUNK)
+            while file.readinto(buffer):
+                pass
 
     def _get(self, path: str) -> Path:
         return self._in_place(path) if self.store.is_local else self._copy(path)

@@ -168,7 +168,7 @@ def work(url: str, cache: str, full_gb: float) -> dict[str, float]:
             waiting = ahead.submit(source.batch, step + 1)
             time.sleep(STEP)
         waiting.result()
-    node_cache.ahead = lambda paths: None  # type: ignore[method-assign]
+    node_cache.ahead = lambda paths, through=True: None  # type: ignore[method-assign]
     drawn, drawn_cpu = time.perf_counter(), time.process_time()
     for step in range(STEPS, 2 * STEPS):
         source.batch(step)

@@ -129,7 +129,7 @@ def built(
     if draw.window is None:  # the workers begin at different shards, so that each compares its share of them
         for rows in (train.captions, train.edits) if edit_share else (train.captions,):
             count = len(rows.layout.sizes)
-            rows.ahead(np.roll(np.arange(count), -context.rank * count // context.world).tolist())
+            rows.ahead(np.roll(np.arange(count), -context.rank * count // context.world).tolist(), through=False)
 
     def source(samples: Any) -> LatentSource:
         return LatentSource(

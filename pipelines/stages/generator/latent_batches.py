@@ -44,7 +44,7 @@ class Rows:
     shards: Sequence[int]  # the number of each part's latent shard
     dataset: LatentShards
     mix: Mapping[str, float] = field(default_factory=dict)  # of the captions' origins
-    ahead: Callable[[Sequence[int]], None] = lambda parts: None  # fetches parts and their latents in the background
+    ahead: Callable[..., None] = lambda parts, through=True: None  # fetches parts and their latents in the background
 
     def __len__(self) -> int:
         return len(self.indexed)
@@ -83,8 +83,8 @@ def open_samples(context: BuildContext) -> tuple[Samples, Samples]:
     def rows(roles: Mapping[str, Any], held_out: bool) -> Rows:
         found = IndexedRows(index, cache.fetch, roles, held_out)
 
-        def ahead(parts: Sequence[int]) -> None:
-            cache.ahead(path for part in parts for path in (found.paths[part], *found.shards[part]))
+        def ahead(parts: Sequence[int], through: bool = True) -> None:
+            cache.ahead((path for part in parts for path in (found.paths[part], *found.shards[part])), through)
 
         return Rows(found, found.layout, [numbers[shard] for (shard,) in found.shards], dataset, mix, ahead)
 

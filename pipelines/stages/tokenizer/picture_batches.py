@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -132,25 +133,29 @@ class Pictures:
 
     def decoded(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return pictures uint8 `[n, 3, side, side]`. `UserError` names one that cannot be read."""
-        chosen = [int(n) for n in numbers]
-        missing = [n for n in chosen if not self._have[n]] if self._cache is not None else chosen
-        fresh = list(self._pool.map(self._decode, missing)) if len(missing) > 4 else [self._decode(n) for n in missing]
+        chosen = np.asarray(numbers, np.int64)
         if self._cache is None:
-            return np.stack(fresh) if fresh else np.empty((0, 3, self.side, self.side), np.uint8)
-        for number, picture in zip(missing, fresh, strict=True):
-            self._cache[number] = picture
-            self._have[number] = True
-        return self._cache[np.asarray(chosen, dtype=np.int64)]
+            made = np.empty((len(chosen), 3, self.side, self.side), np.uint8)
+            self._decode_into(chosen, made)
+            return made
+        missing = np.unique(chosen[~self._have[chosen]])
+        self._decode_into(missing, (self._cache[n] for n in missing))
+        self._have[missing] = True
+        return self._cache[chosen]
 
-    def _decode(self, number: int) -> np.ndarray:
+    def _decode_into(self, numbers: np.ndarray, targets: Iterable[np.ndarray]) -> None:
+        """Decode pictures into arrays uint8 [3, side, side], in threads where they are many."""
+        apply = self._pool.map if len(numbers) > 4 else map
+        collections.deque(apply(self._decode, numbers.tolist(), targets), 0)
+
+    def _decode(self, number: int, target: np.ndarray) -> None:
         try:
             data = self._read(*self.rows.row(number, ("shard", "offset", "size", "digest")))
-            picture = square(decode_image(data, self.limits).rgb, self.side)
+            target[:] = square(decode_image(data, self.limits).rgb, self.side).transpose(2, 0, 1)
         except StoreError:  # says by itself what is wrong
             raise
         except (ImageError, ValueError) as error:
             raise UserError(f"the picture {self.name(number)} cannot be read: {error}") from error
-        return np.ascontiguousarray(picture.transpose(2, 0, 1))
 
 
 def of_whole_shards(fetch: Fetch) -> Read:

@@ -119,6 +119,26 @@ def test_the_limit_is_of_all_stores_together(remote, tmp_path):
     assert [path.exists() for path in before] == [False, True]
 
 
+def bytes_read() -> int:
+    """How many bytes this process has asked the system for, from memory or from disks."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="only Linux says how much was read")
+def test_a_file_that_is_announced_is_read_to_its_end_even_where_it_was_compared_before(tmp_path):
+    store, size = Store(str(tmp_path / "store")), 8 * 2**20
+    store.prepare()
+    store.write_bytes("models/x", bytes(size))
+    cache = NodeCache(store, 10**9, tmp_path / "node")
+    cache.fetch("models/x")
+    before, ends = bytes_read(), time.monotonic() + 60
+    cache.ahead(["models/x"])
+    while bytes_read() - before < size and time.monotonic() < ends:
+        time.sleep(0.01)
+    assert size <= bytes_read() - before < 2 * size
+    cache.close()
+
+
 def test_a_file_of_a_folder_is_read_in_place_and_compared_once_a_node_until_it_changes(tmp_path, monkeypatch):
     store = Store(str(tmp_path / "store"))
     (path, *_) = filled(store)
