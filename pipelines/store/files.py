@@ -244,7 +244,7 @@ class Store:
             return self.local(relative)
         target = folder / relative
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f"{target.name}.{threading.get_ident()}.part")  # another thread may be reading a copy
+        part = target.with_name(f"{target.name}.{threading.get_ident()}.part")  # another thread may read what was there
         with self.reaching(relative):
             self.fs.get_file(self.path(relative), str(part))
         return part.replace(target)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import threading
 from pathlib import Path
 from typing import NoReturn
 
@@ -37,6 +38,22 @@ def fetch_checked(store: Store, path: str, scratch: Path) -> Path:
     assert state is not None
     _COMPARED[str(local)] = state
     return local
+
+
+class Fetched:
+    """Local paths of a store's files, each fetched and compared once, whichever threads ask for it."""
+
+    def __init__(self, store: Store, scratch: Path) -> None:
+        self._store, self._scratch = store, scratch
+        self._locks: dict[str, threading.Lock] = {}
+        self._found: dict[str, Path] = {}
+
+    def __call__(self, path: str) -> Path:
+        """Return the local path, as `fetch_checked`."""
+        with self._locks.setdefault(path, threading.Lock()):
+            if path not in self._found:
+                self._found[path] = fetch_checked(self._store, path, self._scratch)
+            return self._found[path]
 
 
 def read_checked(store: Store, path: str, offset: int, size: int, digest: int) -> bytes:

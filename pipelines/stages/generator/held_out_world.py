@@ -15,6 +15,7 @@ from pipelines.config.source_kinds import serving_sources
 from pipelines.judging.cases import Asked, EditCase
 from pipelines.stages.evaluation import spread
 from pipelines.stages.generator.judged_world import JudgedWorld, Sizes
+from pipelines.store.verified_read import Fetched
 
 if TYPE_CHECKING:
     from pipelines.config.schema import Config
@@ -46,7 +47,7 @@ class HeldOutWorld(JudgedWorld):
         self._pictures = Pictures.to_choose_from(
             inputs["index"], context.scratch, few, True, config.image_size, self._limits
         )
-        self._fetch = functools.cache(context.fetch)
+        self._fetch = Fetched(context.store, context.scratch)
         self._parts = functools.lru_cache(16)(
             lambda shard: {sample.key: sample.parts for sample in index_shard(self._fetch(shard))}
         )

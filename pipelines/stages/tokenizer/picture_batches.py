@@ -21,7 +21,7 @@ from pipelines.stages.indexed_rows import INDEX_SCHEMA, Fetch, IndexedRows
 from pipelines.stages.mixing import Draw, Weights, mixed
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import Store
-from pipelines.store.verified_read import fetch_checked, read_checked
+from pipelines.store.verified_read import Fetched, read_checked
 
 Ahead = Callable[[Sequence[int]], None]
 Read = Callable[[str, int, int, int], bytes]  # shard, offset, size, digest -> the bytes of a picture
@@ -84,7 +84,7 @@ class Pictures:
         of some, evenly spread. Each is read alone, without its shard, and compared with its digest in the index.
         """
         store = index.store
-        fetch = functools.cache(lambda path: fetch_checked(store, path, scratch))
+        fetch = Fetched(store, scratch)
         rows = IndexedRows(index, fetch, dict.fromkeys(few, sources), held_out, few)
         return cls(rows, rows.layout, functools.partial(read_checked, store), side, limits, threads=AT_ONCE)
 
@@ -107,7 +107,7 @@ class Pictures:
         write_part(path, columns, INDEX_SCHEMA)
         made = PartRows([count], lambda _: path, INDEX_SCHEMA, set(rows["role"]), False)
         layout = Layout(made.sizes, [""])
-        fetch = functools.cache(lambda name: fetch_checked(store, name, scratch))
+        fetch = Fetched(store, scratch)
         return cls(made, layout, of_whole_shards(fetch), side, limits, cache_bytes, threads)
 
     def __len__(self) -> int:

@@ -23,7 +23,7 @@ from pipelines.stages.indexed_rows import COUNTS, COUNTS_SCHEMA, IndexedRows
 from pipelines.stages.tokenizer.picture_batches import Pictures, caption_pairs
 from pipelines.store.artifacts import Artifact, FileEntry, Manifest, damage_path
 from pipelines.store.files import Store, sha256_file
-from pipelines.store.verified_read import fetch_checked
+from pipelines.store.verified_read import Fetched, fetch_checked
 
 pytestmark = pytest.mark.unit
 LIMITS = ImageLimits()
@@ -124,9 +124,7 @@ def chosen_from(index: Artifact, folder: Path, count: int = 4) -> Pictures:
 
 def test_of_few_shards_all_pictures_are_there_in_the_order_that_training_has_them_in(index, tmp_path):
     few = chosen_from(index, tmp_path / "a")
-    whole = Pictures.of_index(
-        index, lambda path: fetch_checked(index.store, path, tmp_path / "b"), ("picture", "target"), False, 16, LIMITS
-    )
+    whole = Pictures.of_index(index, Fetched(index.store, tmp_path / "b"), ("picture", "target"), False, 16, LIMITS)
     assert [few.name(n) for n in range(len(few))] == [whole.name(n) for n in range(len(whole))]
     assert len(few) == SHARDS * EACH + 4 * EACH and len(few.layout.sizes) == SHARDS
     numbers = range(0, len(few), 3)
