@@ -1,0 +1,224 @@
+"""Prompts and edits with their pictures and verdicts: some hundreds of them, evenly of every set, category and verdict.
+
+They are rows of `pictures/*.parquet`. Where an evaluation wrote none, `judgements.jsonl` has the same without pictures.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipelines.gallery.material import Album, Material, Picture, spread
+from pipelines.stage import fetched
+
+PROMPTS, EDITS = 240, 120  # shown of each
+STRIPS, COLUMNS = 8, 10  # prompts that are followed over training, and checkpoints of each
+TEXT = 300  # characters of a prompt
+NOTES = 14  # lines of what judges say of a picture
+BATCH = 256  # rows of pictures in memory
+LIGHT = ("split", "kind", "category", "source_name", "prompt", "guidance_scale", "seed", "right", "rows")
+PICTURES = ("source", "picture", "truth")
+LABELS = {"source": "source", "picture": "result", "truth": "truth"}
+CHECKPOINT = re.compile(r"checkpoint at (\d+) samples")
+
+
+@dataclass
+class Card:
+    """One picture that was judged: `right` is None where nobody could judge it; `notes` is what judges said."""
+
+    split: str
+    kind: str
+    category: str
+    source_name: str
+    prompt: str
+    right: bool | None
+    about: str
+    notes: list[tuple[str, str]]
+    pictures: list[tuple[str, Picture]] = field(default_factory=list)  # (source, result or truth; the picture)
+
+    @property
+    def verdict(self) -> str:
+        """`right`, `wrong` or `none`."""
+        return "none" if self.right is None else "right" if self.right else "wrong"
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Cards of one kind, how many there are in all, and whether they have pictures."""
+
+    shown: list[Card]
+    total: int
+    pictured: bool
+
+    def choices(self, name: str) -> list[str]:
+        """Return what a filter offers: every value of a field of the cards, in their order."""
+        return [value for value in dict.fromkeys(getattr(card, name) for card in self.shown) if value]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Where a judged picture lies, and its columns but the pictures."""
+
+    path: str
+    number: int
+    values: Mapping[str, Any]
+
+
+def read_rows(material: Material) -> tuple[list[Row], bool]:
+    """Return every judged picture of the run, and whether there are pictures of them."""
+    from components.data.tables import read_table
+
+    made = material.artifacts.get("evaluate_generator")
+    if made is None:
+        return [], False
+    rows: list[Row] = []
+    for path in made.files("pictures/*.parquet"):
+        try:
+            with fetched(material.store, path) as local:
+                table = read_table(local, LIGHT)
+        except (ValueError, OSError) as error:
+            material.left_out.append(f"{path}: {error}")
+            continue
+        values = zip(*table.values(), strict=True)
+        rows += [Row(path, number, dict(zip(table, each, strict=True))) for number, each in enumerate(values)]
+    if rows:
+        return rows, True
+    lines = [line for path in made.files("judgements.jsonl") for line in (material.read(path) or b"").splitlines()]
+    return [Row("", number, _of_judgement(json.loads(line))) for number, line in enumerate(lines)], False
+
+
+def _of_judgement(row: Mapping[str, Any]) -> dict[str, Any]:
+    kind = "edit" if row["split"] == "edits" else "prompt"
+    judged = {**row.get("judges", {}), "": {**row.get("aspects", {}), "read": row.get("read")}}
+    return {"kind": kind, "source_name": "", "seed": None, **row, "rows": json.dumps(judged)}
+
+
+def cards(material: Material, rows: Sequence[Row], kind: str, most: int, album: Album, pictured: bool) -> Cards:
+    """Return cards of a kind ("prompt" or "edit"), but of pictures made in training."""
+    own = [row for row in rows if row.values["kind"] == kind and not CHECKPOINT.fullmatch(row.values["split"])]
+    chosen = evenly(own, most)
+    made = _filled(material, chosen, album)
+    if pictured:
+        made = [card for card in made if card.pictures]
+    if len(made) < len(own):
+        material.left_out.append(f"{len(own) - len(made):,} of {len(own):,} judged {kind}s")
+    return Cards(made, len(own), pictured)
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One prompt's pictures as training went on: (samples seen, card)."""
+
+    prompt: str
+    cards: list[tuple[int, Card]]
+
+
+def strips(material: Material, rows: Sequence[Row], album: Album) -> list[Strip]:
+    """Return a few prompts with their pictures at checkpoints, of those that were made at most of them."""
+    of_prompt: dict[tuple[str, str], dict[int, Row]] = {}
+    for row in rows:
+        found = CHECKPOINT.fullmatch(row.values["split"])
+        if found and row.path:
+            of_prompt.setdefault((row.values["category"], row.values["prompt"]), {})[int(found[1])] = row
+    full = [each for each in of_prompt.values() if len(each) == max(map(len, of_prompt.values()))]
+    chosen = [full[number * len(full) // min(STRIPS, len(full))] for number in range(min(STRIPS, len(full)))]
+    wanted = [(seen, each[seen]) for each in chosen for seen in _some(sorted(each))]
+    made = dict(zip([(row.path, row.number) for _, row in wanted], _filled(material, [r for _, r in wanted], album),
+                    strict=True))  # fmt: skip
+    found_strips = []
+    for each in chosen:
+        shown = [(seen, made[each[seen].path, each[seen].number]) for seen in _some(sorted(each))]
+        shown = [(seen, card) for seen, card in shown if card.pictures]
+        if shown:
+            found_strips.append(Strip(shown[0][1].prompt, shown))
+    return found_strips
+
+
+def _some(seen: list[int]) -> list[int]:
+    return [seen[number] for number in spread(len(seen), COLUMNS)]
+
+
+def convergence(rows: Sequence[Row]) -> dict[int, dict[str, float]]:
+    """Return the share that is right at each checkpoint, by samples seen: of each category, and `overall`, their mean.
+    {} where nothing was judged there.
+    """
+    judged: dict[int, dict[str, list[bool]]] = {}
+    for row in rows:
+        found = CHECKPOINT.fullmatch(row.values["split"])
+        if found and row.values["right"] is not None:
+            judged.setdefault(int(found[1]), {}).setdefault(row.values["category"], []).append(row.values["right"])
+    shares = {seen: {name: sum(ok) / len(ok) for name, ok in each.items()} for seen, each in sorted(judged.items())}
+    return {seen: {"overall": sum(each.values()) / len(each)} | each for seen, each in shares.items()}
+
+
+def evenly(rows: Sequence[Row], most: int) -> list[Row]:
+    """Return at most `most` rows in their order, as many of each set, category, source and verdict as there are."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for place, row in enumerate(rows):
+        key = tuple(row.values[name] for name in ("split", "category", "source_name", "right"))
+        groups.setdefault(key, []).append(place)
+    turns: list[list[int]] = list(groups.values())
+    chosen: list[int] = []
+    turn = 0
+    while len(chosen) < min(most, len(rows)):
+        chosen += [group[turn] for group in turns if turn < len(group)][: most - len(chosen)]
+        turn += 1
+    return [rows[place] for place in sorted(chosen)]
+
+
+def _filled(material: Material, rows: Sequence[Row], album: Album) -> list[Card]:
+    """Return the rows as cards, with their pictures read file by file."""
+    made = {(row.path, row.number): _card(row.values) for row in rows}
+    for path in dict.fromkeys(row.path for row in rows if row.path):
+        numbers = {row.number for row in rows if row.path == path}
+        for number, pictures in _pictures(material, path, numbers):
+            card = made[path, number]
+            shown = [(name, album.add(pictures[name])) for name in PICTURES]
+            card.pictures = [(LABELS[name], picture) for name, picture in shown if picture is not None]
+    return [made[row.path, row.number] for row in rows]
+
+
+def _pictures(material: Material, path: str, numbers: set[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+    from components.data.tables import iter_table
+
+    first = 0
+    try:
+        with fetched(material.store, path) as local:
+            for batch in iter_table(local, PICTURES, BATCH):
+                count = len(batch["picture"])
+                for number in sorted(numbers.intersection(range(first, first + count))):
+                    yield number, {name: batch[name][number - first] for name in PICTURES}
+                first += count
+    except (ValueError, OSError) as error:
+        material.left_out.append(f"{path}: {error}")
+
+
+def _card(values: Mapping[str, Any]) -> Card:
+    about = [f"guidance {values['guidance_scale']:g}"] if values["guidance_scale"] is not None else []
+    about += [f"seed {values['seed']}"] if values["seed"] is not None else []
+    prompt = str(values["prompt"])
+    return Card(
+        values["split"],
+        values["kind"],
+        values["category"],
+        values["source_name"] or "",
+        prompt if len(prompt) <= TEXT else f"{prompt[:TEXT]}…",
+        values["right"],
+        ", ".join(about),
+        _notes(values["rows"]),
+    )
+
+
+def _notes(rows: str) -> list[tuple[str, str]]:
+    """What judges said, as (name, text)."""
+    found = []
+    for judge, row in json.loads(rows or "{}").items():
+        for name, value in (row or {}).items():
+            if value is None:
+                continue
+            text = f"{value:.4g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+            found.append((f"{judge} {name}".strip().replace("_", " "), text[:TEXT]))
+    return found[:NOTES]
