@@ -39,7 +39,7 @@ def share_curve(shares: Mapping[int, Mapping[str, float]]) -> list[dict[str, Any
     if not shares:
         return []
     steps = sorted(shares)
-    names = [name for name in dict.fromkeys(n for each in shares.values() for n in each)]
+    names = list(dict.fromkeys(n for each in shares.values() for n in each))
     figures = {name: [_number(shares[step].get(name)) for step in steps] for name in names}
     plots = {"overall": ["overall"], "each category": names[1:]} if len(names) > 2 else {"overall": ["overall"]}
     ends = [(_words(name), values[0], values[-1]) for name in names if (values := _known(figures[name]))]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.curation.report.facts import Step
-from components.curation.report.pair_report import WORDS as PAIR_WORDS
 from components.curation.report.page_html import Words, funnel_list
+from components.curation.report.pair_report import WORDS as PAIR_WORDS
 from components.curation.report.sample_report import WORDS as SAMPLE_WORDS
 from pipelines.gallery.material import Album, Material, Picture
 from pipelines.stage import credit_of
@@ -43,7 +43,7 @@ def funnels(material: Material, album: Album) -> list[Funnel]:
         kept = steps[-1].left if steps else came_in
         html = funnel_list(steps, {"input": came_in, "kept": kept}, words, {})
         pages = [material.store.path(path) for path in made.files("sheet.html")]
-        sheets = [path for path in made.files("sheet.png")]
+        sheets = list(made.files("sheet.png"))
         sheet = album.add(material.read(sheets[0])) if sheets else None
         found.append(Funnel(words.unit, came_in, kept, html, pages[0] if pages else "", sheet))
     return found

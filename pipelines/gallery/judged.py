@@ -5,16 +5,17 @@ They are rows of `pictures/*.parquet`. Where an evaluation wrote none, `judgemen
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pipelines.gallery.material import Album, Material, Picture, spread
 from pipelines.stage import fetched
 
-PROMPTS, EDITS = 240, 120  # shown of each
+PROMPTS, EDITS = 240, 90  # shown of each
 STRIPS, COLUMNS = 8, 10  # prompts that are followed over training, and checkpoints of each
 TEXT = 300  # characters of a prompt
 NOTES = 14  # lines of what judges say of a picture
@@ -25,7 +26,7 @@ LABELS = {"source": "source", "picture": "result", "truth": "truth"}
 CHECKPOINT = re.compile(r"checkpoint at (\d+) samples")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Card:
     """One picture that was judged: `right` is None where nobody could judge it; `notes` is what judges said."""
 
@@ -37,7 +38,7 @@ class Card:
     right: bool | None
     about: str
     notes: list[tuple[str, str]]
-    pictures: list[tuple[str, Picture]] = field(default_factory=list)  # (source, result or truth; the picture)
+    pictures: list[tuple[str, Picture]]  # (source, result or truth; the picture)
 
     @property
     def verdict(self) -> str:
@@ -91,21 +92,21 @@ def read_rows(material: Material) -> tuple[list[Row], bool]:
 
 
 def _of_judgement(row: Mapping[str, Any]) -> dict[str, Any]:
-    kind = "edit" if row["split"] == "edits" else "prompt"
+    """Return a judgement as a row of pictures; older evaluations wrote fewer columns."""
     judged = {**row.get("judges", {}), "": {**row.get("aspects", {}), "read": row.get("read")}}
-    return {"kind": kind, "source_name": "", "seed": None, **row, "rows": json.dumps(judged)}
+    known = {"split": "", "category": "", "prompt": "", "right": None, "guidance_scale": None, "seed": None}
+    kind = "edit" if row.get("split") == "edits" else "prompt"
+    return {**known, "kind": kind, "source_name": "", **row, "rows": json.dumps(judged)}
 
 
 def cards(material: Material, rows: Sequence[Row], kind: str, most: int, album: Album, pictured: bool) -> Cards:
     """Return cards of a kind ("prompt" or "edit"), but of pictures made in training."""
     own = [row for row in rows if row.values["kind"] == kind and not CHECKPOINT.fullmatch(row.values["split"])]
-    chosen = evenly(own, most)
-    made = _filled(material, chosen, album)
-    if pictured:
-        made = [card for card in made if card.pictures]
-    if len(made) < len(own):
-        material.left_out.append(f"{len(own) - len(made):,} of {len(own):,} judged {kind}s")
-    return Cards(made, len(own), pictured)
+    made = _filled(material, evenly(own, most), album)
+    shown = [made[row.path, row.number] for row in own if (row.path, row.number) in made]
+    if len(shown) < len(own):
+        material.left_out.append(f"{len(own) - len(shown):,} of {len(own):,} judged {kind}s")
+    return Cards(shown, len(own), pictured)
 
 
 @dataclass(frozen=True)
@@ -126,12 +127,11 @@ def strips(material: Material, rows: Sequence[Row], album: Album) -> list[Strip]
     full = [each for each in of_prompt.values() if len(each) == max(map(len, of_prompt.values()))]
     chosen = [full[number * len(full) // min(STRIPS, len(full))] for number in range(min(STRIPS, len(full)))]
     wanted = [(seen, each[seen]) for each in chosen for seen in _some(sorted(each))]
-    made = dict(zip([(row.path, row.number) for _, row in wanted], _filled(material, [r for _, r in wanted], album),
-                    strict=True))  # fmt: skip
+    made = _filled(material, [row for _, row in wanted], album)
     found_strips = []
     for each in chosen:
-        shown = [(seen, made[each[seen].path, each[seen].number]) for seen in _some(sorted(each))]
-        shown = [(seen, card) for seen, card in shown if card.pictures]
+        places = {seen: (each[seen].path, each[seen].number) for seen in _some(sorted(each))}
+        shown = [(seen, made[place]) for seen, place in places.items() if place in made]
         if shown:
             found_strips.append(Strip(shown[0][1].prompt, shown))
     return found_strips
@@ -155,30 +155,31 @@ def convergence(rows: Sequence[Row]) -> dict[int, dict[str, float]]:
 
 
 def evenly(rows: Sequence[Row], most: int) -> list[Row]:
-    """Return at most `most` rows in their order, as many of each set, category, source and verdict as there are."""
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for place, row in enumerate(rows):
+    """Return at most `most` rows, in turn one of each set, category, source and verdict, as long as there are."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
         key = tuple(row.values[name] for name in ("split", "category", "source_name", "right"))
-        groups.setdefault(key, []).append(place)
-    turns: list[list[int]] = list(groups.values())
-    chosen: list[int] = []
-    turn = 0
-    while len(chosen) < min(most, len(rows)):
-        chosen += [group[turn] for group in turns if turn < len(group)][: most - len(chosen)]
-        turn += 1
-    return [rows[place] for place in sorted(chosen)]
+        groups.setdefault(key, []).append(row)
+    turns = itertools.zip_longest(*groups.values())
+    return [row for turn in turns for row in turn if row is not None][:most]
 
 
-def _filled(material: Material, rows: Sequence[Row], album: Album) -> list[Card]:
-    """Return the rows as cards, with their pictures read file by file."""
-    made = {(row.path, row.number): _card(row.values) for row in rows}
+def _filled(material: Material, rows: Sequence[Row], album: Album) -> dict[tuple[str, int], Card]:
+    """Return (file, number) -> card: with all of its pictures, or where the rows have none. Files are read one by one;
+    where there is no room for all, the first rows have it.
+    """
+    small: dict[tuple[str, int], dict[str, Any]] = {}
     for path in dict.fromkeys(row.path for row in rows if row.path):
-        numbers = {row.number for row in rows if row.path == path}
-        for number, pictures in _pictures(material, path, numbers):
-            card = made[path, number]
-            shown = [(name, album.add(pictures[name])) for name in PICTURES]
-            card.pictures = [(LABELS[name], picture) for name, picture in shown if picture is not None]
-    return [made[row.path, row.number] for row in rows]
+        for number, pictures in _pictures(material, path, {row.number for row in rows if row.path == path}):
+            small[path, number] = {LABELS[name]: album.shrunk(data) for name, data in pictures.items() if data}
+    made = {}
+    for row in rows:
+        place = (row.path, row.number)
+        kept = [(label, album.keep(picture)) for label, picture in small.get(place, {}).items()]
+        shown = [(label, picture) for label, picture in kept if picture is not None]
+        if not row.path or (shown and len(shown) == len(kept)):
+            made[place] = _card(row.values, shown)
+    return made
 
 
 def _pictures(material: Material, path: str, numbers: set[int]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -196,7 +197,7 @@ def _pictures(material: Material, path: str, numbers: set[int]) -> Iterator[tupl
         material.left_out.append(f"{path}: {error}")
 
 
-def _card(values: Mapping[str, Any]) -> Card:
+def _card(values: Mapping[str, Any], pictures: list[tuple[str, Picture]]) -> Card:
     about = [f"guidance {values['guidance_scale']:g}"] if values["guidance_scale"] is not None else []
     about += [f"seed {values['seed']}"] if values["seed"] is not None else []
     prompt = str(values["prompt"])
@@ -209,6 +210,7 @@ def _card(values: Mapping[str, Any]) -> Card:
         values["right"],
         ", ".join(about),
         _notes(values["rows"]),
+        pictures,
     )
 
 
@@ -219,6 +221,8 @@ def _notes(rows: str) -> list[tuple[str, str]]:
         for name, value in (row or {}).items():
             if value is None:
                 continue
-            text = f"{value:.4g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+            text = (
+                f"{value:.4g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+            )
             found.append((f"{judge} {name}".strip().replace("_", " "), text[:TEXT]))
     return found[:NOTES]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -71,7 +72,9 @@ def reduced(inputs: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
             behind[name] = set().union(*({i} | all_behind(i) for i in inputs[name]))
         return behind[name]
 
-    return {name: [i for i in own if not any(i in all_behind(o) for o in own if o != i)] for name, own in inputs.items()}
+    return {
+        name: [i for i in own if not any(i in all_behind(o) for o in own if o != i)] for name, own in inputs.items()
+    }
 
 
 def placed(boxes: Mapping[str, Box], inputs: Mapping[str, Sequence[str]]) -> Graph:
@@ -123,7 +126,7 @@ def _order(rows: list[list[str]], ways: Sequence[Sequence[str]]) -> None:
     """Sort each row by the mean place of what it is joined to, above and below in turn, so that few edges cross."""
     joined: dict[str, list[str]] = {}
     for way in ways:
-        for one, other in zip(way, way[1:], strict=False):
+        for one, other in itertools.pairwise(way):
             joined.setdefault(one, []).append(other)
             joined.setdefault(other, []).append(one)
     for sweep in range(6):

@@ -18,7 +18,7 @@ from pipelines.store.files import Store
 from pipelines.store.runs import Run
 
 LOSSLESS = 96  # longer side, pixels, up to which a picture is kept exactly: small drawings suffer from compression
-QUALITY = 82
+QUALITY = 80
 LIMITS = ImageLimits()
 
 
@@ -74,28 +74,37 @@ class Album:
 
     room: int
     side: int  # longer side of what is shown, pixels
-    shown: int = 0
     refused: int = 0
 
     def add(self, data: bytes | None) -> Picture | None:
         """Return a picture's file for the page; None where there is none, or no room for it."""
-        if not data:
-            return None
+        return self.keep(self.shrunk(data)) if data else None
+
+    def shrunk(self, data: bytes) -> Image.Image | None:
+        """Return a picture's file as small as the page shows it; None where it cannot be decoded."""
         try:
             picture = Image.fromarray(decode_image(data, LIMITS).rgb)
         except ImageError:
             self.refused += 1
             return None
         picture.thumbnail((self.side, self.side), Image.Resampling.LANCZOS)
+        return picture
+
+    def keep(self, picture: Image.Image | None) -> Picture | None:
+        """Return a picture for the page; None from the first on for which there is no room."""
+        if picture is None:
+            return None
+        if not self.room:
+            self.refused += 1
+            return None
         buffer = io.BytesIO()
-        exact = max(picture.size) <= LOSSLESS
-        picture.save(buffer, "WEBP", lossless=exact, quality=QUALITY)
+        picture.save(buffer, "WEBP", lossless=max(picture.size) <= LOSSLESS, quality=QUALITY)
         uri = f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
         if len(uri) > self.room:
+            self.room = 0
             self.refused += 1
             return None
         self.room -= len(uri)
-        self.shown += 1
         return Picture(uri, *picture.size)
 
 

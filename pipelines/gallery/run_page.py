@@ -17,8 +17,8 @@ from typing import Any
 from components.curation.report.style import STYLE
 from pipelines.gallery.curves import curves, share_curve
 from pipelines.gallery.data_funnel import funnels, sides, sources
-from pipelines.gallery.figures_table import absent, figure_groups, headline
 from pipelines.gallery.drawn_grids import Grid, grids, samples
+from pipelines.gallery.figures_table import absent, figure_groups, headline
 from pipelines.gallery.judged import EDITS, PROMPTS, cards, convergence, read_rows, strips
 from pipelines.gallery.lineage_graph import lineage
 from pipelines.gallery.material import Album, Material
@@ -27,7 +27,7 @@ from pipelines.store.files import Store
 from pipelines.store.runs import Run, clock
 
 MB = 1_000_000
-GRID, SINGLE = 1200, 192  # longer side of a grid of pictures and of a single picture, pixels
+GRID, SINGLE = 1200, 160  # longer side of a grid of pictures and of a single picture, pixels
 # Bytes of page for the pictures of each section; with text and scripts the page stays below 10 MB.
 ROOM = {"data": 0.4 * MB, "grids": 2.6 * MB, "strips": 0.8 * MB, "prompts": 2.0 * MB, "edits": 2.4 * MB}
 UPLOT = ("uPlot.iife.min.js", "uPlot.min.css")  # 1.6.32, MIT
@@ -59,7 +59,8 @@ def gallery_page(store: Store, run: Run, report: dict[str, Any]) -> str:
 
     values = {
         "run": run,
-        "took": clock(run.seconds),
+        "took": clock(run.seconds or axis.seconds),  # a run that has not ended has none of its own
+        "lead": lead(material),
         "command": CREDENTIALS.sub("…@", shlex.join(["pixsem", "run", *run.asked])),
         "stages": len(report["stages"]),
         "cached": sum(bar.state == "cached" for bar in bars),
@@ -92,6 +93,24 @@ def gallery_page(store: Store, run: Run, report: dict[str, Any]) -> str:
         if album.refused:
             material.left_out.append(f"{album.refused} pictures of {name}: too many for one page, or not readable")
     return _environment().get_template("page.html").render(**values, **_inlined())
+
+
+def lead(material: Material) -> str:
+    """Say in one sentence what the run did, for somebody who knows nothing of it."""
+    parts = []
+    funnel = material.metrics.get("curation", {}).get("funnel")
+    if funnel:
+        parts.append(f"kept {list(funnel.values())[-1]:,} of {funnel['came_in']:,} samples")
+    trained = [name for name in material.artifacts if name.startswith("train_")]
+    if trained:
+        parts.append(f"trained {len(trained)} model{'s' if len(trained) > 1 else ''}")
+    versions = [
+        f"{m['name']}/{m['version']} ({' '.join(m['aliases']) or 'no alias'})" for m in material.report["models"]
+    ]
+    if versions:
+        parts.append(f"registered {' and '.join(versions)}")
+    did = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else "".join(parts)
+    return f"This run {did}." if did else ""
 
 
 @cache

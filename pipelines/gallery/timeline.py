@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -66,7 +68,7 @@ def timeline(material: Material) -> tuple[list[Bar], Axis]:
             )  # fmt: skip
         else:
             bars.append(Bar(name, state, ", ".join(filter(None, words))))
-    gaps = [(one[1], other[0]) for one, other in zip(pieces, pieces[1:], strict=False)]
+    gaps = [(one[1], other[0]) for one, other in itertools.pairwise(pieces)]
     pauses = tuple((place(end) + 50 * pause / total, clock(start - end)) for end, start in gaps)
     ticks = () if len(pieces) > 1 else tuple((100 * n / 4, clock(worked * n / 4)) for n in range(5))
     return bars, Axis(worked, ticks if worked >= 4 else (), pauses)
@@ -84,15 +86,9 @@ def _spans(material: Material) -> dict[str, tuple[float, float]]:
             told = read_progress(material.store, run.id, name)
             if "started" in told:
                 start = datetime.fromisoformat(told["started"]).timestamp()
-                lasted = state.seconds or _told_seconds(told)
+                lasted = state.seconds or (time.time() - start if state.state == "running" else 1.0)
                 spans[name] = (start, start + lasted)
     return spans
-
-
-def _told_seconds(told: dict[str, float]) -> float:
-    """What a stage that has not ended has worked, by its own rate; a second where it has not said."""
-    rate = told.get("rate") or 0
-    return max(1.0, told.get("done", 0) / rate) if rate and told.get("unit") != "steps" else 1.0
 
 
 def _busy(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:

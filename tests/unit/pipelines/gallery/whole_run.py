@@ -18,7 +18,9 @@ from pipelines.store.runs import Run, StageState, save_run
 from pipelines.tracking.registering import registration_path
 
 START = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
-EVIL = "<script>document.title='lost'</script><img src=x onerror=\"document.title='lost'\">'\" </script><!-- & {{ 7*7 }}"
+EVIL = (
+    "<script>document.title='lost'</script><img src=x onerror=\"document.title='lost'\">'\" </script><!-- & {{ 7*7 }}"
+)
 ORDER = {  # stage -> seconds, inputs
     "ingest": (12, []),
     "measure": (5, ["ingest"]),
@@ -188,7 +190,8 @@ def whole_run(folder: Path, rows: list[dict] | None = None, words: str = "") -> 
               for r in rows or picture_rows(words=words)]  # fmt: skip
     files = {
         "curate": {"sheet.html": b"<html>", "sheet.png": strip(0)},
-        "train_generator": {"curve.jsonl": curve(1.0), **{f"samples/step-{n:08d}.png": strip(n) for n in range(5, 160, 5)}},
+        "train_generator": {"curve.jsonl": curve(1.0)}
+        | {f"samples/step-{n:08d}.png": strip(n) for n in range(5, 160, 5)},
         "train_editor": {"curve.jsonl": curve(0.5), "samples/step-00000400.png": strip(20)},
         "train_encoder": {"curve.jsonl": curve(30.0)},
         "evaluate_tokenizer": {"reconstructions.png": strip(10)},
