@@ -174,7 +174,7 @@ def test_an_evaluation_of_before_single_pictures_shows_its_grids_and_says_so(tmp
 def test_a_page_stays_below_ten_megabytes(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (192, 192, 3), np.uint8)
     loud = png(Image.fromarray(noise))
-    rows = [row | {"picture": loud} for row in picture_rows(900, 300)]
+    rows = [row | {"picture": loud} for row in picture_rows(400, 120)]
     rows = [row | ({"source": loud, "truth": loud} if row["kind"] == "edit" else {}) for row in rows]
     text = page_of(*whole_run(tmp_path, rows=rows))
     assert 3e6 < len(text.encode()) < 10e6
@@ -184,7 +184,7 @@ def test_a_page_stays_below_ten_megabytes(tmp_path):
     }
     assert len(verdicts) == 4 + 1 + 2  # some of each, however few fit
     (left,) = [words for _, words in page.all("section") if words.startswith("Not on this page")]
-    assert re.search(r"\d+ of 901 judged prompts", left) and re.search(r"\d+ of 300 judged edits", left)
+    assert re.search(r"\d+ of 401 judged prompts", left) and re.search(r"\d+ of 120 judged edits", left)
 
 
 def test_a_damaged_picture_is_said_and_the_page_is_made(tmp_path):
