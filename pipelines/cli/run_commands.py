@@ -197,5 +197,6 @@ def report(
 
     file = Path(out or f"pixsem-{found.id}.html")
     file.write_text(gallery_page(opened, found, build(opened, found)), "utf-8")
-    made = {"run": found.id, "page": str(file.absolute()), "bytes": file.stat().st_size}
-    show(made, as_json, lambda: f"{made['page']}  {made['bytes'] / 1e6:.1f} MB, opens offline in any browser")
+    size, page = file.stat().st_size, str(file.absolute())
+    made = {"run": found.id, "page": page, "bytes": size}
+    show(made, as_json, lambda: f"{page}  {size / 1e6:.1f} MB, opens offline in any browser")

@@ -54,6 +54,11 @@ class Cards:
     total: int
     pictured: bool
 
+    @property
+    def widest(self) -> int:
+        """Return how many pictures a card has at most."""
+        return max((len(card.pictures) for card in self.shown), default=0)
+
     def choices(self, name: str) -> list[str]:
         """Return what a filter offers: every value of a field of the cards, in their order."""
         return [value for value in dict.fromkeys(getattr(card, name) for card in self.shown) if value]
@@ -111,10 +116,11 @@ def cards(material: Material, rows: Sequence[Row], kind: str, most: int, album: 
 
 @dataclass(frozen=True)
 class Strip:
-    """One prompt's pictures as training went on: (samples seen, card)."""
+    """One prompt's pictures as training went on: (samples seen, card). `truth` has what it should have become."""
 
     prompt: str
     cards: list[tuple[int, Card]]
+    truth: Card | None
 
 
 def strips(material: Material, rows: Sequence[Row], album: Album) -> list[Strip]:
@@ -127,13 +133,16 @@ def strips(material: Material, rows: Sequence[Row], album: Album) -> list[Strip]
     full = [each for each in of_prompt.values() if len(each) == max(map(len, of_prompt.values()))]
     chosen = [full[number * len(full) // min(STRIPS, len(full))] for number in range(min(STRIPS, len(full)))]
     wanted = [(seen, each[seen]) for each in chosen for seen in _some(sorted(each))]
-    made = _filled(material, [row for _, row in wanted], album)
+    made = _filled(material, [row for _, row in wanted], album, ("picture",))
+    last = {(row.path, row.number): row for row in (each[max(each)] for each in chosen)}
+    truths = _filled(material, list(last.values()), album, ("truth",))
     found_strips = []
     for each in chosen:
         places = {seen: (each[seen].path, each[seen].number) for seen in _some(sorted(each))}
         shown = [(seen, made[place]) for seen, place in places.items() if place in made]
         if shown:
-            found_strips.append(Strip(shown[0][1].prompt, shown))
+            truth = truths.get((each[max(each)].path, each[max(each)].number))
+            found_strips.append(Strip(shown[0][1].prompt, shown, truth))
     return found_strips
 
 
@@ -164,13 +173,15 @@ def evenly(rows: Sequence[Row], most: int) -> list[Row]:
     return [row for turn in turns for row in turn if row is not None][:most]
 
 
-def _filled(material: Material, rows: Sequence[Row], album: Album) -> dict[tuple[str, int], Card]:
+def _filled(
+    material: Material, rows: Sequence[Row], album: Album, names: Sequence[str] = PICTURES
+) -> dict[tuple[str, int], Card]:
     """Return (file, number) -> card: with all of its pictures, or where the rows have none. Files are read one by one;
     where there is no room for all, the first rows have it.
     """
     small: dict[tuple[str, int], dict[str, Any]] = {}
     for path in dict.fromkeys(row.path for row in rows if row.path):
-        for number, pictures in _pictures(material, path, {row.number for row in rows if row.path == path}):
+        for number, pictures in _pictures(material, path, names, {row.number for row in rows if row.path == path}):
             small[path, number] = {LABELS[name]: album.shrunk(data) for name, data in pictures.items() if data}
     made = {}
     for row in rows:
@@ -182,16 +193,18 @@ def _filled(material: Material, rows: Sequence[Row], album: Album) -> dict[tuple
     return made
 
 
-def _pictures(material: Material, path: str, numbers: set[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _pictures(
+    material: Material, path: str, names: Sequence[str], numbers: set[int]
+) -> Iterator[tuple[int, dict[str, Any]]]:
     from components.data.tables import iter_table
 
     first = 0
     try:
         with fetched(material.store, path) as local:
-            for batch in iter_table(local, PICTURES, BATCH):
-                count = len(batch["picture"])
+            for batch in iter_table(local, names, BATCH):
+                count = len(batch[names[0]])
                 for number in sorted(numbers.intersection(range(first, first + count))):
-                    yield number, {name: batch[name][number - first] for name in PICTURES}
+                    yield number, {name: batch[name][number - first] for name in names}
                 first += count
     except (ValueError, OSError) as error:
         material.left_out.append(f"{path}: {error}")

@@ -47,7 +47,7 @@ def gallery_page(store: Store, run: Run, report: dict[str, Any]) -> str:
     shares = convergence(rows)
     # What the evaluation drew, where the page has nothing better to show.
     drawn = {
-        "convergence.png": ("Figures at checkpoints.", not shares),
+        "convergence.png": ("At checkpoints.", not shares and not pictured),
         "convergence_pictures.png": ("The same prompts at each checkpoint, above their truth.", not pictured),
         "generated.png": ("Prompts and what was made of them. A red frame: not as asked.", not pictured),
         "edits.png": ("Source, result and truth of each edit. A red frame: not as told.", not pictured),

@@ -99,7 +99,7 @@ def test_a_page_shows_prompts_and_edits_with_verdicts(page):
     edit = next(words for _, words in cards if "case 1" in words)
     assert re.match(r"source result truth ✗ wrong remove paint the square red, case 1", edit)
     strips = [words for _, words in page.all("div", "strip")]
-    assert len(strips) == 4 and strips[0] == "2,560 samples · wrong 5,120 samples · right 10,240 samples · right"
+    assert len(strips) == 4 and strips[0] == "2,560 samples · wrong 5,120 samples · right 10,240 samples · right truth"
 
 
 def test_a_page_shows_figures_with_interval_chance_and_ceiling_and_says_what_is_absent(page):

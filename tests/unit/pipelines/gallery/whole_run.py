@@ -133,7 +133,9 @@ def picture_rows(count: int = 36, edits: int = 16, words: str = "") -> list[dict
         add("held out prompts", "prompt", number, number % 3 != 0, 30)
     for seen, noise in ((2560, 120), (5120, 80), (10240, 40)):
         for number in range(4):
-            add(f"checkpoint at {seen} samples", "prompt", number, number * 2560 < seen and noise < 100, noise)
+            truth = png(drawing(list(COLOURS)[number % 4], SHAPES[number % 3]))
+            right = number * 2560 < seen and noise < 100
+            add(f"checkpoint at {seen} samples", "prompt", number, right, noise, truth=truth)
     for number in range(edits):
         source, truth = png(drawing("blue", SHAPES[number % 3])), png(drawing("red", SHAPES[number % 3]))
         told = f"paint the {SHAPES[number % 3]} red, case {number}{words}"
