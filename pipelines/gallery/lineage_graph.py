@@ -20,7 +20,7 @@ class Box:
 
     name: str
     words: str
-    kind: str  # made, cached, outside, version, failed
+    kind: str  # made, cached, outside, version
     inputs: list[str]
     x: float = 0.0
     y: float = 0.0
@@ -45,11 +45,7 @@ def lineage(material: Material) -> Graph:
 
 def _boxes(material: Material) -> list[Box]:
     run, found = material.run, list[Box]()
-    for name, state in run.stages.items():
-        made = material.artifacts.get(name)
-        if made is None:
-            found.append(Box(name, state.state, "failed", []))
-            continue
+    for name, made in material.artifacts.items():
         manifest = made.manifest
         for what, digest in manifest.external.items():
             found.append(Box(f"{what} → {name}", digest[:SHORT], "outside", []))

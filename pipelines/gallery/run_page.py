@@ -87,6 +87,7 @@ def gallery_page(store: Store, run: Run, report: dict[str, Any]) -> str:
         "drawn_prompts": grids_of("generated.png"),
         "drawn_edits": grids_of("edits.png"),
         "graph": lineage(material),
+        "missing": [name for name in run.stages if name not in material.artifacts],
         "left_out": material.left_out,
     }  # fmt: skip
     for name, album in albums.items():

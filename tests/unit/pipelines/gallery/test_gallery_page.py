@@ -204,6 +204,7 @@ def test_a_run_that_failed_early_has_a_page_that_says_why(tmp_path):
     page = Page(page_of(store, early))
     assert any("the disk is full: make room" in words for _, words in page.all("li", "failed"))
     assert not page.all("form") and not page.all("article", "plot")
+    assert len(page.all("g")) == 2 and any(words == "Not made yet: measure, curate." for _, words in page.all("p"))
 
 
 def test_a_page_that_cannot_be_made_is_said_and_fails_no_run(tmp_path, capsys):
