@@ -7,11 +7,16 @@ import hashlib
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import pipelines.gallery.run_page
+from components.curation.report.facts import Step
+from components.curation.report.page_html import funnel_list
+from components.curation.report.sample_report import WORDS
 from pipelines.gallery.run_page import gallery_page
 from pipelines.store.runs import Run, StageState
 from pipelines.workflow.launch import _log_page
@@ -151,6 +156,20 @@ def test_hostile_captions_stay_text(tmp_path):
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in raw]
     assert policy.endswith("script-src " + " ".join(f"'sha256-{each}'" for each in hashes))
     assert "default-src 'none'" in policy and "unsafe-inline" not in policy.split("script-src")[1]
+
+
+def test_a_hostile_reason_in_the_funnel_stays_text():
+    steps = [Step("curate", "dropped", EVIL, 1, 2)]
+    assert not [
+        n for n, *_ in Page(funnel_list(steps, {"input": 3, "kept": 2}, WORDS, {})).elements if n in ("script", "img")
+    ]
+
+
+def test_the_plots_are_drawn_by_the_published_library_with_its_licence():
+    folder = Path(pipelines.gallery.run_page.__file__).parent / "uplot"
+    script = (folder / "uPlot.iife.min.js").read_bytes()  # of uplot-1.6.32.tgz on npm
+    assert hashlib.sha256(script).hexdigest() == "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f"
+    assert "MIT License" in (folder / "LICENSE").read_text("utf-8")
 
 
 def test_curves_reach_the_plots_whole(page):
