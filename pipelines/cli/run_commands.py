@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -172,12 +173,30 @@ def status(
     show(value, as_json, text)
 
 
-def report(run_id: RunArgument = None, store: StoreOption = DEFAULT_STORE, as_json: AsJson = False) -> None:
+def report(
+    run_id: RunArgument = None,
+    html: Annotated[bool, typer.Option("--html", help="Write one page with pictures that opens offline.")] = False,
+    out: Annotated[str | None, typer.Option("--out", help="The page's file; default: pixsem-RUN.html.")] = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: AsJson = False,
+) -> None:
     """Report a run: stages, counts, metrics, pictures."""
+    from pipelines.errors import UserError
     from pipelines.store.runs import find_run
     from pipelines.workflow.report import report as build
     from pipelines.workflow.report import report_text
 
+    if out is not None and not html:
+        raise UserError("--out names the file of a page: give --html, too")
     opened = open_store(store)
     found = find_run(opened, run_id)
-    show(build(opened, found), as_json, lambda: report_text(opened, found))
+    if not html:
+        show(build(opened, found), as_json, lambda: report_text(opened, found))
+        return
+    from pipelines.gallery.run_page import gallery_page
+
+    file = Path(out or f"pixsem-{found.id}.html")
+    file.write_text(gallery_page(opened, found, build(opened, found)), "utf-8")
+    size, page = file.stat().st_size, str(file.absolute())
+    made = {"run": found.id, "page": page, "bytes": size}
+    show(made, as_json, lambda: f"{page}  {size / 1e6:.1f} MB, opens offline in any browser")

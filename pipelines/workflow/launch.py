@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
+import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from pipelines.config.compose import load_config, to_yaml
 from pipelines.config.schema import Config
-from pipelines.errors import UserError
+from pipelines.errors import Interrupted, UserError, one_line
 from pipelines.stage import Stage
 from pipelines.store.files import Store
 from pipelines.store.leases import Leases
@@ -22,6 +26,7 @@ from pipelines.workflow.graph import build_workflow
 from pipelines.workflow.graph_walks import ancestors, descendants, stages_named
 from pipelines.workflow.identity import StagePlan, identify, make_plan
 from pipelines.workflow.live import LiveView
+from pipelines.workflow.report import report
 
 
 def _wanted(stages: list[Stage], until: str | None) -> list[str]:
@@ -177,6 +182,22 @@ def _drive(
             if log:
                 log.finish(run, ended)
                 save_run(store, run)
+                if not isinstance(ended, Interrupted):  # who stopped it waits, and a resume ends with a page
+                    _log_page(log, store, run)
+
+
+def _log_page(log: RunLog, store: Store, run: Run) -> None:
+    """Log the run's page to MLflow. One that cannot be made is said, and fails nothing."""
+    from pipelines.gallery.run_page import gallery_page
+
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            page = Path(folder) / "report.html"
+            page.write_text(gallery_page(store, run, report(store, run)), "utf-8")
+            log.tracker.log_artifact(run.mlflow_run, str(page), "")
+    except Exception as error:
+        again = f"pixsem report {run.id} --html --store {shlex.quote(store.url)}"
+        print(f"the page of the run was not logged: {one_line(error)}. Make it with: {again}", file=sys.stderr)
 
 
 def _open_log(store: Store, config: Config, run: Run) -> RunLog:

@@ -42,6 +42,7 @@ def _steps(store: Store, run: Run) -> list[tuple[str, str]]:
     found += [_promotion(model, at) for model in models if "champion" not in model["aliases"]]
     if models:
         found.append((f"pixsem models{at}", "registered versions"))
+    found.append((f"pixsem report {run.id} --html{at}", "all of it on one page that opens offline"))
     if run.until and run.until != "register":
         found.append((f"pixsem report {run.id}{at}", "these figures again; --json for programs"))
         found.append((shlex.join(["pixsem", "run", *run.asked]), "the same without --until goes on from here"))

@@ -129,18 +129,20 @@ def _funnels(facts: Facts, words: Words, bounds: Mapping[str, Bound], unit: str)
     """The funnel of all, and folded that of each source where there are several."""
     each = "".join(
         f"<details><summary>{source_name(name)}: {number(counts['kept'])} of {number(counts['input'])} kept</summary>"
-        f"{_funnel(facts.funnel(name), counts, words, bounds)}</details>"
+        f"{funnel_list(facts.funnel(name), counts, words, bounds)}</details>"
         for name, counts in facts.sources.items()
     )
     return (
         f"<section id=funnel><h2>Funnel</h2><p>Stages and their rules stand in the order in which they decide; the "
         f"first that fails decides. Each line says how many {unit} are left after it, and how many it took.</p>"
-        f"{_funnel(facts.funnel(), facts.total, words, bounds)}{each if len(facts.sources) > 1 else ''}</section>"
+        f"{funnel_list(facts.funnel(), facts.total, words, bounds)}{each if len(facts.sources) > 1 else ''}</section>"
     )
 
 
-def _funnel(steps: Sequence[Step], counts: Mapping[str, int], words: Words, bounds: Mapping[str, Bound]) -> str:
-    """One bar for what came in, one for what each step left, below the stage that it is of."""
+def funnel_list(steps: Sequence[Step], counts: Mapping[str, int], words: Words, bounds: Mapping[str, Bound]) -> str:
+    """HTML of a funnel: one bar for what came in, one for what each step left, below the stage that it is of. `counts`
+    says `input` and `kept`; `bounds`: reason -> its threshold. All text is escaped here.
+    """
     total = counts["input"]
 
     def bar(label: str, left: int, lost: int, state: str, explained: str) -> str:

@@ -18,6 +18,7 @@ import torch
 
 from pipelines.config.compose import compose_config
 from pipelines.config.keys import flatten
+from pipelines.gallery.run_page import gallery_page
 from pipelines.store.files import Store
 from pipelines.store.maintenance import verify
 from pipelines.tracking.figures import generator_figures, tokenizer_figures
@@ -87,6 +88,8 @@ def test_its_run_is_reported(store):
     assert value["state"] == "completed" and value["metrics"]["tokenizer"]["psnr"] > 0
     assert [model["aliases"] for model in value["models"]] == [["champion"], ["champion"]]
     assert "6 steps" in report_text(store, run)
+    page = gallery_page(store, run, value)
+    assert "This evaluation kept no single pictures" in page and "models:/pixsem-generator/1" in page
 
 
 def test_gates_may_ask_for_every_figure_that_a_run_has(store):

@@ -134,6 +134,8 @@ def test_the_wheel_has_the_public_names_and_says_what_it_installs(environment, s
     installed = {path.name for path in site.iterdir()} - {"borrowed.pth", "__pycache__"}
     assert installed == {"pixsem.py", "components", "pipelines", "conf", "pixsem-0.1.0.dist-info"}
     assert (site / "components" / "py.typed").exists() and (site / "pipelines" / "py.typed").exists()
+    page = [p.relative_to(ROOT) for p in (ROOT / "pipelines" / "gallery").glob("*/*") if p.suffix != ".pyc"]
+    assert len(page) > 10 and all((site / path).is_file() for path in page)  # templates, styles and the plots' library
     (folder,) = store.local("artifacts/register").glob("*/pipeline")
     done = python(environment, "-c", SNIPPET, store.url, str(folder))
     assert without_bars(done.stderr) == ""
