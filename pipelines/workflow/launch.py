@@ -22,6 +22,7 @@ from pipelines.workflow.graph import build_workflow
 from pipelines.workflow.graph_walks import ancestors, descendants, stages_named
 from pipelines.workflow.identity import StagePlan, identify, make_plan
 from pipelines.workflow.live import LiveView
+from pipelines.workflow.report import report_text
 
 
 def _wanted(stages: list[Stage], until: str | None) -> list[str]:
@@ -175,13 +176,13 @@ def _drive(
             raise
         finally:
             if log:
-                log.finish(run, ended)
+                log.finish(run, ended, report_text)
                 save_run(store, run)
 
 
 def _open_log(store: Store, config: Config, run: Run) -> RunLog:
     tracker = open_tracker(config, store, dict(os.environ))
-    settle_runs(store, tracker, run.id)
+    settle_runs(store, tracker, run.id, report_text)
     if run.attempts > 1:
         close_open(store, tracker, run)
     return RunLog(tracker, store, config, run)
