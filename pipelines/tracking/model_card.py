@@ -174,8 +174,10 @@ def attribution(made: Mapping[str, Artifact]) -> str:
 def example_prompt(judged: Artifact) -> str:
     """Return a held-out prompt that the model drew exactly, else the first it was judged on."""
     lines = [line for path in judged.files("judgements.jsonl") for line in judged.store.read_bytes(path).splitlines()]
-    rows = [row for row in map(json.loads, lines) if row["prompt"] and "source" not in row]  # an edit names its source
-    prompts = sorted(rows, key=lambda row: not row["right"])
+    rows = [
+        row for row in map(json.loads, lines) if row.get("prompt") and "source" not in row
+    ]  # an edit names its source
+    prompts = sorted(rows, key=lambda row: not row.get("right"))
     return str(prompts[0]["prompt"]) if prompts else ""
 
 

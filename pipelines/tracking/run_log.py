@@ -151,7 +151,7 @@ class RunLog:
         models = self.store.read_json(registered)["models"] if registered and self.store.exists(registered) else []
         links = [f"[{m['name']}, version {m['version']}]({version_page(m['name'], m['version'])})" for m in models]
         pictures = [shown[page] for pages in ON_PAGES.values() for page in pages if page in shown]
-        parts = [" ".join(["Registered:", *links]) if links else "", *pictures, f"```\n{report}\n```" if report else ""]
+        parts = [f"Registered: {', '.join(links)}" if links else "", *pictures, f"```\n{report}\n```" if report else ""]
         self.tracker.note(run.mlflow_run, "\n\n".join(part for part in parts if part))
 
     def _judge(self, mlflow_run: str, manifest: Manifest) -> None:
