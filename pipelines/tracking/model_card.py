@@ -67,7 +67,7 @@ edited = pipeline("make it blue", image=picture).images[0]
 ```
 
 Or in a shell: `pixsem generate "{prompt}" --model {name}`"""
-PLAIN = "`pixsem export {name} FOLDER` writes it with its code, for plain diffusers."
+PLAIN = "`pixsem export {name} NEW_FOLDER` writes it with its code, for plain diffusers."
 LOAD_TOKENIZER = """```python
 from pixsem import load_tokenizer
 
@@ -150,7 +150,7 @@ def data_text(made: Mapping[str, Artifact]) -> str:
     for name, artifact in made.items():
         if base_of(name) == "ingest":
             manifest = artifact.manifest
-            source = next((v for k, v in manifest.config.items() if k.split(".")[0] in ("source", "sources")), {})
+            source: Any = next((v for k, v in manifest.config.items() if k.split(".")[0] in ("source", "sources")), {})
             kind = source.get("kind", "") if isinstance(source, dict) else ""
             credit = credit_of(manifest) or "not recorded"
             rows.append([name.partition("@")[2] or kind, kind, f"{manifest.counts.get('kept', 0):,}", credit])
@@ -158,10 +158,10 @@ def data_text(made: Mapping[str, Artifact]) -> str:
     for stage, what in (("curate", "samples"), ("curate_pairs", "edit pairs")):
         counts = made[stage].manifest.counts if stage in made else {}
         if counts.get("input"):
-            lines.append(f"Curation kept {counts.get('kept', 0):,} of {counts['input']:,} {what}.")
+            lines.append(f"- Curation kept {counts.get('kept', 0):,} of {counts['input']:,} {what}.")
     sides = made["index"].manifest.metrics.get("index", {}) if "index" in made else {}
     if "train" in sides:
-        lines.append(f"{sides['train']:,} rows are for training, {sides.get('held_out', 0):,} are held out.")
+        lines.append(f"- {sides['train']:,} rows are for training, {sides.get('held_out', 0):,} are held out.")
     return "\n".join(lines)
 
 

@@ -208,7 +208,7 @@ class Registrar:
         from components.registry.model_versions import CARD
 
         kind = version.name.rpartition("-")[2]
-        links = {}
+        links = dict[str, str]()
         for name, artifact in made.items():
             tags = {"pixsem.cached": "false", "pixsem.stage": name}
             run = self.tracker.find_run("pixsem.fingerprint", artifact.manifest.fingerprint, tags)
