@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,13 +13,15 @@ from typing import Any
 
 from components.registry.gates import Verdict
 from components.registry.mlflow_errors import TrackingError
-from components.registry.tracking import Tracker
+from components.registry.tracking import MAX_TEXT, Tracker
 
 CODE = Path(__file__).with_name("served_model.py")
 HISTORY = "pixsem.champions"  # tag of a registered model: its champions in order, as JSON
 REFUSED = "pixsem.refused"
 DIGEST = "pixsem.digest"
 CHAMPION = "champion"
+VERSIONS = "mlflow.modelVersions"  # tag of a logged model: its versions, as JSON
+CARD = "card"  # folder of a logged model with the pictures of its card
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Version:
     tags: dict[str, str] = field(default_factory=dict)
     source: str = ""
     created: int = 0  # milliseconds since 1970
+    description: str = ""
 
     @property
     def figures(self) -> dict[str, float]:
@@ -83,6 +87,7 @@ class Registry:
         """Return the version of a logged model, by its digest: the one there is, else a new one."""
         for version in self.versions(name):
             if version.tags.get(DIGEST) == tags[DIGEST]:
+                self._link(version)
                 return version
         if not self._known(name):
             self._tracker.attempt(lambda: self._client.create_registered_model(name))
@@ -94,7 +99,58 @@ class Registry:
         made = self._tracker.attempt(
             lambda: self._client.create_model_version(name, source, run_id, tags=dict(tags), model_id=model_id)
         )
-        return self.version(name, str(made.version))
+        version = self.version(name, str(made.version))
+        self._link(version)
+        return version
+
+    def _link(self, version: Version) -> None:
+        """Name the version on its logged model, as `mlflow.register_model` does: the page of models links it then."""
+        model_id = self._model_of(version)
+        if model_id is None:
+            return
+        model = self._tracker.attempt(lambda: self._client.get_logged_model(model_id))
+        named = json.loads(model.tags.get(VERSIONS, "[]"))
+        if any(one["name"] == version.name and str(one["version"]) == version.version for one in named):
+            return  # a server does it by itself
+        tags = {VERSIONS: json.dumps([*named, {"name": version.name, "version": version.version}])}
+        self._tracker.attempt(lambda: self._client.set_logged_model_tags(model_id, tags))
+
+    def _model_of(self, version: Version) -> str | None:
+        """Return the id of a version's logged model. MLflow's databases keep none for a version: it is found by its
+        digest.
+        """
+        digest = version.tags.get(DIGEST)
+        return self._tracker.find_model(DIGEST, digest) if digest else None
+
+    def measured(self, version: Version) -> dict[str, float]:
+        """Return every figure logged on a version's model, else those it was judged by."""
+        model_id = self._model_of(version)
+        if model_id is None:
+            return version.figures
+        model = self._tracker.attempt(lambda: self._client.get_logged_model(model_id))
+        logged = sorted(model.metrics or [], key=lambda metric: metric.timestamp)
+        return {metric.key: float(metric.value) for metric in logged} | version.figures
+
+    def describe(self, version: Version, text: str, pictures: Mapping[str, Path]) -> None:
+        """Set the Markdown on a version's page. `pictures` (name -> file) go into its logged model's folder `card/`,
+        where `pages.version_file` finds them.
+        """
+        model_id = self._model_of(version)
+        if pictures and model_id is not None:
+            with tempfile.TemporaryDirectory() as scratch:
+                (Path(scratch) / CARD).mkdir()
+                for name, path in pictures.items():
+                    shutil.copyfile(path, Path(scratch) / CARD / name)
+                self._tracker.attempt(lambda: self._client.log_model_artifacts(model_id, scratch))
+        self._tracker.attempt(
+            lambda: self._client.update_model_version(version.name, version.version, description=text[:MAX_TEXT])
+        )
+
+    def describe_model(self, name: str, text: str) -> None:
+        """Set the Markdown on a registered model's page, where there is none yet."""
+        model = self._tracker.attempt(lambda: self._client.get_registered_model(name))
+        if not model.description:
+            self._tracker.attempt(lambda: self._client.update_registered_model(name, description=text[:MAX_TEXT]))
 
     def settle(self, version: Version, verdicts: Sequence[Verdict], alias: str) -> str | None:
         """Give a version its alias where it passed every gate, else mark it refused; return the refusal's words."""
@@ -155,6 +211,7 @@ class Registry:
                 dict(v.tags),
                 str(v.source),
                 int(v.creation_timestamp),
+                str(v.description or ""),
             )
             for v in found
         ]

@@ -5,6 +5,7 @@ MLflow is imported when a tracker is opened, never before: it takes about 2.5 s.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import numbers
 import os
@@ -19,13 +20,15 @@ from components.registry.mlflow_errors import TrackingError, tracking_error
 __all__ = ["Tracker", "TrackingError", "default_tracking_uri"]
 
 MAX_PARAM = 6000  # characters of a parameter's value that MLflow keeps
-MAX_ERROR = 5000  # characters of an error kept as a tag
+MAX_TEXT = 5000  # characters of a note, a description or an error that every MLflow server keeps
 BATCH = 100  # parameters per request
 METRIC_BATCH = 1000  # metrics per request
 ATTEMPTS = 6  # tries while another process holds the database's lock; each waits 20 s inside sqlite where it can
 PARENT = "mlflow.parentRunId"
 ERROR = "pixsem.error"
 ENDS = ("FINISHED", "FAILED", "KILLED")
+NOTE = "mlflow.note.content"  # Markdown that MLflow shows on top of a run's page
+KIND = "mlflow.experimentKind"  # decides, with the page's address, whether MLflow shows models or agents
 # MLflow reports usage over the network, and prints addresses and progress bars into our output, unless told not to.
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -76,6 +79,11 @@ class Tracker:
         self._client = self._try(lambda: MlflowClient(self.uri))
 
     @property
+    def experiment(self) -> str:
+        """The experiment's id."""
+        return self._experiment
+
+    @property
     def client(self) -> Any:
         """MLflow's client, for the registry beside it; requests go through `attempt`."""
         return self._client
@@ -98,6 +106,8 @@ class Tracker:
 
         found = self._try(lambda: self._client.get_experiment_by_name(name))
         if found is not None:
+            if KIND not in found.tags:
+                self._mark_kind(str(found.experiment_id))
             return str(found.experiment_id)
         location = None if self.uri.startswith("http") else artifact_root
 
@@ -110,7 +120,14 @@ class Tracker:
                     raise
                 return str(other.experiment_id)  # another driver made it in between
 
-        return self._try(create)
+        made = self._try(create)
+        self._mark_kind(made)
+        return made
+
+    def _mark_kind(self, experiment_id: str) -> None:
+        """Say that the experiment trains models. Who may log runs need not be allowed to tag the experiment."""
+        with contextlib.suppress(TrackingError):
+            self._try(lambda: self._client.set_experiment_tag(experiment_id, KIND, "custom_model_development"))
 
     def start_run(
         self, name: str, tags: Mapping[str, str], params: Mapping[str, Any], start_ms: int | None = None
@@ -139,14 +156,19 @@ class Tracker:
             self._try(lambda batch=batch: self._client.log_batch(run.info.run_id, params=batch))  # type: ignore[misc]
         return str(run.info.run_id)
 
-    def find_run(self, tag: str, value: str) -> str | None:
-        """Return the id of the newest run of the experiment with a tag of this value, or None."""
-        if "'" in value:
+    def find_run(self, tag: str, value: str, also: Mapping[str, str] | None = None) -> str | None:
+        """Return the id of the newest run of the experiment with a tag of this value, and those of `also`; or None."""
+        tags = {tag: value, **(also or {})}
+        if "'" in "".join(tags.values()):
             raise ValueError(f"{tag}={value}: runs cannot be looked up by a text with an apostrophe in it")
-        text = f"tags.`{tag}` = '{value}'"
+        text = " and ".join(f"tags.`{name}` = '{wanted}'" for name, wanted in tags.items())
         order = ["attributes.start_time DESC"]
         found = self._try(lambda: self._client.search_runs([self._experiment], text, max_results=1, order_by=order))
         return str(found[0].info.run_id) if found else None
+
+    def parent_of(self, run_id: str) -> str:
+        """Return the id of the run that a run is nested in; its own where it is in none."""
+        return str(self._try(lambda: self._client.get_run(run_id)).data.tags.get(PARENT, run_id))
 
     def resume(self, run_id: str) -> None:
         """Set a run that ended back to running; the error it ended with is taken off."""
@@ -227,11 +249,27 @@ class Tracker:
         """Copy a local file into the run's artifacts."""
         self._try(lambda: self._client.log_artifact(run_id, local_path, artifact_path or None))
 
+    def log_image(self, run_id: str, path: str | Path, key: str, step: int) -> None:
+        """Log a picture file where MLflow shows pictures of one key over steps."""
+        from PIL import Image
+
+        with Image.open(path) as picture:
+            picture.load()
+            self._try(lambda: self._client.log_image(run_id, picture, key=key, step=step, synchronous=True))
+
+    def log_text(self, run_id: str, text: str, artifact_path: str) -> None:
+        """Write a text file into the run's artifacts."""
+        self._try(lambda: self._client.log_text(run_id, text, artifact_path))
+
+    def note(self, run_id: str, text: str) -> None:
+        """Set the Markdown that MLflow shows on top of a run's page, cut at what every server keeps."""
+        self._try(lambda: self._client.set_tag(run_id, NOTE, text[:MAX_TEXT]))
+
     def finish(self, run_id: str, status: str, error: str | None, end_ms: int | None = None) -> None:
         """End a run as FINISHED, FAILED or KILLED, with its error as a tag."""
         assert status in ENDS, status
         if error:
-            self._try(lambda: self._client.set_tag(run_id, ERROR, error[:MAX_ERROR]))
+            self._try(lambda: self._client.set_tag(run_id, ERROR, error[:MAX_TEXT]))
         self._try(lambda: self._client.set_terminated(run_id, status, end_ms))
 
     def open_runs(self, tag: str, value: str) -> dict[str, dict[str, str]]:

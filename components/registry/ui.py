@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from types import FrameType
 
 from components.registry.mlflow_errors import without_credentials
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal was closed
+PORT = 5000  # MLflow's own
 GRACE = 10.0  # seconds to end in before the server is killed
 # Telemetry is network traffic; the jobs are eight processes that score traces, of which we have none.
 QUIET = {
@@ -22,15 +25,25 @@ QUIET = {
 }
 
 
-def serve_ui(tracking_uri: str, artifact_root: str, host: str = "127.0.0.1", port: int = 5000) -> int:
+def serve_ui(
+    tracking_uri: str,
+    artifact_root: str,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    pages: Mapping[str, str] | None = None,
+) -> int:
     """Serve MLflow's page until Ctrl-C, SIGTERM or SIGHUP; return 0 then, else the server's exit code.
 
-    Raises ValueError where the port is taken, or where the tracking URI is a server with a page of its own.
-    All the server's processes end with it.
+    `port` None: 5000, or the next that is free. `pages` are what to look at -> its address below the server's; they are
+    printed. Raises ValueError where the given port is taken, or where the tracking URI is a server with a page of its
+    own. All the server's processes end with it.
     """
     if tracking_uri.startswith(("http://", "https://")):
         raise ValueError(f"{without_credentials(tracking_uri)} is an MLflow server already: open it in a browser")
-    _check_port(host, port)
+    if port is None:
+        port = _free_port(host)
+    else:
+        _check_port(host, port)
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
     command += ["--default-artifact-root", artifact_root]
     # The URI may hold a password: the environment is not listed to other users, a command line is.
@@ -44,7 +57,8 @@ def serve_ui(tracking_uri: str, artifact_root: str, host: str = "127.0.0.1", por
 
     before = {number: signal.signal(number, stop) for number in STOPS}
     try:
-        print(f"MLflow on http://{host}:{port} (Ctrl-C ends it)", flush=True)
+        told = [f"  {what:<17} http://{host}:{port}/{address}" for what, address in (pages or {}).items()]
+        print("\n".join([f"MLflow on http://{host}:{port} (Ctrl-C ends it)", *told]), flush=True)
         # A session of its own, so that the server and its workers can be ended together.
         process = subprocess.Popen(command, env=environment, start_new_session=True)
         try:
@@ -57,6 +71,17 @@ def serve_ui(tracking_uri: str, artifact_root: str, host: str = "127.0.0.1", por
         for number, handler in before.items():
             signal.signal(number, handler)
     return 0 if stopped or code is None else code
+
+
+def _free_port(host: str) -> int:
+    """Return the first free port from MLflow's own on, and say which where it is another."""
+    for port in range(PORT, PORT + 100):
+        with contextlib.suppress(ValueError):
+            _check_port(host, port)
+            if port != PORT:
+                print(f"port {PORT} of {host} is taken: this is on port {port}", flush=True)
+            return port
+    raise ValueError(f"no port of {host} from {PORT} to {PORT + 99} can be used: give one with --port")
 
 
 def _check_port(host: str, port: int) -> None:

@@ -74,15 +74,19 @@ def gc(
 def ui(
     overrides: Overrides = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; default: 5000, or the next free one.")] = None,
     config_dir: ConfigDir = None,
 ) -> None:
-    """Open MLflow's page on the store's runs."""
+    """Open MLflow's page on the store's registered models and runs."""
     from components.registry.ui import serve_ui
     from pipelines.config.compose import compose_config
-    from pipelines.tracking.run_log import artifact_root, open_tracker, settle_runs, tracking_uri
+    from pipelines.tracking.run_log import artifact_root, open_tracker, pages_of, settle_runs, tracking_uri
+    from pipelines.workflow.report import report_text
 
     settings: Config = compose_config(overrides or [], config_dir)
     store = open_store(settings.store)
-    settle_runs(store, open_tracker(settings, store, dict(os.environ)), None)
-    raise typer.Exit(serve_ui(tracking_uri(settings, store, dict(os.environ)), artifact_root(store), host, port))
+    tracker = open_tracker(settings, store, dict(os.environ))
+    settle_runs(store, tracker, None, report_text)
+    pages = pages_of(store, tracker)
+    uri = tracking_uri(settings, store, dict(os.environ))
+    raise typer.Exit(serve_ui(uri, artifact_root(store), host, port, pages))

@@ -63,13 +63,17 @@ def changed_keys(overrides: list[str], config_dir: str | None = None) -> list[tu
     without a preset.
     """
     values, origins = _composed(overrides, config_dir, os.environ.get(STORE_VARIABLE, ""))
-    given = flatten(to_dict(validate(_filled(values, "???given"), origins)))
-    base, base_origins = _composed(["~preset"], None)
-    standing = flatten(to_dict(validate(_filled(base, "???given"), base_origins)))
+    given, standing = flatten(to_dict(validate(_filled(values, "???given"), origins))), base_values()
     differing = [key for key in given if key != "preset" and (key not in standing or given[key] != standing[key])]
     found = [(key, given[key], origins.of(key)) for key in differing]
     # What another kind of source has, and the base's has not, differs where a file says it.
     return [row for row in found if row[0] in standing or row[2] != OPTIONS_CLASS]
+
+
+def base_values() -> dict[str, Any]:
+    """Return {dotted key: value} of the base, which is `conf/config.yaml` without a preset."""
+    base, origins = _composed(["~preset"], None)
+    return flatten(to_dict(validate(_filled(base, "???given"), origins)))
 
 
 def _composed(overrides: list[str], config_dir: str | None, store: str = "") -> tuple[dict[str, Any], Origins]:

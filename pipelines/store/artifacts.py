@@ -157,6 +157,21 @@ def find_artifact(store: Store, stage: str, fingerprint: str) -> Artifact | None
     return Artifact(store, manifest)
 
 
+def ancestors_of(artifact: Artifact) -> Iterator[tuple[str, str, Artifact | None]]:
+    """Yield (stage, fingerprint, artifact) of everything an artifact was made from, each once, nearest first. An
+    artifact is None where it is gone from the store, and with it what lies behind it.
+    """
+    seen: set[str] = set()
+    waiting = list(artifact.manifest.inputs.items())
+    while waiting:
+        name, entry = waiting.pop(0)
+        if name not in seen:
+            seen.add(name)
+            found = find_artifact(artifact.store, name, entry["fingerprint"])
+            yield name, entry["fingerprint"], found
+            waiting += found.manifest.inputs.items() if found is not None else ()
+
+
 def list_artifacts(store: Store, stage: str | None = None) -> Iterator[tuple[str, str, Artifact | StoreError | None]]:
     """Yield (stage, fingerprint, artifact | its damage | None where no manifest is) for all that is under
     `artifacts/`.

@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.tracking.model_card import LOAD
 
 ROOT = Path(__file__).resolve().parents[2]
 PIPELINE = ("components.generator.pipeline", "PixelSemanticPipeline")
-README = """# A pixsem pipeline
-
-Pictures from prompts, and edits of pictures by instructions. It needs diffusers, transformers and torch, and runs
-the code in this folder:
+LOAD_PLAIN = """It needs diffusers, transformers and torch, and runs the code in this folder:
 
 ```python
 from diffusers import DiffusionPipeline
@@ -28,8 +26,8 @@ from diffusers import DiffusionPipeline
 pipeline = DiffusionPipeline.from_pretrained(FOLDER, trust_remote_code=True, low_cpu_mem_usage=False)
 picture = pipeline("PROMPT").images[0]
 edited = pipeline("INSTRUCTION", image=picture).images[0]
-```
-"""
+```"""
+README = "# A pixsem pipeline\n\nPictures from prompts, and edits of pictures by instructions.\n"
 
 
 def export_pipeline(source: Path, target: Path) -> None:
@@ -48,7 +46,15 @@ def export_pipeline(source: Path, target: Path) -> None:
             (target / name / f"{module}.py").write_text(bundle(value[0]), "utf-8")
             index[name] = [module, value[1]]
     (target / "model_index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", "utf-8")
-    (target / "README.md").write_text(README, "utf-8")
+    card = target / "README.md"
+    card.write_text(_loaded_plainly(card.read_text("utf-8") if card.exists() else README), "utf-8")
+
+
+def _loaded_plainly(card: str) -> str:
+    """Return a model card whose lines on loading are those of plain diffusers."""
+    before, start, rest = card.partition(LOAD[0])
+    _, end, after = rest.partition(LOAD[1])
+    return f"{before}{LOAD_PLAIN}{after}" if start and end else f"{card}\n{LOAD_PLAIN}\n"
 
 
 def bundle(module: str) -> str:

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.registry.mlflow_errors import without_credentials
+from components.registry.pages import run_page, version_file, version_page
 from pipelines.config.schema import Config
 from pipelines.errors import UserError
-from pipelines.stage import base_of, credit_of, fetched
-from pipelines.store.artifacts import Artifact, Manifest, find_artifact
+from pipelines.stage import base_of, fetched
+from pipelines.store.artifacts import Artifact, Manifest, ancestors_of, find_artifact
 from pipelines.store.files import Store, canonical_json, sha256_text
 from pipelines.tracking.figures import measured, skipped_gates
+from pipelines.tracking.model_card import (
+    HEADLINES,
+    OF_ALL,
+    PICTURES,
+    attribution,
+    description,
+    example_prompt,
+    labels,
+    outcome,
+)
 from pipelines.versions import git_commit
 
 if TYPE_CHECKING:
-    from components.registry.gates import Gate
+    from components.registry.gates import Gate, Verdict
     from components.registry.model_versions import Version
     from components.registry.tracking import Tracker
 
 DATA_STAGES = ("ingest", "curate", "curate_pairs")  # whose digests a version is tagged with
 TOKENIZER, GENERATOR = "pixsem-tokenizer", "pixsem-generator"
-HEADLINES = (
-    "tokenizer.psnr", "tokenizer.ssim", "tokenizer.retrieval", "text_to_image.overall", "text_to_image.single_object",
-    "text_to_image.retrieval", "editing.success", "editing.preservation_psnr",
-)  # fmt: skip
 
 
 def registration_path(fingerprint: str) -> str:
@@ -70,7 +77,7 @@ class Registrar:
         with self._copied(artifact, prefix) as folder:
             return self.registry.log_model(mlflow_run, name, tags, folder, loader, columns)
 
-    @contextmanager
+    @contextlib.contextmanager
     def _copied(self, artifact: Artifact, prefix: str) -> Iterator[Path]:
         from pipelines.serving import SUMS
 
@@ -105,6 +112,7 @@ class Registrar:
             evaluations["evaluate_tokenizer"],
             config.register.tokenizer,
             config.register.alias,
+            made={"train_tokenizer": ancestors["train_tokenizer"], **ancestors},
         )
         models.append(told)
         logged = self._logged(
@@ -129,6 +137,7 @@ class Registrar:
                 config.register.generator,
                 config.register.alias,
                 skipped_gates(config),
+                {"register": artifact, **ancestors},
             )[1]
         )
         self.store.write_json(
@@ -147,6 +156,7 @@ class Registrar:
         gates: tuple[Gate, ...],
         alias: str,
         skipped: Mapping[str, str] | None = None,
+        made: Mapping[str, Artifact] | None = None,
     ) -> tuple[Version, dict[str, Any]]:
         from components.registry.gates import check_gates
 
@@ -161,18 +171,21 @@ class Registrar:
         theirs = champion.figures if champion is not None and compared else None
         verdicts = check_gates(gates, figures, theirs, skipped)
         other_gates = "pixsem.refused" in version.tags and version.tags.get("pixsem.gates") != held
-        if version.tags.get("pixsem.evaluation") != evaluation or other_gates:
+        note = (
+            ""
+            if compared or champion is None
+            else f"the champion, version {champion.version}, was judged by another evaluation"
+        )
+        anew = version.tags.get("pixsem.evaluation") != evaluation or other_gates
+        if made and (anew or not version.description):
+            self._describe(version, mlflow_run, made, verdicts, champion if compared else None, note)
+        if anew:
             # Of a version judged anew, the later judgement holds. What it was judged by is said last: where this
             # process is killed in between, the next one judges again.
             self.registry.retag(version, {"pixsem.figures": json.dumps(kept)})
             self.registry.settle(version, verdicts, alias)
             self.registry.retag(version, {"pixsem.gates": held, "pixsem.evaluation": evaluation})
         version = self.registry.version(name, version.version)
-        note = (
-            ""
-            if compared or champion is None
-            else f"the champion, version {champion.version}, was judged by another evaluation"
-        )
         return version, {
             "name": name,
             "version": version.version,
@@ -184,11 +197,45 @@ class Registrar:
             "gates": [asdict(verdict) for verdict in verdicts],
         }
 
+    def _describe(
+        self,
+        version: Version,
+        mlflow_run: str,
+        made: Mapping[str, Artifact],
+        verdicts: list[Verdict],
+        champion: Version | None,
+        note: str,
+    ) -> None:
+        """Give a version its card, with pictures, and tags for people."""
+        from components.registry.model_versions import CARD
+
+        kind = version.name.rpartition("-")[2]
+        links = dict[str, str]()
+        for name, artifact in made.items():
+            tags = {"pixsem.cached": "false", "pixsem.stage": name}
+            run = self.tracker.find_run("pixsem.fingerprint", artifact.manifest.fingerprint, tags)
+            links |= {name: run_page(self.tracker.experiment, run)} if run else {}
+        if tokenizer := version.tags.get("pixsem.tokenizer_version"):
+            links[f"{TOKENIZER}, version {tokenizer}"] = version_page(TOKENIZER, tokenizer)
+        links["the run that registered it"] = run_page(self.tracker.experiment, self.tracker.parent_of(mlflow_run))
+        held = (champion.version, self.registry.measured(champion)) if champion else None
+        judged = made[f"evaluate_{kind}"]
+        with contextlib.ExitStack() as opened:
+            paths = {path.rpartition("/")[2]: path for name in PICTURES[kind] for path in judged.files(name)}
+            files = {name: opened.enter_context(fetched(self.store, path)) for name, path in paths.items()}
+            shown = {name: version_file(version.name, version.version, f"{CARD}/{name}") for name in files}
+            prompt = example_prompt(made["evaluate_generator"])
+            text = description(kind, version.name, version.version, made, verdicts, held, note, links, shown, prompt)
+            self.registry.describe(version, text, files)
+        self.registry.retag(version, {"outcome": outcome(verdicts), **labels(made)})
+        self.registry.describe_model(version.name, OF_ALL[kind].format(name=version.name))
+
     def _lineage(self, ancestors: dict[str, Artifact], stage: str, digest: str) -> dict[str, str]:
         """Tags that lead from a version back to its data."""
         data = {n: a.manifest.digest for n, a in ancestors.items() if base_of(n) in DATA_STAGES}
         made = ancestors[stage].manifest
         tags = {
+            **labels(ancestors),  # first: MLflow's list of versions shows tags in this order
             "pixsem.digest": digest,
             "pixsem.stage": stage,
             "pixsem.fingerprint": made.fingerprint,
@@ -197,32 +244,26 @@ class Registrar:
             "pixsem.config": sha256_text(canonical_json({n: a.manifest.config for n, a in ancestors.items()})),
             "pixsem.store": self.store.absolute_url,
         }
-        ingested = [a.manifest for n, a in ancestors.items() if base_of(n) == "ingest"]
-        credit = "; ".join(dict.fromkeys(filter(None, map(credit_of, ingested))))
+        credit = attribution(ancestors)
         tags |= {"pixsem.attribution": credit} if credit else {}
         commit = git_commit()
         return tags | ({"pixsem.git_commit": commit} if commit != "absent" else {})
 
     def ancestors(self, artifact: Artifact) -> Iterator[tuple[str, Artifact]]:
         """Yield (stage, artifact) of everything an artifact was made from, each once. `UserError` where one is gone."""
-        seen: set[str] = set()
-        waiting = [(name, entry["fingerprint"]) for name, entry in artifact.manifest.inputs.items()]
-        while waiting:
-            name, fingerprint = waiting.pop(0)
-            if name in seen:
-                continue
-            seen.add(name)
-            found = self._artifact(name, fingerprint)
+        for name, fingerprint, found in ancestors_of(artifact):
+            if found is None:
+                raise self._gone(name, fingerprint)
             yield name, found
-            waiting += [(n, e["fingerprint"]) for n, e in found.manifest.inputs.items()]
 
     def _artifact(self, stage: str, fingerprint: str) -> Artifact:
         found = find_artifact(self.store, stage, fingerprint)
         if found is None:
-            raise UserError(
-                f"the artifact {stage}/{fingerprint} is not in the store {self.store.absolute_url} any more"
-            )
+            raise self._gone(stage, fingerprint)
         return found
+
+    def _gone(self, stage: str, fingerprint: str) -> UserError:
+        return UserError(f"the artifact {stage}/{fingerprint} is not in the store {self.store.absolute_url} any more")
 
 
 def evaluation_digest(manifest: Manifest) -> str:

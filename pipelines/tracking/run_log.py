@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import json
+import shlex
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from components.registry.database import database_path, has_versions
 from components.registry.mlflow_errors import without_credentials
+from components.registry.pages import model_page, models_page, run_file, run_page, version_page
 from components.registry.tracking import Tracker, default_tracking_uri
-from pipelines.config.compose import flatten, load_config, to_dict
+from pipelines.config.compose import base_values, flatten, load_config, to_dict, to_yaml
 from pipelines.config.schema import Config
-from pipelines.errors import one_line
-from pipelines.stage import fetched
+from pipelines.errors import StoreError, one_line
+from pipelines.stage import base_of, fetched
 from pipelines.store.artifacts import Artifact, Manifest, find_artifact
 from pipelines.store.files import Store
 from pipelines.store.runs import Run, list_run_ids, milliseconds, read_run, save_run
 from pipelines.tracking.figures import measured
-from pipelines.tracking.registering import Registrar, registration_path
+from pipelines.tracking.model_card import PICTURES as ON_PAGES
+from pipelines.tracking.model_card import figures_of
+from pipelines.tracking.registering import GENERATOR, Registrar, registration_path
+from pipelines.versions import git_commit
 
 # Files of artifacts that people look at; they are copied into MLflow, the rest is named by its digest.
 PICTURES = ("*.png", "*.html")
 CURVE_SECONDS = 5.0  # between readings of what training tells
 STATUS = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED", "completed": "FINISHED"}
+
+
+def _source(run: Run) -> dict[str, str]:
+    """Return MLflow's own tags for where a run comes from. Of a JOB it shows the whole command, of what is LOCAL only
+    what follows the last slash.
+    """
+    tags = {"mlflow.source.name": shlex.join(["pixsem", "run", *run.asked]), "mlflow.source.type": "JOB"}
+    commit = git_commit()
+    return tags | ({"mlflow.source.git.commit": commit} if commit != "absent" else {})
 
 
 def tracking_uri(config: Config, store: Store, environ: dict[str, str]) -> str:
@@ -56,8 +72,14 @@ class RunLog:
             tracker.resume(run.mlflow_run)
         else:
             tags = {"pixsem.run": run.id, "pixsem.preset": run.preset, "pixsem.store": store.absolute_url}
-            params = {key: str(value) for key, value in flatten(to_dict(config)).items()}
-            run.mlflow_run = tracker.start_run(run.id, tags, params, self._start_ms)
+            standing = base_values()
+            params = {
+                key: str(value)
+                for key, value in flatten(to_dict(config)).items()
+                if key != "store" and (key not in standing or value != standing[key])
+            }
+            run.mlflow_run = tracker.start_run(run.id, {**tags, **_source(run)}, params, self._start_ms)
+            tracker.log_text(run.mlflow_run, to_yaml(config), "config.yaml")
 
     def stage_changed(self, run: Run, name: str, artifact: Artifact | None) -> None:
         """Write a stage's new state."""
@@ -99,10 +121,39 @@ class RunLog:
         figures = [(p.pop("step"), p.pop("time"), {f"train.{k}": v for k, v in p.items()}) for p in points]
         self.tracker.log_curve(run.stages[name].mlflow_run, figures)
 
-    def finish(self, run: Run, error: BaseException | None) -> None:
-        """Close the run's own MLflow run as what it ended as."""
+    def finish(self, run: Run, error: BaseException | None, report: Callable[[Store, Run], str] | None = None) -> None:
+        """Close the run's own MLflow run as what it ended as, with its figures, data, pictures, and `report` as its
+        note.
+        """
+        # Whoever reads a damaged artifact is told of it there; here the run must end, whatever it has left behind.
+        with contextlib.suppress(StoreError, OSError):
+            self._sum_up(run, report(self.store, run) if report else "")
         end = milliseconds(run.finished) if self._start_ms is not None and run.finished else None
         self.tracker.finish(run.mlflow_run, STATUS[run.state], one_line(error) if error else None, end)
+
+    def _sum_up(self, run: Run, report: str) -> None:
+        """Tell the run's own page what its stages made."""
+        made = [find_artifact(self.store, name, s.fingerprint) for name, s in run.stages.items() if s.state == "done"]
+        shown = dict[str, str]()
+        for artifact in filter(None, made):
+            manifest = artifact.manifest
+            if base_of(manifest.stage) == "ingest":
+                uri = self.store.path(artifact.path)
+                self.tracker.log_dataset(
+                    run.mlflow_run, manifest.stage, manifest.digest, uri, "training", manifest.counts
+                )
+            self.tracker.log_metrics(run.mlflow_run, {one.name: one.value for one in figures_of(manifest.metrics)})
+            for page, words in ON_PAGES.get(manifest.stage.removeprefix("evaluate_"), {}).items():
+                for path in artifact.files(page):
+                    with fetched(self.store, path) as local:
+                        self.tracker.log_artifact(run.mlflow_run, str(local), "")
+                    shown[page] = f"![{words}]({run_file(run.mlflow_run, page)})"
+        registered = registration_path(run.stages["register"].fingerprint) if "register" in run.stages else ""
+        models = self.store.read_json(registered)["models"] if registered and self.store.exists(registered) else []
+        links = [f"[{m['name']}, version {m['version']}]({version_page(m['name'], m['version'])})" for m in models]
+        pictures = [shown[page] for pages in ON_PAGES.values() for page in pages if page in shown]
+        parts = [f"Registered: {', '.join(links)}" if links else "", *pictures, f"```\n{report}\n```" if report else ""]
+        self.tracker.note(run.mlflow_run, "\n\n".join(part for part in parts if part))
 
     def _judge(self, mlflow_run: str, manifest: Manifest) -> None:
         """Log an evaluation's figures on the model that was judged, with the held-out data it was judged on."""
@@ -113,7 +164,7 @@ class RunLog:
     def _start(self, run: Run, name: str) -> str:
         state = run.stages[name]
         tags = {"pixsem.run": run.id, "pixsem.store": self.store.absolute_url, "pixsem.stage": name}
-        tags |= {"pixsem.fingerprint": state.fingerprint, "pixsem.cached": str(state.cached).lower()}
+        tags |= {"pixsem.fingerprint": state.fingerprint, "pixsem.cached": str(state.cached).lower(), **_source(run)}
         return self.tracker.start_stage(run.mlflow_run, name, tags, {}, self._start_ms)
 
     def _log_artifact(self, mlflow_run: str, artifact: Artifact, cached: bool) -> None:
@@ -128,7 +179,16 @@ class RunLog:
         self.tracker.log_metrics(mlflow_run, {"counts": manifest.counts, **measured(manifest.metrics)})
         if manifest.stage == "evaluate_tokenizer":
             self._judge(mlflow_run, manifest)
+        samples = artifact.files("samples/step-*.png")
+        for path in samples:
+            step = int(Path(path).stem.removeprefix("step-"))
+            with fetched(self.store, path) as local:
+                self.tracker.log_image(mlflow_run, local, "samples", step)
+                if path == samples[-1]:  # MLflow opens on step 0, where no samples are made
+                    self.tracker.log_image(mlflow_run, local, "latest samples", 0)
         for path in artifact.files():
+            if path.startswith(f"{artifact.path}/samples/"):
+                continue  # they are among the pictures over steps
             if any(fnmatch.fnmatch(path, pattern) for pattern in PICTURES) and "/shards/" not in path:
                 with fetched(self.store, path) as local:
                     self.tracker.log_artifact(mlflow_run, str(local), "")
@@ -158,11 +218,14 @@ def is_registered(config: Config, store: Store, fingerprint: str, environ: dict[
     return found.issuperset(versions)
 
 
-def settle_runs(store: Store, tracker: Tracker, current: str | None) -> None:
+def settle_runs(
+    store: Store, tracker: Tracker, current: str | None, report: Callable[[Store, Run], str] | None = None
+) -> None:
     """Bring MLflow up to date with runs whose driver could not, or did not need to, write there.
 
     Killed drivers leave runs that MLflow shows as running: they are closed. Runs in which everything was cached were
-    not written at all, since loading MLflow takes longer than such a run: they are written now, at their own times.
+    not written at all, since loading MLflow takes longer than such a run: they are written now, at their own times,
+    with their `report`.
     """
     for run_id in list_run_ids(store):
         if run_id == current or store.exists(f"runs/{run_id}/settled"):
@@ -172,8 +235,22 @@ def settle_runs(store: Store, tracker: Tracker, current: str | None) -> None:
             continue
         close_open(store, tracker, run)
         if not run.mlflow_run:
-            _log_afterwards(store, tracker, run)
+            _log_afterwards(store, tracker, run, report)
         store.write_bytes(f"runs/{run_id}/settled", b"", durable=False)
+
+
+def pages_of(store: Store, tracker: Tracker) -> dict[str, str]:
+    """Return what there is to look at in MLflow -> its address there: registered models, the champion, the last run."""
+    registry = Registrar(tracker, store).registry
+    pages = {"registered models": models_page(), **{name: model_page(name) for name in registry.names()}}
+    champion = registry.champion(GENERATOR)
+    if champion is not None:
+        pages["champion"] = version_page(champion.name, champion.version)
+    runs = [read_run(store, run_id) for run_id in list_run_ids(store)]
+    logged = [run for run in runs if run.mlflow_run]
+    if logged:
+        pages["last run"] = run_page(tracker.experiment, max(logged, key=lambda run: run.created).mlflow_run)
+    return pages
 
 
 def close_open(store: Store, tracker: Tracker, run: Run) -> None:
@@ -187,7 +264,7 @@ def close_open(store: Store, tracker: Tracker, run: Run) -> None:
             tracker.finish(mlflow_run, STATUS.get(ends.get(mlflow_run, ""), "KILLED"), None)
 
 
-def _log_afterwards(store: Store, tracker: Tracker, run: Run) -> None:
+def _log_afterwards(store: Store, tracker: Tracker, run: Run, report: Callable[[Store, Run], str] | None) -> None:
     path = f"{run.path}/config.yaml"
     config = load_config(store.read_bytes(path).decode(), store.path(path))
     log = RunLog(tracker, store, config, run, past=True)
@@ -197,5 +274,5 @@ def _log_afterwards(store: Store, tracker: Tracker, run: Run) -> None:
             log.stage_changed(run, name, artifact)
             if name == "register":
                 register_versions(log, run, artifact)
-    log.finish(run, None)
+    log.finish(run, None, report)
     save_run(store, run)

@@ -26,7 +26,7 @@ from pipelines.workflow.graph import build_workflow
 from pipelines.workflow.graph_walks import ancestors, descendants, stages_named
 from pipelines.workflow.identity import StagePlan, identify, make_plan
 from pipelines.workflow.live import LiveView
-from pipelines.workflow.report import report
+from pipelines.workflow.report import report, report_text
 
 
 def _wanted(stages: list[Stage], until: str | None) -> list[str]:
@@ -180,7 +180,7 @@ def _drive(
             raise
         finally:
             if log:
-                log.finish(run, ended)
+                log.finish(run, ended, report_text)
                 save_run(store, run)
                 if not isinstance(ended, Interrupted):  # who stopped it waits, and a resume ends with a page
                     _log_page(log, store, run)
@@ -202,7 +202,7 @@ def _log_page(log: RunLog, store: Store, run: Run) -> None:
 
 def _open_log(store: Store, config: Config, run: Run) -> RunLog:
     tracker = open_tracker(config, store, dict(os.environ))
-    settle_runs(store, tracker, run.id)
+    settle_runs(store, tracker, run.id, report_text)
     if run.attempts > 1:
         close_open(store, tracker, run)
     return RunLog(tracker, store, config, run)

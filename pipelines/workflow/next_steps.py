@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from typing import Any
 
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import Store
 from pipelines.store.runs import Run
+from pipelines.tracking.model_card import example_prompt
 from pipelines.workflow.report import registered, run_artifacts
 
 WIDEST = 90  # characters of a command that the column of commands is as wide as
@@ -37,7 +37,7 @@ def _steps(store: Store, run: Run) -> list[tuple[str, str]]:
     artifacts, models = run_artifacts(store, run), registered(store, run)
     found = [(store.path(page), "") for page in _pages(artifacts)[:1]]
     if any("champion" in model["aliases"] for model in models if "generator" in model["name"]):
-        prompt = _prompt(store, artifacts) or "PROMPT"
+        prompt = (example_prompt(judged) if (judged := artifacts.get("evaluate_generator")) else "") or "PROMPT"
         found.append((f"pixsem generate {shlex.quote(prompt)} --out picture.png{at}", "a picture by the champion"))
     found += [_promotion(model, at) for model in models if "champion" not in model["aliases"]]
     if models:
@@ -64,14 +64,3 @@ def _promotion(model: dict[str, Any], at: str) -> tuple[str, str]:
 
 def _pages(artifacts: dict[str, Artifact]) -> list[str]:
     return [path for stage, page in PAGES.items() if stage in artifacts for path in artifacts[stage].files(page)]
-
-
-def _prompt(store: Store, artifacts: dict[str, Artifact]) -> str:
-    """Return a held-out prompt that the model drew exactly, else the first it was judged on; empty where none was
-    judged.
-    """
-    judged = artifacts["evaluate_generator"].files("judgements.jsonl") if "evaluate_generator" in artifacts else []
-    rows = [json.loads(line) for path in judged for line in store.read_bytes(path).decode().splitlines()]
-    asked = [row for row in rows if row["prompt"] and "source" not in row]  # an edit's row names its source
-    prompts = sorted(asked, key=lambda row: not row["right"])
-    return str(prompts[0]["prompt"]) if prompts else ""

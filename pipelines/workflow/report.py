@@ -110,9 +110,8 @@ def report_text(store: Store, run: Run) -> str:
         lines += [f"    {verdict['words']}" for verdict in skipped]
         if len(skipped) == len(model["gates"]):
             lines.append("    no gate was held: any version would have passed")
-    pictures = [
-        store.path(p) for a in artifacts.values() for p in a.files("*.png") + a.files("*.html") if "/shards/" not in p
-    ]
+    found = [path for a in artifacts.values() for path in a.files("*.png") + a.files("*.html")]
+    pictures = [store.path(path) for path in found if "/shards/" not in path and "/pipeline/" not in path]
     if pictures:
         lines += ["", "look at", *(f"  {path}" for path in pictures)]
     return "\n".join(lines)
