@@ -41,6 +41,7 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.paper_size --shards 1090 --rows 100
 	$(BIN)/python -m tests.benchmarks.generator
 	$(BIN)/python -m tests.benchmarks.step_kernels
+	$(BIN)/python -m tests.benchmarks.set_measures
 
 setup: $(STAMP)
 

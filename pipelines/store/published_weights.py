@@ -63,7 +63,7 @@ def get_published(name: str, store: Store) -> Path:
     try:
         return download_checked(entry.address, _cache(store) / entry.file, entry.sha256, entry.bytes)
     except (OSError, ValueError) as error:
-        raise UserError(f"{entry.file} could not be fetched: {error}. {by_path(name)}") from error
+        raise UserError(f"{entry.file} could not be fetched: {_first_sentence(error)}. {by_path(name)}") from error
 
 
 def unreachable(name: str, store: Store) -> str:
@@ -76,15 +76,18 @@ def unreachable(name: str, store: Store) -> str:
     try:
         describe([entry.address])
     except (OSError, ValueError) as error:
-        return f"{entry.file} is not here, and {error}. {by_path(name)}"
+        return f"{entry.file} is not here, and {_first_sentence(error)}. {by_path(name)}"
     return ""
 
 
 def by_path(name: str) -> str:
     """Say how to go without a network."""
-    entry = published()[name]
-    what = "the file's path" if name == INCEPTION else "the folder's path"
-    return f"Without a network: bring {entry.file} from {entry.address}, and give {what} in place of {FETCH}."
+    what = "its path" if name == INCEPTION else "its folder"
+    return f"Bring {published()[name].file} by hand, and give {what} in place of {FETCH}."
+
+
+def _first_sentence(error: BaseException) -> str:
+    return str(error).partition(". ")[0].rstrip(".")
 
 
 def _cache(store: Store) -> Path:

@@ -154,11 +154,9 @@ def test_without_a_server_the_error_says_how_to_go_by_path(table, monkeypatch, t
     lost = table["inception"].model_copy(update={"address": "http://127.0.0.1:9/inception.pt"})
     table["inception"] = lost
     store = Store(str(tmp_path / "store"))
-    with pytest.raises(
-        UserError, match=r"inception\.pt could not be fetched: .*Without a network: bring inception\.pt"
-    ):
+    with pytest.raises(UserError, match=r"inception\.pt could not be fetched: .*Bring inception\.pt by hand"):
         get_published("inception", store)
-    assert "give the file's path in place of fetch" in unreachable("inception", store)
+    assert "give its path in place of fetch" in unreachable("inception", store)
     assert unreachable("vgg16", store) == ""
     config = compose_config([f"store={tmp_path}/store", "evaluate_tokenizer.inception=fetch"])
     (words,) = check_weights(config)
