@@ -4,6 +4,7 @@ true picture each made one is nearest to.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,11 @@ def distance_intervals(truth: Tensor, made: Tensor, seed: int) -> dict[str, list
     statistic: Callable[..., dict[str, float]] = distances if truth.shape[1] <= WIDEST else _other_distances
     draws = 100 if len(made) <= MANY else 20
     found = statistic_intervals(statistic, [truth, made], seed=seed, draws=draws, paired=True)
-    return {name: list(interval) for name, interval in found.items()}
+    value, most = statistic(truth, made), dict.fromkeys(NEIGHBOURS, 1.0)
+    return {  # halves say how far chance moves a figure: beyond what it can be it does not
+        name: [max(0.0, min(low, value[name])), min(most.get(name, math.inf), max(high, value[name]))]
+        for name, (low, high) in found.items()
+    }
 
 
 def found_own(made: Tensor, wanted: Tensor, prompts: Sequence[str]) -> list[float]:

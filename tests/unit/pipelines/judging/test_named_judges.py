@@ -14,6 +14,7 @@ from pipelines.judging.cases import Asked
 from pipelines.judging.features import open_features
 from pipelines.judging.figures import Held, figures_of, grouped, means
 from pipelines.judging.remembered import Remembered
+from pipelines.judging.set_measures import distance_intervals, distances, found_own
 from pipelines.judging.table import make_judge
 from pipelines.preflight.judges import check_judges
 from tests.unit.vision_models.tiny_models import COLOURS, clip_of_colours, coloured
@@ -98,3 +99,17 @@ def test_judges_and_features_that_cannot_work_are_told_before_a_run():
                   "features of the pipeline's own are called inception"):  # fmt: skip
         assert words in found
     assert list(check_judges(compose_config(["preset=tiny"]))) == []
+
+
+def test_intervals_of_sets_hold_their_figures_and_stay_within_what_these_can_be():
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.randn(40, 4, generator=generator) + 3
+    for made in (truth.clone(), truth + 0.3 * torch.randn(40, 4, generator=generator), -truth):
+        values, intervals = distances(truth, made), distance_intervals(truth, made, 0)
+        assert values.keys() == intervals.keys() == {"frechet", "kernel", "precision", "recall", "coverage"}
+        assert all(0 <= intervals[name][0] <= values[name] <= intervals[name][1] for name in values)
+        assert all(intervals[name][1] <= 1 for name in ("precision", "recall", "coverage"))
+    assert distances(truth, -truth)["coverage"] == 0 and distances(truth, truth.clone())["coverage"] == 1
+    assert distance_intervals(truth[:20], truth[:20], 0) == {}
+    prompts = [str(n // 2) for n in range(40)]  # two pictures of each prompt
+    assert found_own(truth, truth.roll(1, 0), prompts) == [float(n % 2 == 0) for n in range(40)]
