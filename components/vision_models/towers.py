@@ -81,3 +81,11 @@ class HubTowers:
         place = self._place
         with torch.inference_mode(), torch.autocast(place.device.type, torch.bfloat16, enabled=place.bf16):
             return F.normalize(function(**inputs).pooler_output.float(), dim=-1).cpu()
+
+
+def has_both_towers(path: str, revision: str | None = None) -> bool:
+    """Return whether a hub id or folder holds an image-text model, by its config.json. ValueError where there is none."""
+    from transformers import AutoConfig
+
+    config = load_processor(AutoConfig, path, revision)
+    return hasattr(config, "text_config") and hasattr(config, "vision_config")

@@ -17,6 +17,7 @@ class Asked:
     category: str
     about: Any = None
     row: Mapping[str, Any] = field(default_factory=dict)  # JSON, e.g. {"truth": ...}
+    source_name: str = ""  # of the data that it comes from; empty where there is one source
 
 
 @dataclass(frozen=True)
@@ -32,3 +33,4 @@ class EditCase:
     mask: np.ndarray | None = None
     about: Any = None
     row: Mapping[str, Any] = field(default_factory=dict)  # JSON, e.g. {"source": ..., "truth": ...}
+    source_name: str = ""  # as of `Asked`

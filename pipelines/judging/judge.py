@@ -30,6 +30,9 @@ class Judge(ABC):
     """Holds pictures to what was asked for. `name` is a slug, and stands in the names of figures that depend on it."""
 
     judges: ClassVar[tuple[str, ...]] = (PROMPTS,)  # which of the two methods it has
+    suffixed: ClassVar[bool] = True  # a figure is called KEY_NAME, e.g. similarity_siglip; False: KEY
+    # Whether it also judges what no generator made: true pictures through the tokenizer, and pictures of other prompts.
+    compared: ClassVar[bool] = True
     name: str
 
     @abstractmethod
@@ -48,8 +51,3 @@ class Judge(ABC):
 def is_slug(name: str) -> bool:
     """Return whether a name may stand in the names of figures: lower case letters, digits and `_`."""
     return _SLUG.fullmatch(name) is not None
-
-
-def figures_of(row: Row) -> dict[str, float]:
-    """Return what of a row is a figure: its numbers, and its truth values as 0 and 1."""
-    return {name: float(value) for name, value in row.items() if isinstance(value, bool | int | float)}

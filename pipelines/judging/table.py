@@ -8,14 +8,22 @@ from typing import TYPE_CHECKING, Any
 from pipelines.stage import load_function
 
 if TYPE_CHECKING:
+    from components.vision_models.loading import Place
     from pipelines.judging.judge import Judge
 
 # kind -> `module:Class`. The class is built as `Class(name, options, place)`: the slug that stands in its figures'
-# names, the judge's own section of the configuration as a dict, and where its model runs ("cpu", "cuda:0").
-JUDGES: dict[str, str] = {}
+# names, the judge's own section of the configuration as a dict without `kind`, and where its model runs. ValueError,
+# in words, where its options or its model are not right.
+JUDGES: dict[str, str] = {
+    "image_text": "pipelines.judging.image_text:HubImageText",
+}
 
 
-def make_judge(name: str, options: Mapping[str, Any], place: str) -> Judge:
-    """Build the judge that a section of the configuration names. Raises `KeyError` for a kind that is not known."""
-    made: Judge = load_function(JUDGES[options["kind"]])(name, dict(options), place)
+def make_judge(name: str, section: Mapping[str, Any], place: Place) -> Judge:
+    """Build the judge that a section of the configuration names. ValueError, in words, where there is none."""
+    options = dict(section)
+    kind = str(options.pop("kind", ""))
+    if kind not in JUDGES:
+        raise ValueError(f"the judge {name!r} is of kind {kind!r}; the kinds are {', '.join(sorted(JUDGES))}")
+    made: Judge = load_function(JUDGES[kind])(name, options, place)
     return made
