@@ -1,4 +1,4 @@
-"""Whether pictures find their own captions: image-to-text retrieval from embeddings. No encoders here."""
+"""Whether pictures find their own captions, and made pictures their own true picture. No encoders here."""
 
 from __future__ import annotations
 
@@ -6,24 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
-CHUNK = 1024  # pictures compared at once, so that memory is CHUNK x N and not N x N
+from components.evaluation.features import CHUNK, check_pairs, unit_rows
+
 TIE = 1e-9  # cosines this close are one value; a matrix product rounds equal rows differently
-
-
-def _unit_rows(name: str, embeddings: Tensor, count: int) -> Tensor:
-    if embeddings.ndim != 2 or len(embeddings) != count:
-        raise ValueError(
-            f"{name} have the shape {list(embeddings.shape)}: give [N, D] with one row for each of the {count} captions"
-        )
-    if not torch.isfinite(embeddings).all():
-        raise ValueError(f"{name} hold NaN or infinite values: check the encoder and its precision")
-    rows = embeddings.to("cpu", torch.float64)
-    zero = (rows.square().sum(1) == 0).nonzero().flatten().tolist()
-    if zero:
-        raise ValueError(f"{name} are zero in {len(zero)} rows (first: {zero[0]}), which have no direction: drop them")
-    return normalize(rows, dim=1, eps=0.0)
 
 
 @torch.no_grad()
@@ -37,8 +23,13 @@ def retrieval_top1(image_embeddings: Tensor, text_embeddings: Tensor, texts: Seq
     """
     if len(set(texts)) < 2:
         raise ValueError(f"the pool has {len(set(texts))} different captions: retrieval needs 2 or more to choose from")
-    images = _unit_rows("image_embeddings", image_embeddings, len(texts))
-    captions = _unit_rows("text_embeddings", text_embeddings, len(texts))
+    for name, embeddings in (("image_embeddings", image_embeddings), ("text_embeddings", text_embeddings)):
+        if embeddings.ndim != 2 or len(embeddings) != len(texts):
+            raise ValueError(
+                f"{name} have the shape {list(embeddings.shape)}: give [N, D] with one row for each of the "
+                f"{len(texts)} captions"
+            )
+    images, captions = unit_rows("image_embeddings", image_embeddings), unit_rows("text_embeddings", text_embeddings)
     if images.shape != captions.shape:
         raise ValueError(
             f"image_embeddings have {images.shape[1]} dimensions, text_embeddings {captions.shape[1]}: "
@@ -46,12 +37,7 @@ def retrieval_top1(image_embeddings: Tensor, text_embeddings: Tensor, texts: Seq
         )
     ids: dict[str, int] = {}
     answers = torch.tensor([ids.setdefault(text, len(ids)) for text in texts])
-    hits = 0
-    for start in range(0, len(texts), CHUNK):
-        cosines = images[start : start + CHUNK] @ captions.T
-        nearest = (cosines >= cosines.max(1, keepdim=True).values - TIE).to(torch.uint8).argmax(1)
-        hits += int((answers[nearest] == answers[start : start + CHUNK]).sum())
-    return hits / len(texts)
+    return float((answers[_nearest(images, captions)] == answers).double().mean())
 
 
 def retrieval_score(image_embeddings: Tensor, text_embeddings: Tensor, texts: Sequence[str]) -> dict[str, float | int]:
@@ -66,3 +52,33 @@ def retrieval_score(image_embeddings: Tensor, text_embeddings: Tensor, texts: Se
         "pool_size": pool_size,
         "chance": 1 / pool_size,
     }
+
+
+@torch.no_grad()
+def instance_retrieval(made: Tensor, truth: Tensor, group: Sequence[str] | None = None) -> list[bool]:
+    """Return for each made picture whether the nearest true picture, by cosine, is the one that was asked for.
+
+    Takes features [N, D] of both. Row i of `truth` is the true picture of row i of `made`; all N are the pool. Truths
+    of equal features are one answer, and so are those of one `group` (e.g. of one caption). Of equally near truths the
+    first is taken, so made pictures that collapsed to one point score chance. Raises ValueError for wrong shapes, NaN,
+    zero rows, and fewer than 2 different answers.
+    """
+    found, wanted = unit_rows("made features", made), unit_rows("true features", truth)
+    check_pairs(made=found, truth=wanted)
+    names = list(range(len(wanted))) if group is None else list(group)
+    if len(names) != len(wanted):
+        raise ValueError(f"{len(names)} groups stand for {len(wanted)} pictures: give one for each")
+    equal = torch.unique(wanted, dim=0, return_inverse=True)[1].tolist()
+    if len(set(equal)) < 2 or len(set(names)) < 2:
+        raise ValueError("all true pictures are the same answer: retrieval needs 2 or more to choose from")
+    nearest = _nearest(found, wanted).tolist()
+    return [equal[near] == equal[row] or names[near] == names[row] for row, near in enumerate(nearest)]
+
+
+def _nearest(rows: Tensor, pool: Tensor) -> Tensor:
+    """Return for each unit row the number of the nearest row of the pool; the first of equally near ones."""
+    parts = []
+    for start in range(0, len(rows), CHUNK):
+        cosines = rows[start : start + CHUNK] @ pool.T
+        parts.append((cosines >= cosines.max(1, keepdim=True).values - TIE).to(torch.uint8).argmax(1))
+    return torch.cat(parts)

@@ -84,7 +84,7 @@ class HubTowers:
 
 
 def has_both_towers(path: str, revision: str | None = None) -> bool:
-    """Return whether a hub id or folder holds an image-text model, by its config.json. ValueError where there is none."""
+    """Return whether a hub id or folder holds an image-text model, by its config. ValueError where there is none."""
     from transformers import AutoConfig
 
     config = load_processor(AutoConfig, path, revision)

@@ -31,6 +31,8 @@ NEWER: dict[str, Any] = {
     "recaption.engine": "transformers",
     "recaption.url": None,
     "recaption.vllm": {},
+    "evaluate_generator.features": {},
+    "evaluate_generator.judges": {},
 }
 # What is written instead of a key that is gone. All of them asked for nothing while they were null.
 GONE = {

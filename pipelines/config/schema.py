@@ -7,7 +7,7 @@ one place: with the option's class, or in `conf/`.
 from __future__ import annotations
 
 import warnings
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -110,6 +110,10 @@ class GeneratorSection(Section):
     sampling_shift: Annotated[float, Field(gt=0)]
 
 
+# Stands in the names of figures.
+FigureName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+
 class EvaluateGeneratorSection(Section):
     """How much the generator is judged on."""
 
@@ -119,8 +123,10 @@ class EvaluateGeneratorSection(Section):
     guidance_prompts: Annotated[int, Field(ge=1)]  # of each category, at each of them
     checkpoint_prompts: Annotated[int, Field(ge=1)]  # of each category, at each snapshot
     edits: Annotated[int, Field(ge=1)]  # of each kind
-    frechet_pictures: Annotated[int, Field(ge=2)]
+    frechet_pictures: Annotated[int, Field(ge=2)]  # held-out captions, whose pictures are held to the true ones
     batch: Annotated[int, Field(ge=1)]  # pictures made at once
+    features: dict[FigureName, Annotated[str, Field(min_length=1)]]  # name -> hub id or folder, beside the encoder's
+    judges: dict[FigureName, dict[str, Any]]  # name -> {kind, and the kind's options} (pipelines/judging/table.py)
 
 
 class ShuffleSection(Section):

@@ -47,6 +47,10 @@ class Judge(ABC):
         """Return a row for each result of an edit, uint8 [N, S, S, 3]."""
         raise NotImplementedError(f"the judge {self.name} does not judge edits")
 
+    def judge_sources(self, cases: Sequence[EditCase], sources: np.ndarray) -> list[Row]:
+        """Return a row for each untouched source, uint8 [N, S, S, 3], as if it were the result."""
+        return self.judge_edits(cases, sources)
+
 
 def is_slug(name: str) -> bool:
     """Return whether a name may stand in the names of figures: lower case letters, digits and `_`."""

@@ -1,4 +1,4 @@
-"""Edits held to their true results: pixels, features, and whether the result is nearer to the target than the source."""
+"""Edits held to their true results: pixels, features, and whether a result is nearer to its target than its source."""
 
 from __future__ import annotations
 

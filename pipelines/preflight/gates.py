@@ -10,13 +10,20 @@ from pipelines.config.schema import Config
 from pipelines.errors import nearest
 from pipelines.tracking.figures import figure_name, generator_figures, other_figures, tokenizer_figures
 
-SHARE = re.compile(
-    r"tokenizer\.(retrieval(_frozen|_encoder)?|probe)"
-    r"|text_to_image\.(?!frechet|retrieval_pool|seconds)[\w.]+"
-    r"|editing\.(?!preservation|removal_residue|removal_trace)\w+"
+# Figures of the generator that are no shares, wherever they stand: below chance, a kind, a source.
+NO_SHARE = (
+    r"frechet|kernel|similarity|direction|agreement|retrieval_pool|seconds|psnr|ssim|lpips|preservation"
+    r"|removal_residue|removal_trace"
 )
-AT_MOST_ONE = ("tokenizer.ssim", "tokenizer.feature_cosine")
-NEVER_NEGATIVE = re.compile(r"tokenizer\.(frechet|rfid|lpips)|text_to_image\.(frechet|seconds)|editing\.removal")
+SHARE = re.compile(
+    rf"tokenizer\.(retrieval(_frozen|_encoder)?|probe)|(text_to_image|editing)\.(?!(\w+\.)*({NO_SHARE}))[\w.]+"
+)
+AT_MOST_ONE = re.compile(
+    r"tokenizer\.(ssim|feature_cosine)|(text_to_image|editing)\.(\w+\.)*(ssim|similarity|direction|agreement)[\w.]*"
+)
+NEVER_NEGATIVE = re.compile(
+    r"tokenizer\.(frechet|rfid|lpips)|(text_to_image|editing)\.(\w+\.)*(frechet|kernel|seconds|lpips|removal)"
+)
 
 
 def check_gates(config: Config) -> Iterator[str]:
@@ -46,7 +53,7 @@ def _beyond(gate: Gate) -> str:
         return ""
     if SHARE.fullmatch(metric) and not 0 <= limit <= 1:
         return f"it is a share, 0 to 1, and limit is {limit:g}."
-    if metric in AT_MOST_ONE and gate.higher_is_better and limit > 1:
+    if AT_MOST_ONE.fullmatch(metric) and gate.higher_is_better and limit > 1:
         return f"it is at most 1, and limit is {limit:g}."
     if NEVER_NEGATIVE.match(metric) and not gate.higher_is_better and limit < 0:
         return f"it is never negative, and limit is {limit:g}."

@@ -5,8 +5,9 @@ their figure.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from components.pictures import options as pictures
 from components.scenes import options as scenes
@@ -21,8 +22,14 @@ from pipelines.config.source_kinds import (
     source_key,
 )
 
+# Of held-out captions in each of `features`, and of edits with true results in each of them. Any data has them.
+OF_SETS = ("frechet", "kernel", "precision", "recall", "coverage", "instance_retrieval")
+OF_RESULTS = ("similarity", "nearer_target", "direction")
+COMPARED = ("", "chance.", "ceiling.")  # prefixes that figures of captions are given under
+BASELINES = ("", "of_source.", "of_reconstructions.", "of_others.")  # and those of edits
 LATENT = ("std_min", "std_max", "std_mean", "dead_channels", "kl_mean")
-OF_EDITS = ("success", "copy_source", "chance", "ceiling", "preservation_psnr", "preservation_psnr_of_reconstructions")
+OF_EDITS = ("success", "copy_source", "chance", "ceiling")
+PRESERVED = ("preservation_psnr", "preservation_psnr_of_reconstructions")  # of edits with a mask
 OF_REMOVALS = (
     "remove_by_the_inspector_alone",
     "removal_residue",
@@ -61,10 +68,40 @@ def encoder_slug(path: str | None) -> str:
 
 
 def figure_name(metric: str) -> str:
-    """Return the figure that a gate asks for: at checkpoints they are told apart by samples seen, which no
-    configuration says.
+    """Return the figure that a gate asks for: at checkpoints they are told apart by samples seen, and by kind and
+    source by their names, which no configuration says.
     """
+    metric = re.sub(r"^(text_to_image|editing)\.by_(kind|source)\.\w+\.", r"\1.", metric)
     return re.sub(r"^(text_to_image\.checkpoints)\.\d+$", r"\1", metric)
+
+
+def measured(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metrics without what is said about them: how they were measured, and why others are absent."""
+    return {name: value for name, value in metrics.items() if name not in ("protocol", "intervals", "absent")}
+
+
+def features_of(config: Config) -> tuple[str, ...]:
+    """Return the names of the features that pictures are compared in: the encoder's, and those that are named."""
+    return encoder_slug(config.encoder.path), *config.evaluate_generator.features
+
+
+def of_prompts_any(config: Config) -> dict[str, str]:
+    """Return the figures of held-out captions, which any data has, under `text_to_image`, with their chance and
+    ceiling -> why this configuration does not give them; empty where it does.
+    """
+    judges = config.evaluate_generator.judges
+    texts = (encoder_slug(config.encoder.path), *(n for n in judges if judges[n].get("kind") == "image_text"))
+    names = [f"{name}_{features}" for features in features_of(config) for name in OF_SETS]
+    return dict.fromkeys([*(f"similarity_{name}" for name in texts), *names, "retrieval"], "")
+
+
+def of_edits_any(config: Config) -> dict[str, str]:
+    """Return the figures of edits with true results, which any data has, under `editing`, as `of_prompts_any`."""
+    names = ["psnr", "ssim", *(f"{name}_{features}" for features in features_of(config) for name in OF_RESULTS)]
+    weights = config.evaluate_tokenizer.lpips_weights
+    found = dict.fromkeys(names, "")
+    found["lpips"] = "" if weights else "evaluate_tokenizer.lpips_weights names no weights. Name them."
+    return found
 
 
 def tokenizer_figures(config: Config) -> dict[str, str]:
@@ -89,17 +126,13 @@ def generator_figures(config: Config) -> dict[str, str]:
     """Return every figure of `evaluate_generator` that this kind of source can have -> why this configuration does not
     give it; empty where it does.
     """
-    frechet = f"frechet_{encoder_slug(config.encoder.path)}"
-    of_any = (
-        "retrieval",
-        "retrieval_pool",
-        frechet,
-        f"{frechet}_of_reconstructions",
-        "frechet_pictures",
-        "seconds_per_image",
-        "seconds_per_image_batch",
-    )
-    found = dict.fromkeys((f"text_to_image.{name}" for name in of_any), "")
+    names = [f"frechet_{features}_of_reconstructions" for features in features_of(config)]
+    names += ["retrieval_pool", "frechet_pictures", "seconds_per_image", "seconds_per_image_batch"]
+    names += [f"right_{name}" for name in config.evaluate_generator.judges]
+    found = dict.fromkeys((f"text_to_image.{name}" for name in names), "")
+    found |= {f"text_to_image.{p}{name}": why for p in COMPARED for name, why in of_prompts_any(config).items()}
+    found |= {f"editing.{p}{name}": why for p in BASELINES for name, why in of_edits_any(config).items()}
+    found |= dict.fromkeys((f"editing.{name}" for name in PRESERVED), "")
     judged = judged_source(config.named_sources())
     if judged is not None:
         world = BY_WORLD[judged[1].kind]

@@ -308,7 +308,7 @@ def _model_stages(jobs: Jobs) -> list[Stage]:
         ),
         Stage(
             name="evaluate_generator",
-            version="2",
+            version="3",
             function="pipelines.stages.generator.evaluate_generator:run",
             config=(
                 "seed",
@@ -317,6 +317,7 @@ def _model_stages(jobs: Jobs) -> list[Stage]:
                 "measure.limits",
                 "synthesize_edits.scene_kinds",
                 "evaluate_generator",
+                "evaluate_tokenizer.lpips_weights",
                 "encoder.path",
                 "generator.training.batch",
                 "generator.training.steps",

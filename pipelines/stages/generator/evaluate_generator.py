@@ -1,78 +1,71 @@
-"""evaluate_generator: does the picture hold exactly what was asked, and the edit exactly what was told.
+"""evaluate_generator: how good are the generator's pictures and edits, on held-out data, beside chance and ceiling.
 
-Prompts, edits and what reads pictures back are the source's world (`judged_world.py`). Without a reader the pictures
-are made and not judged. On any source: Frechet distances in named features, and seconds per picture. Artifact:
-`metrics.json`, `judgements.jsonl` (a row for each picture), `generated.png`, `edits.png`, `convergence.png`, and where
-pictures are judged `convergence_pictures.png`.
+Any data: held-out captions and edit pairs are held to their true pictures, and to their prompts by image-text models.
+A source whose pictures can be read back exactly (`judged_world.py`) also gives the share that is right. Every other
+judge is named in `evaluate_generator.judges`. Pictures are made in shards, by the sheet (`sheet.py`); one more shard
+computes all figures. Artifact: `pictures/*.parquet` (a row for each picture, by `picture_rows.py`), `features/*.npz`,
+`judgements.jsonl`, `metrics.json`, `generated.png`, `edits.png`, `convergence.png`, and where pictures are read back
+`convergence_pictures.png`.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import re
 from typing import Any
 
 from pipelines.config.declared import sent
-from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
-from pipelines.store.artifacts import Artifact, Manifest
+from pipelines.stage import ShardTask, StageContext, derive_seed
+from pipelines.stages.generator.evaluation_figures import Figures, snapshots_of
+from pipelines.stages.generator.judged_world import find_world
+from pipelines.stages.generator.picture_shards import Part, timing_folder
+from pipelines.stages.generator.sample_sets import timing
+from pipelines.stages.generator.sheet import Section, sections_of
 
 INPUTS = ("index", "train_encoder", "train_tokenizer", "train_generator", "train_editor")
+ROOM = "pipelines.stages.generator"
 
 
 def run(context: StageContext) -> None:
-    """Evaluate in one worker task."""
+    """Make the missing shards of pictures, then the figures."""
+    config = context.config
     manifests = {name: context.inputs[name].manifest.to_json() for name in INPUTS}
-    args = {"manifests": manifests, "config": sent(context.config), "run": context.run_id}
-    (record,) = context.map_shards(
-        "pipelines.stages.generator.evaluate_generator:evaluate", [ShardTask("evaluation", args)]
+    snapshots = snapshots_of(context.inputs)
+    sections = sections_of(config, find_world(config).sizes(config), _held_out(context), snapshots)
+    seed, own = derive_seed(context.seed, "evaluation"), sent(config)
+    parts = {
+        f"{number:03d}-{_slug(section)}-{shard:05d}": Part(
+            section, first, last, manifests, own, context.work.fingerprint, seed, context.run_id
+        )
+        for number, section in enumerate(sections)
+        for shard, (first, last) in enumerate(section.shards(config.evaluate_generator.batch))
+    }
+    records = context.map_shards(f"{ROOM}.picture_shards:make_pictures", [ShardTask(n, p) for n, p in parts.items()])
+    made = {record.name: [f"{context.work.path}/{file.path}" for file in record.files] for record in records}
+    judges: dict[str, Any] = {}
+    for record in records:
+        judges |= record.metrics["judges"]
+    figures = Figures(
+        own, [(parts[name].section, paths) for name, paths in made.items()], judges, list(snapshots), seed
     )
-    metrics = dict(record.metrics)
-    context.metrics["absent"] = metrics.pop("absent")
-    context.metrics.update(metrics)
-    timing = f"runs/{context.run_id}/{TIMING}"
-    if context.work.store.exists(timing):  # of this machine at this moment: no part of the artifact's files
-        context.metrics["text_to_image"] |= context.work.store.read_json(timing)
-    if "seconds_per_image" not in context.metrics["text_to_image"]:
+    (record,) = context.map_shards(f"{ROOM}.evaluation_figures:make_figures", [ShardTask("figures", figures)])
+    context.metrics.update(record.metrics)
+    store, folder = context.work.store, timing_folder(context.run_id)
+    seconds = [s for name in sorted(store.names(folder)) for s in store.read_json(f"{folder}/{name}")]
+    context.metrics["text_to_image"] |= timing(seconds, config.evaluate_generator.batch)
+    if not seconds:
         context.metrics["absent"]["text_to_image.seconds_per_image"] = "no whole batch of pictures was made in this run"
 
 
-TIMING = "evaluate_generator.json"
+def _held_out(context: StageContext) -> int:
+    """Return how many held-out pictures there are at most, from the index's table of counts."""
+    from components.data.tables import read_table
+    from pipelines.stages.indexed_rows import COUNTS
+
+    with context.fetch(f"{context.inputs['index'].path}/{COUNTS}") as path:
+        table = read_table(path, ["role", "held_out", "rows"])
+    rows = zip(table["role"], table["held_out"], table["rows"], strict=True)
+    return sum(count for role, held_out, count in rows if role == "picture" and held_out)
 
 
-def evaluate(context: ShardContext) -> ShardResult:
-    """Compute every figure and write the pictures."""
-    import torch
-
-    from pipelines.stages.generator.judge import Judge
-    from pipelines.stages.generator.judge_edits import EditJudge
-    from pipelines.stages.generator.judged_world import find_world
-    from pipelines.stages.generator.sample_sets import Maker, generated_distances
-
-    args = context.task.args
-    config = args["config"].open()
-    inputs = {n: Artifact(context.store, Manifest.from_json(v, n)) for n, v in args["manifests"].items()}
-    torch.set_num_threads(max(1, int(config.execution.resources.evaluate_generator.cpus)))
-    maker = Maker(context.store, config, inputs, context.scratch, context.seed)
-    absent: dict[str, str] = {}
-    metrics: dict[str, Any] = {"text_to_image": generated_distances(maker, config, inputs, context, absent)}
-    world = find_world(config)(context, config, inputs, context.seed)
-    judge = Judge(maker, world, config, context.seed, absent)
-    edits = EditJudge(judge)
-    metrics["text_to_image"] |= judge.text_to_image()
-    metrics["editing"] = edits.editing()
-    judge.grid(context.file("generated.png"))
-    edits.grid(context.file("edits.png"))
-    trainings = [
-        (inputs[stage], inputs[stage].manifest.config[key])
-        for stage, key in (("train_generator", "generator.training"), ("train_editor", "generator.editing"))
-    ]
-    metrics["text_to_image"] |= judge.convergence(trainings, context.file)
-    _write(context.file("judgements.jsonl"), "".join(json.dumps(row, sort_keys=True) + "\n" for row in judge.rows))
-    _write(context.file("metrics.json"), json.dumps({**metrics, "absent": absent}, indent=1, sort_keys=True))
-    context.store.write_json(f"runs/{args['run']}/{TIMING}", maker.timing())
-    counts = {"input": maker.made, "kept": maker.made, "dropped": 0, "failed": 0}
-    return ShardResult(counts, {**metrics, "absent": absent})
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, "utf-8")
+def _slug(section: Section) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", section.split.lower()).strip("_")

@@ -51,8 +51,13 @@ class Sizes:
 
     categories: tuple[str, ...]
     edit_kinds: tuple[str, ...]
-    further: int = 0  # prompts of each category in all further splits together
+    splits: tuple[Split, ...] = ()  # beside the main one
     judged: bool = True  # False: no pictures at other guidance scales
+
+    @property
+    def further(self) -> int:
+        """Prompts of each category in all further splits together."""
+        return sum(split.count for split in self.splits if not split.absent)
 
 
 class JudgedWorld(ABC):
@@ -66,7 +71,6 @@ class JudgedWorld(ABC):
     categories: tuple[str, ...]  # of prompts, in order
     edit_kinds: tuple[str, ...]  # in order; "remove" is also judged by what is left of the object
     edit_groups: Mapping[str, tuple[str, ...]] = {}  # figure -> kinds: `editing.<figure>` is the share of their cases
-    splits: tuple[Split, ...] = ()  # beside the main one
     unjudged: str = ""  # why nothing can read the pictures; empty where the world judges them
     no_prompts: str  # why a category may have no prompts
     no_edits: str  # why an edit kind may have no cases

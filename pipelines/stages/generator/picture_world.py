@@ -43,7 +43,6 @@ class PictureWorld(JudgedWorld):
         self.seed = seed
         self.categories, self.edit_kinds = _kinds(config)
         self.edit_groups = {"by_factor": FACTORS}
-        self.splits = (Split(SEEN, "taught pictures", config.evaluate_generator.unseen_prompts),)
         table = read_table(context.fetch(f"{inputs['index'].path}/{COUNTS}"), ["shard", "role"])
         shards = {s for s, role in zip(table["shard"], table["role"], strict=True) if role == "picture"}
         self.catalogue = read_catalogue(context.fetch(shard) for shard in of_sources(sorted(shards), [name]))
@@ -54,7 +53,7 @@ class PictureWorld(JudgedWorld):
     def sizes(cls, config: Config) -> Sizes:
         """Return how many pictures are asked for."""
         categories, kinds = _kinds(config)
-        return Sizes(categories, kinds, config.evaluate_generator.unseen_prompts)
+        return Sizes(categories, kinds, (Split(SEEN, "taught pictures", config.evaluate_generator.unseen_prompts),))
 
     def _rng(self, *what: object) -> np.random.Generator:
         return np.random.default_rng(derive_seed(self.seed, *what))

@@ -37,15 +37,15 @@ class SceneWorld(JudgedWorld):
     def __init__(self, context: ShardContext, config: Config, inputs: dict[str, Artifact], seed: int) -> None:
         self._options, self._size, self._seed = _source(config).scene, config.image_size, seed
         self.edit_kinds = config.synthesize_edits.scene_kinds
-        absent = "" if self._options.held_out else "source.scene.held_out keeps no combination out of training"
-        self.splits = (Split("unseen", "unseen combinations", config.evaluate_generator.unseen_prompts, absent),)
         self._pool = ThreadPoolExecutor(2)
 
     @classmethod
     def sizes(cls, config: Config) -> Sizes:
         """Return what is asked for."""
-        unseen = config.evaluate_generator.unseen_prompts if _source(config).scene.held_out else 0
-        return Sizes(CATEGORIES, config.synthesize_edits.scene_kinds, unseen)
+        held_out, count = _source(config).scene.held_out, config.evaluate_generator.unseen_prompts
+        absent = "" if held_out else "source.scene.held_out keeps no combination out of training"
+        unseen = Split("unseen", "unseen combinations", count, absent)
+        return Sizes(CATEGORIES, config.synthesize_edits.scene_kinds, (unseen,))
 
     def _rng(self, *what: object) -> np.random.Generator:
         return np.random.default_rng(derive_seed(self._seed, *what))

@@ -23,7 +23,6 @@ class FakeWorld(JudgedWorld):
     categories = ("single_object", "two_objects", "counting")
     edit_kinds = ("tone", "concept", "swap")
     edit_groups = {"by_factor": ("tone", "concept"), "by_composition": ("swap",)}  # noqa: RUF012
-    splits = (Split("seen", "taught pictures", 2), Split("unseen", "none", 2, "nothing is kept out"))
     no_prompts, no_edits = "there are none", "no such edit"
 
     def __init__(self, *_: Any) -> None:
@@ -32,7 +31,8 @@ class FakeWorld(JudgedWorld):
     @classmethod
     def sizes(cls, config: Any) -> Sizes:
         """Return what is asked for."""
-        return Sizes(cls.categories, cls.edit_kinds, 2)
+        further = (Split("seen", "taught pictures", 2), Split("unseen", "none", 2, "nothing is kept out"))
+        return Sizes(cls.categories, cls.edit_kinds, further)
 
     def prompts(self, category: str, count: int, split: str = "") -> list[Asked]:
         """Return prompts of concepts 10, 11, ... and of tones 20, 21, ..."""
@@ -81,25 +81,35 @@ class FakeWorld(JudgedWorld):
         return list(reading)
 
 
+def key_of(case: EditCase) -> tuple[str, bytes]:
+    """Return what `Prepared` knows the result of an edit by."""
+    return case.instruction, case.source.tobytes()
+
+
 class Prepared:
-    """Stands for a generator: gives the pictures prepared for a text, and takes note of the weights in use."""
+    """Stands for a generator: gives the pictures prepared for a text, or for an instruction and the bytes of its
+    source, and takes note of the weights in use.
+    """
 
-    def __init__(self, pictures: dict[str, np.ndarray]) -> None:
-        self.pictures, self.made, self.used = pictures, 0, []
+    def __init__(self, pictures: dict[Any, np.ndarray]) -> None:
+        self.pictures, self.used, self.asked, self.seconds = pictures, [], [], []
 
-    def __call__(self, name: str, prompts: list[str], sources: Any = None, guidance: float | None = None) -> np.ndarray:
+    def make(self, prompts: Any, seeds: Any, sources: Any = None, guidance: float | None = None) -> np.ndarray:
         """Return the pictures prepared."""
-        self.made += len(prompts)
-        return np.stack([self.pictures[prompt] for prompt in prompts])
+        self.asked.append((list(prompts), list(seeds), guidance))
+        keys = prompts if sources is None else [(p, s.tobytes()) for p, s in zip(prompts, sources, strict=True)]
+        return np.stack([self.pictures[key] for key in keys])
 
     def decoded(self, pictures: np.ndarray) -> np.ndarray:
         """Return the pictures as they are."""
         return pictures
 
-    def use(self, artifact: Any, snapshot: str) -> None:
-        """Note the snapshot."""
-        self.used.append(snapshot)
+    def noise(self, seeds: Any) -> np.ndarray:
+        """Return noise by the seeds."""
+        shape = next(iter(self.pictures.values())).shape
+        return np.stack([np.random.default_rng(seed).integers(0, 256, shape, np.uint8) for seed in seeds])
 
-    def timing(self) -> dict[str, float]:
-        """Nothing was timed."""
-        return {}
+    def use(self, weights: Any) -> None:
+        """Note a snapshot."""
+        if weights is not None and weights not in self.used:
+            self.used.append(weights)

@@ -1,5 +1,6 @@
 """The judge on the scenes world, held to makers whose pictures are known: the truth, the source, somebody else's."""
 
+import functools
 import json
 
 import numpy as np
@@ -9,19 +10,23 @@ from components.evaluation.editing import inside_residue, object_trace, outside_
 from components.scenes.edits import change_mask
 from components.scenes.scene import Scene
 from pipelines.config.compose import compose_config
-from pipelines.stages.generator.judge import Judge, others, shares
-from pipelines.stages.generator.judge_edits import EditJudge
+from pipelines.stages.generator.evaluation_figures import judgement
 from pipelines.stages.generator.judged_world import HELD_OUT
 from pipelines.stages.generator.scene_world import SceneWorld
+from pipelines.stages.generator.sheet import others
+from pipelines.stages.generator.world_figures import shares
+from tests.unit.pipelines.stages.generator.evaluated import evaluate, pieces
+from tests.unit.pipelines.stages.generator.fake_world import Prepared, key_of
 
 pytestmark = pytest.mark.unit
+EDITS = ("edits",)
 CONFIG = compose_config(
     [
         "preset=tiny",
         "image_size=64",
         "encoder.small.patch=16",
-        "evaluate_generator.prompts=6",
-        "evaluate_generator.edits=5",
+        "evaluate_generator.prompts=4",
+        "evaluate_generator.edits=2",
         "source.scene.max_objects=2",
         "source.scene.fills=[solid]",
         "source.scene.sizes=[large]",
@@ -35,63 +40,77 @@ CONFIG = compose_config(
 )
 
 
-class Known:
-    """Stands for a generator: gives back the pictures it is told to."""
-
-    def __init__(self, pictures=None) -> None:
-        self.pictures, self.made = pictures, 0
-
-    def __call__(self, name, prompts, sources=None, guidance=None):
-        return sources if self.pictures is None else self.pictures[: len(prompts)]
-
-    def decoded(self, pictures):
-        return pictures
+def world() -> SceneWorld:
+    return SceneWorld(None, CONFIG, {}, 0)
 
 
-def judge(maker) -> Judge:
-    return Judge(maker, SceneWorld(None, CONFIG, {}, 0), CONFIG, 0, {})
+def sheet_cases(split: str) -> list:
+    studio, sections = pieces(CONFIG, world(), Prepared({}))
+    (section,) = [s for s in sections if s.split == split]
+    return studio.sheet.cases(section)
 
 
-def true_pictures(judged: Judge) -> np.ndarray:
-    return np.stack([judged.world.picture(asked) for group in judged.prompts(6).values() for asked in group])
+@functools.cache
+def true_pictures() -> dict:
+    """The true picture of every prompt, and of every edit."""
+    studio, sections = pieces(CONFIG, world(), Prepared({}))
+    return {
+        key_of(case) if section.of_edits else case.text: studio.sheet.truth(section, case)
+        for section in sections
+        for case in studio.sheet.cases(section)
+    }
 
 
-def test_true_pictures_are_right_in_every_category_and_each_judgement_is_kept():
-    maker = Known()
-    judged = judge(maker)
-    flat = [asked for group in judged.prompts(6).values() for asked in group]
-    maker.pictures = true_pictures(judged)
-    values = judged.judge(HELD_OUT, judged.prompts(6)).figures()
-    assert set(values) == {"overall", *judged.world.categories} and set(values.values()) == {1.0}
-    assert [row["prompt"] for row in judged.rows] == [asked.text for asked in flat]
-    assert all("aspects" not in row for row in judged.rows)
-    assert Scene.from_dict(json.loads(json.dumps(judged.rows[0]))["read"]).objects
-
-    maker.pictures = maker.pictures[::-1]
-    assert judged.judge(HELD_OUT, judged.prompts(6)).figures()["overall"] < 0.3
+def test_true_pictures_are_right_in_every_category_and_each_judgement_is_kept(tmp_path):
+    found = evaluate(tmp_path, CONFIG, world(), Prepared(true_pictures()), only=(HELD_OUT,), size=16)
+    values = found.metrics()["text_to_image"]
+    names = {"overall", *SceneWorld.categories}
+    assert {values[name] for name in names} == {1.0} and names <= values["ceiling"].keys()
+    rows = [judgement(row) for row in found.rows[HELD_OUT]]
+    assert [row["prompt"] for row in rows] == [asked.text for asked in sheet_cases(HELD_OUT)]
+    assert all("aspects" not in row for row in rows)
+    assert Scene.from_dict(json.loads(json.dumps(rows[0]))["read"]).objects
+    assert found.intervals["text_to_image.overall"] == pytest.approx([1, 1])
 
 
-def test_a_copied_source_is_no_edit_and_the_truth_is_one():
-    maker = Known()
-    judged = EditJudge(judge(maker))
-    copied = judged.editing()
-    assert copied["success"] == copied["copy_source"] == 0
-    assert copied["preservation_psnr"] == 60 and copied["removal_ghosts"] == 1
-    cases = judged.cases()
-    assert len(cases) == 20
-    maker.pictures = np.stack([case.target for case in cases])
-    done = judged.editing()
+def test_shuffled_prompts_score_as_chance_says(tmp_path):
+    truth = dict(true_pictures())
+    asked = [a.text for a in sheet_cases(HELD_OUT)]
+    ring = others(len(asked), np.random.default_rng(7))
+    truth |= {asked[i]: truth[asked[j]] for i, j in enumerate(ring)}
+    values = evaluate(tmp_path, CONFIG, world(), Prepared(truth), only=(HELD_OUT,)).metrics()["text_to_image"]
+    assert values["overall"] < 0.3 and values["chance"]["overall"] < 0.3
+    assert values["ceiling"]["overall"] == 1
+
+
+def test_a_copied_source_is_no_edit_and_the_truth_is_one(tmp_path):
+    truth = true_pictures()
+    cases = sheet_cases("edits")
+    assert len(cases) == 8
+    copied = evaluate(tmp_path, CONFIG, world(), Prepared(truth | {key_of(c): c.source for c in cases}), only=EDITS)
+    figures = copied.metrics()["editing"]
+    assert figures["success"] == figures["copy_source"] == 0
+    assert figures["preservation_psnr"] == 60 and figures["removal_ghosts"] == 1
+    assert {name: figures[name] for name in ("psnr", "ssim")} == pytest.approx(
+        {name: figures["of_source"][name] for name in ("psnr", "ssim")}
+    )
+    assert figures["of_others"]["psnr"] < figures["psnr"] < figures["of_reconstructions"]["psnr"] == 100
+    (tmp_path / "done").mkdir()
+    done = evaluate(tmp_path / "done", CONFIG, world(), Prepared(truth), only=EDITS).metrics()["editing"]
     assert {done[k] for k in ("success", "recolour", "remove", "add", "background", "ceiling")} == {1.0}
+    assert done["ssim"] == pytest.approx(1)
     assert done["removal_residue"] == 0 and done["removal_ghosts"] == 0 and done["removal_trace"] == 0
+    assert set(done["by_kind"]) == {"recolour", "remove", "add", "background"}
 
 
-def test_a_faint_ghost_of_a_removed_object_is_no_success():
-    maker = Known()
-    judged = EditJudge(judge(maker))
-    cases = judged.cases()
-    blended = [0.85 * case.target + 0.15 * case.source for case in cases]
-    maker.pictures = np.stack(blended).round().astype(np.uint8)
-    assert judged.editing()["remove"] == 0
+def test_a_faint_ghost_of_a_removed_object_is_no_success(tmp_path):
+    truth = true_pictures()
+    cases = [case for case in sheet_cases("edits") if case.kind == "remove"]
+    blended = {key_of(c): (0.85 * c.target + 0.15 * c.source).round().astype(np.uint8) for c in cases}
+    found = evaluate(tmp_path, CONFIG, world(), Prepared(truth | blended), only=EDITS)
+    figures = found.metrics()["editing"]
+    assert figures["remove"] == 0 and figures["recolour"] == 1 and figures["removal_ghosts"] == 1
+    assert not any(row["right"] for row in found.rows["edits"] if row["category"] == "remove")
 
 
 def test_chance_is_judged_by_other_pictures_alone():
@@ -100,29 +119,18 @@ def test_chance_is_judged_by_other_pictures_alone():
         assert sorted(found) == list(range(count)) and all(i != j for i, j in enumerate(found))
 
 
-def test_figures_by_guidance_are_of_the_same_prompts_with_the_same_noise_as_the_generators_own():
-    asked = []
-
-    class Asked(Known):
-        def __call__(self, name, prompts, sources=None, guidance=None):
-            asked.append((name, prompts, guidance))
-            return super().__call__(name, prompts, sources, guidance)
-
-    maker = Asked()
-    judged = judge(maker)
-    maker.pictures = true_pictures(judged)
-    values = judged.text_to_image()
+def test_figures_by_guidance_are_of_the_same_prompts_with_the_same_noise_as_the_generators_own(tmp_path):
+    maker = Prepared(true_pictures())
+    found = evaluate(tmp_path, CONFIG, world(), maker, size=1000, only=(HELD_OUT, "guidance 1"))
+    values = found.metrics()["text_to_image"]
     own = f"{CONFIG.generator.guidance_scale:g}".replace(".", "_")
-    assert (
-        values["overall"]
-        == values["by_guidance"][own]
-        == values["ceiling"]["overall"]
-        == 1
-        > values["chance"]["overall"]
-    )
-    main, scaled = asked[0], next(call for call in asked if call[2] is not None)
-    assert main[0] == scaled[0] and set(scaled[1]) < set(main[1])
-    assert {row["guidance_scale"] for row in judged.rows} == {CONFIG.generator.guidance_scale, scaled[2]}
+    assert values["overall"] == values["by_guidance"][own] == values["ceiling"]["overall"] == 1
+    assert values["chance"]["overall"] < 1
+    main, scaled = maker.asked[0], next(call for call in maker.asked if call[2] is not None)
+    noise = dict(zip(main[0], main[1], strict=True))
+    assert set(scaled[0]) < set(main[0]) and all(noise[t] == s for t, s in zip(scaled[0], scaled[1], strict=True))
+    rows = [row for own in found.rows.values() for row in own]
+    assert {row["guidance_scale"] for row in rows} == {CONFIG.generator.guidance_scale, scaled[2]}
 
 
 def test_overall_is_the_mean_over_categories():
@@ -130,7 +138,7 @@ def test_overall_is_the_mean_over_categories():
 
 
 def test_figures_of_an_edit_are_of_the_right_side_of_its_mask():
-    case = judge(Known()).world.edits("remove", 1)[0]
+    case = world().edits("remove", 1)[0]
     mask = case.mask
     assert np.array_equal(mask, change_mask(*case.about, 64))
     inside = case.source.copy()
@@ -146,7 +154,7 @@ def test_figures_of_an_edit_are_of_the_right_side_of_its_mask():
 
 
 def test_the_trace_of_a_removed_object_is_its_own_share_and_not_a_colour_that_is_off_everywhere():
-    case = judge(Known()).world.edits("remove", 1)[0]
+    case = world().edits("remove", 1)[0]
     source, target, mask = case.source, case.target, case.mask
     trace = [object_trace(made, source, target, mask) for made in (source, target)]
     assert trace == [1, 0]

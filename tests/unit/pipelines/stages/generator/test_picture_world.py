@@ -17,12 +17,12 @@ from components.pictures.options import CATEGORIES, COMPOSITION_EDITS, FACTORS
 from pipelines.config.compose import compose_config
 from pipelines.config.schema import Config
 from pipelines.stage import ShardContext, ShardTask
-from pipelines.stages.generator.judge import Judge
-from pipelines.stages.generator.judge_edits import EditJudge
 from pipelines.stages.generator.judged_world import find_world
 from pipelines.stages.generator.picture_world import SEEN, PictureWorld
 from tests.unit.pictures.drawings import HAIR, RUNNING, SMALL, copy_drawings
 from tests.unit.pipelines.stages.data.stage_chain import local_files, run_stages
+from tests.unit.pipelines.stages.generator.evaluated import evaluate, pieces
+from tests.unit.pipelines.stages.generator.fake_world import Prepared, key_of
 
 pytestmark = pytest.mark.unit
 SETTINGS = [
@@ -32,19 +32,6 @@ SETTINGS = [
     "evaluate_generator.edits=6",
 ]  # fmt: skip
 STEMS = tuple(dict.fromkeys((*SMALL, *RUNNING, *HAIR[:15], *HAIR[30:])))
-
-
-class Known:
-    """Stands for a generator: gives back the pictures it is told to, or the source."""
-
-    def __init__(self, pictures=None) -> None:
-        self.pictures = pictures
-
-    def __call__(self, name, prompts, sources=None, guidance=None):
-        return sources if self.pictures is None else self.pictures[: len(prompts)]
-
-    def decoded(self, pictures):
-        return pictures
 
 
 @pytest.fixture(scope="module")
@@ -111,13 +98,13 @@ def test_prompts_are_distinct_and_about_held_out_drawings(world, trained, catego
         assert world.picture(asked).tobytes() not in trained
 
 
-def test_prompts_of_the_seen_split_are_about_taught_drawings_alone(world):
+def test_prompts_of_the_seen_split_are_about_taught_drawings_alone(made, world):
     for category in CATEGORIES:
         prompts = world.prompts(category, 4, SEEN)
         assert prompts
         keys = {key for asked in prompts for key in asked.about.composition.keys}
         assert {world.catalogue[key].split for key in keys} == {TRAIN}
-    assert [split.metric for split in world.splits] == [SEEN]
+    assert [split.metric for split in world.sizes(made[0]).splits] == [SEEN]
 
 
 def test_the_same_seed_asks_for_the_same_and_another_for_something_else(made, world):
@@ -167,26 +154,26 @@ def test_the_true_result_of_an_edit_is_right_and_a_copy_of_the_source_is_not(wor
     assert all(json.dumps(world.plain(read)) for read in true)
 
 
-def test_the_judge_gives_every_figure_of_this_world(made, world):
-    config = made[0]
-    maker = Known()
-    judge = Judge(maker, world, config, 0, {})
-    flat = [asked for group in judge.prompts(8).values() for asked in group]
-    maker.pictures = np.stack([world.picture(asked) for asked in flat])
-    figures = judge.judge("held out prompts", judge.prompts(8)).figures()
-    assert {*CATEGORIES, "overall", "exact", "concept", "skin_tone", "gender"} <= set(figures)
-    assert set(figures.values()) == {1.0}
-
-    edits = EditJudge(judge)
-    maker.pictures = None
-    copied = edits.editing()
-    assert copied["success"] == copied["copy_source"] == copied["by_factor"] == 0 and copied["ceiling"] == 1
-    maker.pictures = np.stack([case.target for case in edits.cases()])
-    done = edits.editing()
-    kinds = Counter(case.kind for case in edits.cases())
+def test_an_evaluation_gives_every_figure_of_this_world(made, world, tmp_path):
+    config, only = made[0], ("held out prompts", "edits")
+    studio, sections = pieces(config, world, Prepared({}))
+    cases = [(s, case) for s in sections if s.split in only for case in studio.sheet.cases(s)]
+    truth = {key_of(c) if s.of_edits else c.text: studio.sheet.truth(s, c) for s, c in cases}
+    metrics = evaluate(tmp_path, config, world, Prepared(truth), size=64, only=only).metrics()
+    figures, done = metrics["text_to_image"], metrics["editing"]
+    names = {*CATEGORIES, "overall", "exact", "concept", "skin_tone", "gender"}
+    assert {figures[name] for name in names} == {figures["ceiling"][name] for name in names} == {1.0}
+    kinds = Counter(case.kind for s, case in cases if s.of_edits)
     assert {name: done[name] for name in kinds} == dict.fromkeys(kinds, 1.0)
-    assert done["success"] == done["by_factor"] == 1
-    assert set(judge.absent) == {f"editing.{name}" for name in ("time", "phase", "style")}
+    assert done["success"] == done["by_factor"] == done["ceiling"] == 1 and done["copy_source"] == 0
+    absent = {name for name in metrics["absent"] if name.removeprefix("editing.") in world.edit_kinds}
+    assert absent == {f"editing.{name}" for name in ("time", "phase", "style")}
+
+    (tmp_path / "copied").mkdir()
+    copies = truth | {key_of(c): c.source for s, c in cases if s.of_edits}
+    copied = evaluate(tmp_path / "copied", config, world, Prepared(copies), size=64, only=("edits",))
+    figures = copied.metrics()["editing"]
+    assert figures["success"] == figures["by_factor"] == 0 and figures["ceiling"] == 1
 
 
 def test_without_compositions_every_picture_is_read_as_one_drawing(made):

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.config.compose import compose_config
 from pipelines.stages.generator import sample_sets as generated
-from pipelines.stages.generator.sample_sets import Maker
+from pipelines.stages.generator.sample_sets import Maker, timing
 from tests.unit.generator.worlds import pipeline
 
 pytestmark = pytest.mark.unit
@@ -32,11 +32,19 @@ def test_a_picture_follows_from_its_prompt_and_seed_whatever_is_made_beside_it(m
 
 def test_only_whole_batches_of_text_to_image_are_timed(monkeypatch):
     made = maker(monkeypatch, 3)
-    assert made.timing() == {}
     made("prompts", PROMPTS[:2])
     made("prompts", PROMPTS[:3], guidance=1.0)
     made("edits", PROMPTS[:3], np.zeros((3, 32, 32, 3), np.uint8))
-    assert made.timing() == {}
+    assert made.seconds == [] and timing(made.seconds, 3) == {}
     made("prompts", PROMPTS)
-    assert made.timing()["seconds_per_image"] > 0 and made.timing()["seconds_per_image_batch"] == 3
-    assert made.made == 12
+    told = timing(made.seconds, 3)
+    assert told["seconds_per_image"] > 0 and told["seconds_per_image_batch"] == 3
+
+
+def test_a_generator_that_learned_nothing_is_noise_through_the_decoder(monkeypatch):
+    made = maker(monkeypatch, 2)
+    pictures = made.noise([1, 2, 1])
+    assert pictures.shape == (3, 32, 32, 3) and pictures.dtype == np.uint8
+    assert (
+        np.abs(pictures[0].astype(int) - pictures[2]).max() <= 1 < np.abs(pictures[0].astype(int) - pictures[1]).max()
+    )
