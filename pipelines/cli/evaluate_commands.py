@@ -134,13 +134,11 @@ def _with_options(judges: dict[str, dict[str, Any]], options: list[str]) -> dict
 
 
 def _resolved(config: Config, store: Store, model: str) -> dict[str, Any]:
-    """Return the model by its version's number, or as a whole path."""
-    from pipelines.stages.generator.subjects import SCHEME
-    from pipelines.tracking.model_evaluations import registry_of
+    """Return the model by its version's number, its files brought, or as a whole path."""
+    from pipelines.tracking.model_evaluations import SCHEME, bring_version
 
     if model.startswith(SCHEME):
-        version = registry_of(config, store).find(model)
-        return {"model": f"{SCHEME}{version.name}/{version.version}", "digest": version.tags.get("pixsem.digest", "")}
+        return bring_version(config, store, model)
     return {"model": str(Path(model).absolute()) if Path(model).is_dir() else model}
 
 

@@ -130,11 +130,11 @@ class EvaluateGeneratorSection(Section):
 
 
 class EvaluateModelSection(Section):
-    """A model that is held to prompts and pairs by `pixsem evaluate`, which writes this section; its run has one stage."""
+    """A model that is held to prompts and pairs. `pixsem evaluate` writes this section, and its run has one stage."""
 
     model: str  # models:/NAME/VERSION, a pipeline's folder, or a hub id of any diffusers pipeline
     revision: str | None = None  # of a hub id
-    digest: str = ""  # of a registered version
+    digest: str = ""  # of a registered version, whose files are in the store's downloads/models
     benchmark: str | None = None  # of conf/benchmarks, by name
     prompts: str | None = None  # a file of prompts (components/evaluation/prompt_files.py)
     pairs: str | None = None  # a folder of edit pairs, its metadata file, or a parquet file

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.config.compose import flatten
@@ -21,11 +22,29 @@ if TYPE_CHECKING:
 STAGE = "evaluate_model"
 GROUPS = ("text_to_image", "editing")
 SCHEME = "models:/"
+MARKER = "model_index.json"
 
 
 def registry_of(config: Config, store: Store) -> Registry:
     """Return the registry of a configuration."""
     return Registrar(open_tracker(config, store, dict(os.environ)), store).registry
+
+
+def bring_version(config: Config, store: Store, model: str) -> dict[str, str]:
+    """Return the `model` and `digest` of a registered version for an evaluation's section, with its files in the
+    store's `downloads/`: workers need no registry.
+    """
+    registry = registry_of(config, store)
+    version = registry.find(model)
+    digest = version.tags.get("pixsem.digest") or f"{version.name}-{version.version}"
+    folder = f"downloads/models/{digest}"
+    if not store.exists(f"{folder}/{MARKER}"):
+        with tempfile.TemporaryDirectory(dir=store.scratch()) as scratch:
+            files = registry.download(version, scratch)
+            found = sorted(path.relative_to(files) for path in files.rglob("*") if path.is_file())
+            for path in sorted(found, key=lambda path: str(path) == MARKER):  # the marker last: then all are there
+                store.put_file(files / path, f"{folder}/{path.as_posix()}")
+    return {"model": f"{SCHEME}{version.name}/{version.version}", "digest": digest}
 
 
 def log_evaluation(config: Config, store: Store, run: Run) -> None:
@@ -59,13 +78,15 @@ def log_evaluation(config: Config, store: Store, run: Run) -> None:
 
 
 def compare(config: Config, store: Store, models: Sequence[str]) -> list[dict[str, Any]]:
-    """Return a row for each figure that one of the models has: {benchmark, figure, values: {model: {value, interval}}}.
+    """Return a row for each figure that one of the models has: {data, figure, values: {model: {value, interval}}}.
 
-    Figures are those of every evaluation in the store, and of a registered version those that its gates were held to.
+    Figures are those of every evaluation in the store, the newest where data and figure are the same, and of a
+    registered version those that its gates were held to.
     """
     registry = registry_of(config, store) if any(model.startswith(SCHEME) for model in models) else None
     found: dict[tuple[str, str], dict[str, Any]] = {}
     made = [artifact for _, _, artifact in list_artifacts(store, STAGE) if isinstance(artifact, Artifact)]
+    made.sort(key=lambda artifact: artifact.manifest.created)
     for model in models:
         name = model
         if registry is not None and model.startswith(SCHEME):
@@ -74,25 +95,21 @@ def compare(config: Config, store: Store, models: Sequence[str]) -> list[dict[st
             for figure, value in version.figures.items():
                 found.setdefault(("", figure), {})[model] = {"value": value, "interval": None}
         for artifact in made:
-            asked = artifact.manifest.config[STAGE]
-            if asked["model"] in (name, os.path.abspath(name)):
-                for figure, value in _figures(artifact).items():
-                    found.setdefault((asked["benchmark"] or "own data", figure), {})[model] = value
-    return [
-        {"benchmark": benchmark, "figure": figure, "values": values}
-        for (benchmark, figure), values in sorted(found.items())
-    ]
+            if artifact.manifest.config[STAGE]["model"] in (name, os.path.abspath(name)):
+                for data, figure, value in _figures(artifact):
+                    found.setdefault((data, figure), {})[model] = value
+    return [{"data": data, "figure": figure, "values": values} for (data, figure), values in sorted(found.items())]
 
 
-def _figures(artifact: Artifact) -> dict[str, dict[str, Any]]:
-    """Return the figures of an evaluation, each with its interval where it has one."""
-    metrics = artifact.manifest.metrics
-    flat = flatten({group: metrics.get(group, {}) for group in GROUPS})
-    return {
-        name: {"value": value, "interval": metrics["intervals"].get(name)}
-        for name, value in flat.items()
-        if isinstance(value, int | float)
-    }
+def _figures(artifact: Artifact) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield what each figure of an evaluation was measured on, its name, and its value with its interval."""
+    metrics, asked = artifact.manifest.metrics, artifact.manifest.config[STAGE]
+    for group, key in zip(GROUPS, ("prompts", "pairs"), strict=True):
+        digest = artifact.manifest.external.get(f"files of {asked[key]}", "")[:8]
+        data = asked["benchmark"] or f"{str(asked[key]).rpartition('/')[2]} {digest}"
+        for name, value in flatten({group: metrics.get(group, {})}).items():
+            if isinstance(value, int | float):
+                yield data, name, {"value": value, "interval": metrics["intervals"].get(name)}
 
 
 def compare_text(rows: Sequence[dict[str, Any]], models: Sequence[str]) -> str:
@@ -102,9 +119,9 @@ def compare_text(rows: Sequence[dict[str, Any]], models: Sequence[str]) -> str:
 
     if not rows:
         return "neither was evaluated yet: pixsem evaluate MODEL --benchmark NAME"
-    table = Table("benchmark", "figure", *models)
+    table = Table("data", "figure", *models)
     for row in rows:
-        table.add_row(row["benchmark"], row["figure"], *(_cell(row["values"].get(model)) for model in models))
+        table.add_row(row["data"], row["figure"], *(_cell(row["values"].get(model)) for model in models))
     console = Console(width=200)
     with console.capture() as captured:
         console.print(table)

@@ -4,7 +4,6 @@ other of diffusers make pictures behind one interface, the evaluation's maker.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,8 +14,6 @@ from pipelines.store.files import Store
 
 if TYPE_CHECKING:
     from pipelines.config.schema import Config
-
-SCHEME = "models:/"
 
 
 class Subject(Protocol):
@@ -107,12 +104,11 @@ def open_subject(config: Config, store: Store, scratch: Path) -> PipelineSubject
     asked = config.evaluate_model
     assert asked is not None, "a run of pixsem evaluate has this section"
     folder = Path(asked.model)
-    if asked.model.startswith(SCHEME):
-        from pipelines.tracking.registering import Registrar
-        from pipelines.tracking.run_log import open_tracker
-
-        registry = Registrar(open_tracker(config, store, dict(os.environ)), store).registry
-        folder = registry.download(registry.find(asked.model), scratch)
+    if asked.digest:  # of a registered version: pixsem evaluate has brought it into the store
+        path = f"downloads/models/{asked.digest}"
+        for name in () if store.is_local else store.files(path):
+            store.fetch(f"{path}/{name}", scratch)
+        folder = (store.local("") if store.is_local else scratch) / path
     elif (folder / "pipeline" / "model_index.json").is_file():  # an artifact of register
         folder = folder / "pipeline"
     if folder.is_dir() and is_ours(folder):
