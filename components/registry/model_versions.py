@@ -31,7 +31,6 @@ class Version:
     tags: dict[str, str] = field(default_factory=dict)
     source: str = ""
     created: int = 0  # milliseconds since 1970
-    model_id: str = ""  # of the logged model
 
     @property
     def figures(self) -> dict[str, float]:
@@ -156,7 +155,6 @@ class Registry:
                 dict(v.tags),
                 str(v.source),
                 int(v.creation_timestamp),
-                str(v.model_id or ""),
             )
             for v in found
         ]

@@ -23,6 +23,7 @@ STAGE = "evaluate_model"
 GROUPS = ("text_to_image", "editing")
 SCHEME = "models:/"
 MARKER = "model_index.json"
+DIGEST = "pixsem.digest"  # of a version: its weights
 
 
 def registry_of(config: Config, store: Store) -> Registry:
@@ -36,7 +37,7 @@ def bring_version(config: Config, store: Store, model: str) -> dict[str, str]:
     """
     registry = registry_of(config, store)
     version = registry.find(model)
-    digest = version.tags.get("pixsem.digest") or f"{version.name}-{version.version}"
+    digest = version.tags.get(DIGEST) or f"{version.name}-{version.version}"
     folder = f"downloads/models/{digest}"
     if not store.exists(f"{folder}/{MARKER}"):
         with tempfile.TemporaryDirectory(dir=store.scratch()) as scratch:
@@ -65,13 +66,15 @@ def log_evaluation(config: Config, store: Store, run: Run) -> None:
     mlflow_run = state.mlflow_run or run.mlflow_run
     metrics = artifact.manifest.metrics
     numbers = {group: metrics.get(group, {}) for group in GROUPS}
+    # MLflow's databases keep no logged model for a version: it is found by its digest.
+    model_id = tracker.find_model(DIGEST, version.tags[DIGEST]) if DIGEST in version.tags else None
     for group, protocol in metrics["protocol"].items():
         name = asked.benchmark or group
         digest = protocol.get("prompts_digest") or artifact.manifest.digest
         if mlflow_run:
             tracker.log_dataset(mlflow_run, name, digest, str(asked.prompts or asked.pairs), "evaluation", protocol)
-            if version.model_id:
-                tracker.log_model_metrics(mlflow_run, version.model_id, {group: numbers[group]}, name, digest)
+            if model_id:
+                tracker.log_model_metrics(mlflow_run, model_id, {group: numbers[group]}, name, digest)
     digests = {group: protocol.get("prompts_digest") for group, protocol in metrics["protocol"].items()}
     about = {"benchmark": asked.benchmark, "artifact": artifact.path, "run": run.id, "prompts_digest": digests}
     registry.retag(version, {tag: json.dumps(about, sort_keys=True)})
