@@ -39,6 +39,7 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.mixing
 	$(BIN)/python -m tests.benchmarks.paper_size --shards 1090 --rows 100
 	$(BIN)/python -m tests.benchmarks.generator
+	$(BIN)/python -m tests.benchmarks.set_measures
 
 setup: $(STAMP)
 

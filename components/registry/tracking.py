@@ -205,7 +205,9 @@ class Tracker:
             for name, value in _flat(values)
             if _is_number(value)
         ]
-        self._try(lambda: self._client.log_batch(run_id, metrics=metrics))
+        for first in range(0, len(metrics), METRIC_BATCH):
+            batch = metrics[first : first + METRIC_BATCH]
+            self._try(lambda batch=batch: self._client.log_batch(run_id, metrics=batch))  # type: ignore[misc]
 
     def log_dataset(
         self, run_id: str, name: str, digest: str, uri: str, context: str, profile: Mapping[str, Any]

@@ -66,7 +66,7 @@ class TokenizerOptions:
     latent_noise: float = 0.0  # largest standard deviation, in the latent's own, of noise on what D_p reads in training
     pretrained: str | None = None  # for space pretrained: hub id or folder of a diffusers autoencoder
     perceptual: Literal["encoder", "lpips"] = "encoder"  # features of the frozen encoder, or LPIPS with given weights
-    lpips_weights: str | None = None  # folder with vgg16.safetensors and lpips_vgg.safetensors
+    lpips_weights: str | None = None  # fetch, or a folder with vgg16-397923af.pth
 
     def __post_init__(self) -> None:
         entry = find_space(self.space)
@@ -79,7 +79,7 @@ class TokenizerOptions:
         if entry.training is None and not self.pretrained:
             raise ValueError(f"space {self.space} needs `pretrained`: a hub id or a folder of a diffusers autoencoder")
         if self.perceptual == "lpips" and not self.lpips_weights:
-            raise ValueError("perceptual lpips needs `lpips_weights`: the folder with its weights")
+            raise ValueError("perceptual lpips needs `lpips_weights`: fetch, or the folder with its weights")
 
 
 @dataclass(frozen=True)

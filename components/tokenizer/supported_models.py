@@ -7,6 +7,7 @@ A new encoder of transformers is an entry in `FAMILIES`; a new autoencoder of di
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -51,3 +52,16 @@ AUTOENCODERS = {
     "AutoencoderRAE": "latent",
 }
 UNIT_RANGE = ("AutoencoderRAE",)  # these take and give pictures in 0..1, not -1..1
+
+# LPIPS: names of the file of torchvision's VGG16 and of the linear heads in a folder; the first found is taken.
+LPIPS_NETWORK = ("vgg16-*.pth", "vgg16.pth", "vgg16.safetensors")
+LPIPS_HEADS = ("vgg.pth", "lpips_vgg.pth", "lpips_vgg.safetensors")
+
+
+def lpips_files(folder: str | Path) -> tuple[Path | None, Path | None]:
+    """Return LPIPS' files in a folder, VGG16's and the linear heads'; None for what it does not hold."""
+    network, heads = (
+        next((path for pattern in patterns for path in sorted(Path(folder).glob(pattern)) if path.is_file()), None)
+        for patterns in (LPIPS_NETWORK, LPIPS_HEADS)
+    )
+    return network, heads

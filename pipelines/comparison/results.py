@@ -23,6 +23,7 @@ from pipelines.config.compose import flatten
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import Store
 from pipelines.store.runs import list_run_ids, read_run
+from pipelines.tracking.figures import measured
 from pipelines.workflow.report import report, run_artifacts
 
 # The tables: their titles, and the figures in their columns, by pattern; a column that no row has is left out.
@@ -136,7 +137,7 @@ def collect(store: Store, record: Record) -> tuple[list[Result], dict[str, str]]
             missing[key] = entry.error or run.state
             continue
         artifacts = run_artifacts(store, run)
-        metrics = numbers(report(store, run)["metrics"])
+        metrics = numbers(measured(report(store, run)["metrics"]))
         results.append(result_of(entry, metrics, _counts(store, artifacts), training_seconds(store, artifacts)))
     add_equal_seconds(results)
     return results, missing

@@ -84,8 +84,8 @@ class EvaluateTokenizerSection(Section):
     probe_pictures: Annotated[int, Field(ge=2)]  # on each side of the split
     probe_steps: Annotated[int, Field(ge=1)]
     noise: Annotated[float, Field(gt=0)]  # on latents, in their own standard deviations
-    lpips_weights: str | None  # folder with vgg16.safetensors and lpips_vgg.safetensors
-    inception: str | None  # TorchScript file of Inception's 2015 weights; only then there is an rfid
+    lpips_weights: str | None  # fetch, or a folder with vgg16-397923af.pth; only then there is an lpips
+    inception: str | None  # fetch, or the file inception-2015-12-05.pt; only then there is an rfid
 
 
 class GeneratorSection(Section):
@@ -125,8 +125,10 @@ class EvaluateGeneratorSection(Section):
     edits: Annotated[int, Field(ge=1)]  # of each kind
     frechet_pictures: Annotated[int, Field(ge=2)]  # held-out captions, whose pictures are held to the true ones
     batch: Annotated[int, Field(ge=1)]  # pictures made at once
-    features: dict[FigureName, Annotated[str, Field(min_length=1)]]  # name -> hub id or folder, beside the encoder's
-    judges: dict[FigureName, dict[str, Any]]  # name -> {kind, and the kind's options} (pipelines/judging/table.py)
+    # Name -> hub id or folder, beside the encoder's own features.
+    features: dict[FigureName, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+    # Name -> {kind, and the kind's options} (pipelines/judging/table.py).
+    judges: dict[FigureName, dict[str, Any]] = Field(default_factory=dict)
 
 
 class EvaluateModelSection(Section):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -85,29 +84,15 @@ def prompt_file(benchmark: Benchmark, given: str | None, store: Store) -> str | 
         )
     if not store.is_local:
         raise UserError("the store is remote: download the prompts, and name the file by --prompts.")
+    from components.data.checked_download import download_checked
+
     path = store.local(f"downloads/{at.sha256}{PurePosixPath(at.address).suffix}")
-    if not path.is_file() or _digest(path) != at.sha256:
-        _fetch(at, path)
-    return str(path)
-
-
-def _fetch(at: PromptsAt, path: Path) -> None:
-    from components.data.places import open_place
-
     try:
-        with open_place(at.address) as file:
-            data = file.read(MOST_BYTES + 1)
+        return str(download_checked(at.address, path, at.sha256, MOST_BYTES))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{at.address} cannot be fetched: {error}. Without a network, name the file by --prompts."
+            f"the prompts cannot be fetched: {error}. Without a network, name the file by --prompts."
         ) from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != at.sha256:
-        raise UserError(f"{at.address} has other bytes than it should: sha256 {found[:12]}..., not {at.sha256}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(data)
-    part.replace(path)
 
 
 def _digest(path: Path) -> str:

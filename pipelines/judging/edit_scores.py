@@ -74,6 +74,7 @@ class ScoreJudge(Judge):
     """
 
     judges: ClassVar[tuple[str, ...]] = (PROMPTS, EDITS)
+    compared: ClassVar[bool] = False  # each picture costs several answers
 
     def __init__(self, name: str, options: Mapping[str, Any], place: Place) -> None:
         from components.vision_models.vision_language import VisionLanguage

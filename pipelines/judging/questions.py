@@ -5,7 +5,7 @@ them, and GenEval 2.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -38,6 +38,8 @@ class QuestionOptions(ModelSection):
 
 class QuestionJudge(Judge):
     """Gives the share of questions that are answered as expected, and whether all are. Its name says which model."""
+
+    compared: ClassVar[bool] = False  # each picture costs many answers
 
     def __init__(self, name: str, options: Mapping[str, Any], place: Place) -> None:
         from components.vision_models.vision_language import VisionLanguage

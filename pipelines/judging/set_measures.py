@@ -41,8 +41,9 @@ def _other_distances(truth: Tensor, made: Tensor) -> dict[str, float]:
 
 
 def distance_intervals(truth: Tensor, made: Tensor, seed: int) -> dict[str, list[float]]:
-    """Return the 95 % intervals of `distances`, [low, high]; {} for sets too small to be halved. Row i of both is of one
-    prompt.
+    """Return the 95 % intervals of `distances`, [low, high]; {} for sets too small to be halved.
+
+    Row i of both is of one prompt.
     """
     from components.evaluation.intervals import statistic_intervals
 

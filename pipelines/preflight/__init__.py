@@ -1,8 +1,8 @@
 """What can be known before the first stage runs: models, sources and gates that cannot work, all told at once.
 
 `run`, `run --dry-run`, `resume`, `plan` and `doctor` ask for the same checks, and so does a submitted job, where it
-runs. Nothing is loaded, and the network is only asked about sources at addresses: a folder's own `config.json` is read,
-and of a hub id only what is known of it here.
+runs. Nothing is loaded: a folder's own `config.json` is read, and of a hub id only what is known of it here. Only
+sources at addresses, and weights to fetch, are asked for over the network.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from pipelines.config.schema import Config
 from pipelines.errors import UserError
 from pipelines.preflight.asked_models import check_editors, check_recaption
 from pipelines.preflight.gates import check_gates
-from pipelines.preflight.pretrained import check_autoencoder, check_backbone, check_encoder, check_weights
+from pipelines.preflight.judges import check_judges
+from pipelines.preflight.pretrained import check_autoencoder, check_backbone, check_encoder
 from pipelines.preflight.signal_models import check_pairs, check_signals
 from pipelines.preflight.sources import check_source, check_uses
+from pipelines.preflight.weights import check_weights
 from pipelines.stage import base_of
 
 # Each check beside that of the sources, and the stages that would fail of it.
@@ -24,7 +26,8 @@ CHECKS: tuple[tuple[Callable[[Config], Iterator[str]], tuple[str, ...]], ...] = 
     (check_recaption, ("recaption",)),
     (check_editors, ("synthesize_edits",)),
     (check_pairs, ("measure_pairs", "curate_pairs")),
-    (check_weights, ("train_tokenizer", "evaluate_tokenizer")),
+    (check_weights, ("train_semantic", "train_tokenizer", "evaluate_tokenizer", "evaluate_generator")),
+    (check_judges, ("evaluate_generator",)),
     (check_encoder, ("train_encoder",)),
     (check_autoencoder, ("train_tokenizer",)),
     (check_backbone, ("train_generator",)),

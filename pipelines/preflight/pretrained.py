@@ -5,7 +5,6 @@ together.
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -192,27 +191,3 @@ def slides(values: dict[str, Any]) -> bool:
         return "sliding_attention" in values["layer_types"]
     windowed = values.get("use_sliding_window") and values.get("sliding_window") is not None
     return bool(windowed and values.get("max_window_layers", 28) < values.get("num_hidden_layers", 32))
-
-
-def check_weights(config: Config) -> Iterator[str]:
-    """Check that files of measures are there."""
-    model, judged = config.tokenizer.model, config.evaluate_tokenizer
-    lpips = ("vgg16.safetensors", "lpips_vgg.safetensors")
-    for key, folder, files in (
-        ("tokenizer.model.lpips_weights", model.lpips_weights if model.perceptual == "lpips" else None, lpips),
-        ("evaluate_tokenizer.lpips_weights", judged.lpips_weights, lpips),
-    ):
-        lacking = [file for file in files if folder and not (Path(folder) / file).is_file()]
-        if lacking:
-            yield f"{key}={folder}: there is no {' and no '.join(lacking)} in it."
-        for file in files if folder and not lacking else ():
-            words = broken_weights(Path(str(folder)) / file) if file.endswith(".safetensors") else ""
-            if words:
-                yield f"{key}={folder}: {words}"
-    if judged.inception and not Path(judged.inception).is_file():
-        yield f"evaluate_tokenizer.inception={judged.inception}: there is no such file."
-    elif judged.inception and not zipfile.is_zipfile(judged.inception):
-        yield (
-            f"evaluate_tokenizer.inception={judged.inception}: it is no TorchScript file. Give Inception's 2015 "
-            "weights as TorchScript."
-        )

@@ -56,6 +56,7 @@ class WorldFigures:
             *(f"text_to_image.{split}{name}" for split in self.splits for name in self.shares),
             *(f"text_to_image.by_guidance.{f'{scale:g}'.replace('.', '_')}" for scale in scales),
             "text_to_image.checkpoints",
+            *_agreements(config),
             *(f"editing.{name}" for name in self.edits),
         ]
 
@@ -81,8 +82,11 @@ def measured(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def features_of(config: Config) -> tuple[str, ...]:
-    """Return the names of the features that pictures are compared in: the encoder's, and those that are named."""
-    return encoder_slug(config.encoder.path), *config.evaluate_generator.features
+    """Return the names of the features that pictures are compared in: the encoder's, those that are named, and
+    Inception's where its weights are.
+    """
+    inception = ("inception",) if config.evaluate_tokenizer.inception else ()
+    return encoder_slug(config.encoder.path), *config.evaluate_generator.features, *inception
 
 
 def of_prompts_any(config: Config) -> dict[str, str]:
@@ -95,12 +99,20 @@ def of_prompts_any(config: Config) -> dict[str, str]:
     return dict.fromkeys([*(f"similarity_{name}" for name in texts), *names, "retrieval"], "")
 
 
+def _agreements(config: Config) -> list[str]:
+    """Return the rank correlations, over snapshots, of a world's own share with measures that any data has."""
+    names = [name for name in of_prompts_any(config) if name.startswith(("similarity_", "kernel_"))]
+    return [f"text_to_image.agreement.{name}" for name in names]
+
+
 def of_edits_any(config: Config) -> dict[str, str]:
     """Return the figures of edits with true results, which any data has, under `editing`, as `of_prompts_any`."""
     names = ["psnr", "ssim", *(f"{name}_{features}" for features in features_of(config) for name in OF_RESULTS)]
     weights = config.evaluate_tokenizer.lpips_weights
     found = dict.fromkeys(names, "")
-    found["lpips"] = "" if weights else "evaluate_tokenizer.lpips_weights names no weights. Name them."
+    found["lpips"] = (
+        "" if weights else "evaluate_tokenizer.lpips_weights names no weights. Set it to fetch, or to a folder."
+    )
     return found
 
 
@@ -118,7 +130,9 @@ def tokenizer_figures(config: Config) -> dict[str, str]:
     found["retrieval_encoder"] = "" if entry.of_encoder else f"the space {space} keeps no encoder. Leave the gate out."
     for name, key in (("lpips", "lpips_weights"), ("rfid", "inception")):
         named = getattr(judged, key)
-        found[name] = "" if named else f"evaluate_tokenizer.{key} names no weights. Name them, or leave the gate out."
+        found[name] = (
+            "" if named else f"evaluate_tokenizer.{key} names no weights. Set it to fetch, or leave the gate out."
+        )
     return {f"tokenizer.{name}": why for name, why in found.items()}
 
 
@@ -131,13 +145,16 @@ def generator_figures(config: Config) -> dict[str, str]:
     names += [f"right_{name}" for name in config.evaluate_generator.judges]
     found = dict.fromkeys((f"text_to_image.{name}" for name in names), "")
     found |= {f"text_to_image.{p}{name}": why for p in COMPARED for name, why in of_prompts_any(config).items()}
+    for features in features_of(config):  # the ceiling of this one had a name before there were ceilings
+        del found[f"text_to_image.ceiling.frechet_{features}"]
     found |= {f"editing.{p}{name}": why for p in BASELINES for name, why in of_edits_any(config).items()}
     found |= dict.fromkeys((f"editing.{name}" for name in PRESERVED), "")
     judged = judged_source(config.named_sources())
     if judged is not None:
         world = BY_WORLD[judged[1].kind]
         found |= dict.fromkeys(world.names(config), "")
-        found["text_to_image.checkpoints"] = "" if config.generator.snapshots else "generator.snapshots keeps none."
+        none = "" if config.generator.snapshots else "generator.snapshots keeps none."
+        found |= dict.fromkeys(("text_to_image.checkpoints", *_agreements(config)), none)
         found |= world.lacking(config)
     return found
 

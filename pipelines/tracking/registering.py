@@ -17,7 +17,7 @@ from pipelines.errors import UserError
 from pipelines.stage import base_of, credit_of, fetched
 from pipelines.store.artifacts import Artifact, Manifest, find_artifact
 from pipelines.store.files import Store, canonical_json, sha256_text
-from pipelines.tracking.figures import skipped_gates
+from pipelines.tracking.figures import measured, skipped_gates
 from pipelines.versions import git_commit
 
 if TYPE_CHECKING:
@@ -111,7 +111,9 @@ class Registrar:
             mlflow_run, GENERATOR, artifact, "pipeline", "pipelines.serving:load_generator", GENERATOR_COLUMNS
         )
         judged = evaluations["evaluate_generator"]
-        self.tracker.log_model_metrics(mlflow_run, logged, judged.metrics, "index", judged.inputs["index"]["digest"])
+        self.tracker.log_model_metrics(
+            mlflow_run, logged, measured(judged.metrics), "index", judged.inputs["index"]["digest"]
+        )
         tags = self._lineage({**ancestors, "register": artifact}, "register", artifact.manifest.digest)
         tags |= {
             "pixsem.tokenizer_version": tokenizer.version,

@@ -17,6 +17,7 @@ from pipelines.stage import fetched
 from pipelines.store.artifacts import Artifact, Manifest, find_artifact
 from pipelines.store.files import Store
 from pipelines.store.runs import Run, list_run_ids, milliseconds, read_run, save_run
+from pipelines.tracking.figures import measured
 from pipelines.tracking.registering import Registrar, registration_path
 
 # Files of artifacts that people look at; they are copied into MLflow, the rest is named by its digest.
@@ -124,7 +125,7 @@ class RunLog:
         self.tracker.log_dataset(mlflow_run, manifest.stage, manifest.digest, uri, "output", manifest.counts)
         if cached:
             return
-        self.tracker.log_metrics(mlflow_run, {"counts": manifest.counts, **manifest.metrics})
+        self.tracker.log_metrics(mlflow_run, {"counts": manifest.counts, **measured(manifest.metrics)})
         if manifest.stage == "evaluate_tokenizer":
             self._judge(mlflow_run, manifest)
         for path in artifact.files():

@@ -305,7 +305,7 @@ def _model_stages(jobs: Jobs) -> list[Stage]:
         ),
         Stage(
             name="evaluate_tokenizer",
-            version="1",
+            version="2",
             function="pipelines.stages.tokenizer.evaluate_tokenizer:run",
             external="pipelines.workflow.source_digests:evaluation_files",
             config=(
@@ -323,6 +323,7 @@ def _model_stages(jobs: Jobs) -> list[Stage]:
             name="evaluate_generator",
             version="3",
             function="pipelines.stages.generator.evaluate_generator:run",
+            external="pipelines.workflow.source_digests:judging_files",
             config=(
                 "seed",
                 *(source_key(name) for name in (*jobs.pictures, *jobs.pairs)),
@@ -331,6 +332,7 @@ def _model_stages(jobs: Jobs) -> list[Stage]:
                 "synthesize_edits.scene_kinds",
                 "evaluate_generator",
                 "evaluate_tokenizer.lpips_weights",
+                "evaluate_tokenizer.inception",
                 "encoder.path",
                 "generator.training.batch",
                 "generator.training.steps",

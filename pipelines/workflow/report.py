@@ -95,7 +95,8 @@ def report_text(store: Store, run: Run) -> str:
         lines.append(f"  {row['name']:<{wide}} {state:<12} {made}{row.get('error', '')}")
         if row.get("log"):
             lines.append(f"{'':{wide + 16}}its log: {row['log']}")
-    figures = list(_figures(value["metrics"]))
+    metrics = {name: group for name, group in value["metrics"].items() if name not in ("intervals", "protocol")}
+    figures = _figures(metrics, value["metrics"].get("intervals", {}))
     if figures:
         width = max(len(name) for name, _ in figures)
         lines += ["", *(f"  {name:<{width}}  {text}" for name, text in figures)]
@@ -117,13 +118,14 @@ def report_text(store: Store, run: Run) -> str:
     return "\n".join(lines)
 
 
-def _figures(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Return one line per group of figures: (its name, its figures)."""
+def _figures(values: dict[str, Any], intervals: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return one line per group of figures: (its name, its figures, each with its interval where it has one)."""
     own = {key: value for key, value in values.items() if not isinstance(value, dict)}
-    found = [(prefix, ", ".join(f"{key} {_figure(value)}" for key, value in own.items()))] if own else []
+    words = [f"{key} {_figure(value)}{_interval(intervals.get(f'{prefix}.{key}'))}" for key, value in own.items()]
+    found = [(prefix, ", ".join(words))] if own else []
     for key, value in values.items():
         if isinstance(value, dict):
-            found += _figures(value, f"{prefix}.{key}" if prefix else key)
+            found += _figures(value, intervals, f"{prefix}.{key}" if prefix else key)
     return found
 
 
@@ -131,3 +133,7 @@ def _figure(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _interval(bounds: Any) -> str:
+    return f" [{bounds[0]:.3g}, {bounds[1]:.3g}]" if bounds else ""

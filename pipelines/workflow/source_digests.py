@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipelines.config.schema import Config
 from pipelines.store.files import Store
+from pipelines.store.published_weights import FETCH, INCEPTION, LPIPS, published
 
 
 def files_digest(paths: Sequence[str | Path], store: Store) -> str:
@@ -44,21 +45,38 @@ def _content(path: str | None, store: Store) -> dict[str, str]:
     return {f"files of {path}": files_digest(files, store)}
 
 
+def _weights(value: str | None, names: Sequence[str], store: Store) -> dict[str, str]:
+    """The content of given weights; of those that are to be fetched, the one that they must have."""
+    if value == FETCH:
+        return {f"weights {name}": published()[name].sha256 for name in names}
+    return _content(value, store)
+
+
 def encoder_files(config: Config, store: Store) -> dict[str, str]:
     """The pretrained encoder's files, where it is a folder."""
     return _content(config.encoder.path, store)
 
 
 def tokenizer_files(config: Config, store: Store) -> dict[str, str]:
-    """The pretrained autoencoder's and LPIPS' files, where they are folders."""
+    """The pretrained autoencoder's files, where they are a folder, and LPIPS'."""
     model = config.tokenizer.model
-    return _content(model.pretrained, store) | _content(model.lpips_weights, store)
+    return _content(model.pretrained, store) | _weights(model.lpips_weights, LPIPS, store)
 
 
 def evaluation_files(config: Config, store: Store) -> dict[str, str]:
     """LPIPS' and Inception's weights."""
     settings = config.evaluate_tokenizer
-    return _content(settings.lpips_weights, store) | _content(settings.inception, store)
+    return _weights(settings.lpips_weights, LPIPS, store) | _weights(settings.inception, (INCEPTION,), store)
+
+
+def judging_files(config: Config, store: Store) -> dict[str, str]:
+    """LPIPS' and Inception's weights, and the files of features and judges, where they are folders."""
+    settings = config.evaluate_generator
+    paths = [*settings.features.values(), *(section.get("path") for section in settings.judges.values())]
+    found = evaluation_files(config, store)
+    for path in paths:
+        found |= _content(path, store)
+    return found
 
 
 def backbone_files(config: Config, store: Store) -> dict[str, str]:

@@ -19,7 +19,7 @@ from pipelines.stages.generator.held_out_world import ANY_EDIT, HeldOutWorld
 from pipelines.stages.generator.picture_shards import OWN
 from pipelines.stages.generator.sheet import SNAPSHOT
 from pipelines.stages.generator.world_reader import NAME as READER
-from pipelines.tracking.figures import encoder_slug, of_edits_any, of_prompts_any
+from pipelines.tracking.figures import of_edits_any, of_prompts_any
 
 Rows = Sequence[dict[str, Any]]
 Features = Mapping[str, np.ndarray]  # by `SET.NAME`
@@ -193,10 +193,8 @@ class AnyFigures:
             found[group] = {
                 **shared, "judges": own, "prompts": len(texts), "prompts_digest": sha256_text(canonical_json(texts)),
             }  # fmt: skip
-        found["text_to_image"]["features"] = {
-            encoder_slug(self.config.encoder.path): self.config.encoder.path or "trained here",
-            **self.config.evaluate_generator.features,
-        }
+        about = judges.get("reference", {}).get("protocol", {})
+        found["text_to_image"]["features"] = about.get("features", {})
         found["editing"]["image_guidance_scale"] = settings.image_guidance_scale
         return found
 

@@ -182,7 +182,7 @@ class Studio:
         self,
         section: Section,
         first: int,
-        cases: Sequence[Asked] | Sequence[EditCase],
+        cases: Sequence[Asked | EditCase],
         seeds: Sequence[int],
         pictures: np.ndarray,
         truth: np.ndarray | None,
@@ -279,7 +279,7 @@ def _new_studio(context: ShardContext, part: Part, scratch: Path) -> Studio:
     world = find_world(config)(lasting, config, inputs, part.seed)
     captions = world if isinstance(world, HeldOutWorld) else HeldOutWorld(lasting, config, inputs, part.seed)
     own = OwnModel(context.store, inputs["train_encoder"], scratch)
-    judges, features = judges_of(config, world, own)
+    judges, features = judges_of(config, world, own, context.store)
     maker = Maker(context.store, config, inputs, scratch, part.seed)
     sheet = Sheet(config, world, captions, part.seed)
     return Studio(sheet, maker, judges, features, config.generator.guidance_scale, own)

@@ -6,7 +6,6 @@ edits, prompts at a snapshot. Shards are parts of sections, so that none mixes w
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

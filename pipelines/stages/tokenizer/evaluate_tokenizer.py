@@ -24,6 +24,7 @@ from pipelines.tracking.figures import encoder_slug
 
 GRID = 8  # pictures on the grid
 PROBE_WORDS = 24  # words whose presence the probe tells
+HOW = "Set evaluate_tokenizer.{}=fetch where there is a network, else to a path (conf/README.md)"
 INPUTS = ("index", "train_encoder", "train_tokenizer")
 
 
@@ -61,7 +62,9 @@ def evaluate(context: ShardContext) -> ShardResult:
     }  # fmt: skip
     image_text, vocabulary = load_image_text(context.store, inputs["train_encoder"], context.scratch)
     tokenizer = load_space(context.store, inputs["train_tokenizer"], context.scratch)
-    judge = Judge(config, tokenizer, image_text, vocabulary, pictures[True], pictures[False], context.seed)
+    judge = Judge(
+        config, tokenizer, image_text, vocabulary, pictures[True], pictures[False], context.seed, context.store
+    )
     metrics = judge.metrics()
     judge.grid(context.file("reconstructions.png"))
     context.file("metrics.json").write_text(json.dumps(metrics, indent=1, sort_keys=True), "utf-8")
@@ -82,11 +85,13 @@ class Judge:
         held_out: Pictures,
         train: Pictures,
         seed: int,
+        store: Any,
     ) -> None:
         from components.training.machine import best_device
 
         self.config, self.tokenizer, self.image_text = config, tokenizer, image_text
         self.vocabulary, self.held_out, self.train, self.seed = vocabulary, held_out, train, seed
+        self.store, self.inception = store, ""  # what Inception's weights are, once they are read
         self.settings = config.evaluate_tokenizer
         self.device = best_device()
         self.tokenizer.to(self.device)
@@ -148,6 +153,8 @@ class Judge:
         values: dict[str, Any] = dict(meter.compute())
         for name, (real, made) in moments.items():
             values[frechet_name(name)] = frechet_distance(real, made)
+        if self.inception:
+            values["rfid_weights"] = self.inception
         sigma = self.settings.noise
         noisy = noise_psnr(
             lambda z: (decode_pictures(self.tokenizer, z) + 1) / 2,
@@ -160,28 +167,24 @@ class Judge:
         return values | {"noise_psnr": noisy[sigma], "latent": latent}
 
     def _lpips(self) -> Any:
-        from components.tokenizer.lpips import Lpips
+        from pipelines.judging.pretrained_measures import load_lpips
 
         if not self.settings.lpips_weights:
-            self.absent["lpips"] = "evaluate_tokenizer.lpips_weights names no weights"
+            self.absent["lpips"] = f"evaluate_tokenizer.lpips_weights names no weights. {HOW.format('lpips_weights')}"
             return None
-        model = Lpips.load(self.settings.lpips_weights).to(self.device)
-        import torch
-
-        def each(originals: Any, decoded: Any) -> Any:
-            pairs = zip(originals.split(1), decoded.split(1), strict=True)
-            return torch.stack([model(b * 2 - 1, a * 2 - 1) for a, b in pairs])
-
-        return each
+        model = load_lpips(self.settings.lpips_weights, self.store).to(self.device)
+        return lambda originals, decoded: model.distances(decoded * 2 - 1, originals * 2 - 1)
 
     def _frechet_features(self) -> dict[str, Any]:
         """Return {features' name: pictures in -1..1 to [N, D]}."""
+        from pipelines.judging.pretrained_measures import load_inception
+
         own = encoder_slug(self.config.encoder.path)
         features = {own: lambda pictures: self.image_text.encoder(pictures).mean(1)}
         if self.settings.inception:
-            features["inception"] = _inception(self.settings.inception, self.device)
+            features["inception"], self.inception = load_inception(self.settings.inception, self.store, self.device)
         else:
-            self.absent["rfid"] = "evaluate_tokenizer.inception names no weights"
+            self.absent["rfid"] = f"evaluate_tokenizer.inception names no weights. {HOW.format('inception')}"
         return features
 
     def semantics(self) -> dict[str, Any]:
@@ -297,14 +300,3 @@ FIGURES: tuple[tuple[Callable[[Judge], dict[str, Any]], bool], ...] = (
     (Judge.semantics, False),
     (Judge.probe, True),
 )
-
-
-def _inception(path: str, device: Any) -> Any:
-    """Load Inception's 2015 weights as TorchScript: `model(uint8 pictures, return_features=True)` gives `[N, 2048]`."""
-    import torch
-
-    try:
-        model = torch.jit.load(path, map_location=device).eval()
-    except (RuntimeError, ValueError, OSError) as error:
-        raise ValueError(f"evaluate_tokenizer.inception={path} is no TorchScript file: {error}") from error
-    return lambda pictures: model(((pictures + 1) * 127.5).round().to(torch.uint8), return_features=True).float()

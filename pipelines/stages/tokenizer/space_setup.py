@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from components.tokenizer.spaces import find_space
 from pipelines.config.schema import Config
 from pipelines.errors import UserError
+from pipelines.judging.pretrained_measures import load_lpips
 from pipelines.stages.indexed_rows import IndexedRows
 from pipelines.stages.mixing import Draw
 from pipelines.stages.tokenizer.picture_batches import Ahead, Pictures
@@ -91,15 +92,17 @@ def new_space(config: Config, encoder: Any, space: str, load: bool = True) -> An
     return build_space(find_space(space), parts)
 
 
-def perceptual(config: Config, losses: LossOptions, encoder: Any) -> Any:
-    """Return the perceptual distance that the configuration names; None where its weight in `losses` is 0."""
+def perceptual(config: Config, losses: LossOptions, encoder: Any, store: Store | None) -> Any:
+    """Return the perceptual distance that the configuration names; None where its weight in `losses` is 0. Without a
+    store, as a plan asks for it, LPIPS has shapes alone, on torch's meta device.
+    """
     from components.tokenizer.lpips import Lpips
     from components.tokenizer.objectives import EncoderPerceptual
 
     if not losses.perceptual:
         return None
     if config.tokenizer.model.perceptual == "lpips":
-        return Lpips.load(str(config.tokenizer.model.lpips_weights))
+        return load_lpips(str(config.tokenizer.model.lpips_weights), store) if store else Lpips().to("meta")
     return EncoderPerceptual(copy.deepcopy(encoder))
 
 

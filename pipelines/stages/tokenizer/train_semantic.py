@@ -13,6 +13,7 @@ from pipelines.stage import StageContext
 from pipelines.stages.tokenizer.picture_batches import Pictures
 from pipelines.stages.tokenizer.space_setup import drawing, load_image_text, new_space, perceptual, training_pictures
 from pipelines.stages.tokenizer.train_tokenizer import TokenizerTask, save_space
+from pipelines.store.files import Store
 from pipelines.training.start_workers import train_in_workers
 from pipelines.training.worker import BuildContext, Built
 
@@ -33,7 +34,9 @@ def build(context: BuildContext) -> Built:
     model = new_space(context.config, image_text.encoder, SEMANTIC_SPACE)
     pictures = training_pictures(context, held_out=False)
     options = context.config.tokenizer.semantic
-    task = semantic_task(context.config, model, image_text.encoder, training_pictures(context, held_out=True))
+    task = semantic_task(
+        context.config, model, image_text.encoder, training_pictures(context, held_out=True), context.store
+    )
     weights = context.given.get("pictures_of")
     draw, ahead = drawing(context, pictures)
     source = PictureSource(pictures, options.batch, draw, weights, ahead)
@@ -46,8 +49,10 @@ def build(context: BuildContext) -> Built:
     )
 
 
-def semantic_task(config: Config, model: Any, encoder: Any, held_out: Pictures | None) -> TokenizerTask:
+def semantic_task(
+    config: Config, model: Any, encoder: Any, held_out: Pictures | None, store: Store | None = None
+) -> TokenizerTask:
     """Return what trains the S-VAE around a frozen encoder."""
     losses = config.tokenizer.semantic_losses
     # The decoder here shows what the semantic latent holds; noise on the latent is stage 2's.
-    return TokenizerTask(model, encoder, STAGE_ONE, losses, 0.0, perceptual(config, losses, encoder), held_out)
+    return TokenizerTask(model, encoder, STAGE_ONE, losses, 0.0, perceptual(config, losses, encoder, store), held_out)

@@ -26,6 +26,7 @@ from pipelines.stages.tokenizer.space_setup import (
     perceptual,
     training_pictures,
 )
+from pipelines.store.files import Store
 from pipelines.training.start_workers import train_in_workers
 from pipelines.training.worker import BuildContext, Built
 
@@ -137,7 +138,11 @@ def build(context: BuildContext) -> Built:
         model.eval()
         warm_start(model, torch.cat([to_pictures(b) for b in first_pictures(pictures, streamed)]), pixel_channels)
         model.train()
-    task = tokenizer_task(config, model, encoder, training_pictures(context, held_out=True)) if options.steps else None
+    task = (
+        tokenizer_task(config, model, encoder, training_pictures(context, held_out=True), context.store)
+        if options.steps
+        else None
+    )
     weights = context.given.get("pictures_of")
     source = PictureSource(pictures, options.batch, draw, weights, ahead)
 
@@ -147,12 +152,14 @@ def build(context: BuildContext) -> Built:
     return Built(task, source, options, save, len(pictures) if context.given else None)
 
 
-def tokenizer_task(config: Config, model: Any, encoder: Any, held_out: Pictures | None) -> TokenizerTask:
+def tokenizer_task(
+    config: Config, model: Any, encoder: Any, held_out: Pictures | None, store: Store | None = None
+) -> TokenizerTask:
     """Return what trains a model of the configured space; `encoder` is the one as it was before."""
     settings = config.tokenizer
     entry = find_space(settings.model.space)
     assert entry.training is not None, "a finished model has no task"
     return TokenizerTask(
         model, encoder if entry.of_encoder else None, entry.training, settings.losses, settings.model.latent_noise,
-        perceptual(config, settings.losses, encoder), held_out, settings.model.freeze_encoder,
+        perceptual(config, settings.losses, encoder, store), held_out, settings.model.freeze_encoder,
     )  # fmt: skip

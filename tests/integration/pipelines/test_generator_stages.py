@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
-from conftest import TRAINED, artifact
+from conftest import TRAINED, Pixsem, artifact, kill, processes, wait_for
 from PIL import Image
 
 import pixsem
+from pipelines.config.compose import compose_config, flatten
+from pipelines.tracking.figures import figure_name, generator_figures
 
 pytestmark = pytest.mark.integration
 
@@ -42,6 +46,60 @@ def test_the_report_names_every_figure_beside_its_chance_and_ceiling(trained):
     judged = (artifact(trained, "evaluate_generator") / "judgements.jsonl").read_text().splitlines()
     right = [row["right"] for row in map(json.loads, judged) if row["split"] == "edits"]
     assert len(right) == 10 and sum(right) / 10 == pytest.approx(editing["success"])
+
+
+def test_figures_of_any_data_stand_beside_those_of_the_reader_with_intervals_protocol_and_reasons(trained):
+    metrics = trained.json("report")["metrics"]
+    images, editing = metrics["text_to_image"], metrics["editing"]
+    names = {f"{name}_trained_encoder" for name in ("similarity", "kernel", "coverage", "instance_retrieval")}
+    assert all(names <= group.keys() for group in (images, images["chance"], images["ceiling"]))
+    names = {"psnr", "ssim", "nearer_target_trained_encoder", "direction_trained_encoder"}
+    groups = [editing, *(editing[name] for name in ("of_source", "of_reconstructions", "of_others"))]
+    assert all(names <= group.keys() for group in (*groups, *editing["by_kind"].values()))
+    assert editing["of_source"]["direction_trained_encoder"] == 0
+    low, high = metrics["intervals"]["text_to_image.similarity_trained_encoder"]
+    assert low <= images["similarity_trained_encoder"] <= high
+    assert set(metrics["protocol"]["text_to_image"]["judges"]) == {"inspector", "trained_encoder"}
+    assert "lpips_weights" in metrics["absent"]["editing.lpips"]
+    known = generator_figures(compose_config(TRAINED))
+    measured = flatten({group: metrics[group] for group in ("text_to_image", "editing")})
+    assert {name for name in measured if figure_name(name) not in known} == set()
+
+
+def test_an_evaluation_keeps_a_row_of_every_picture_with_the_picture_and_what_each_judge_said(trained):
+    paths = sorted((artifact(trained, "evaluate_generator") / "pictures").glob("*.parquet"))
+    rows = [row for path in paths for row in pq.read_table(path).to_pylist()]
+    assert {row["split"] for row in rows} >= {"held out prompts", "held out captions", "edits", "guidance 1"}
+    edits = [row for row in rows if row["kind"] == "edit"]
+    assert len(edits) == 10 and all(row["source"] and row["truth"] for row in edits)
+    sides = {Image.open(io.BytesIO(row["picture"])).size for row in rows}
+    assert sides == {(32, 32)}
+    said = [json.loads(row["rows"]) for row in edits]
+    assert all({"inspector", "reference"} <= row.keys() and row["reference"]["psnr"] > 0 for row in said)
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_goes_on_with_the_shards_that_lack_and_ends_in_the_same_bytes(trained, tmp_path):
+    stores = []
+    for name in ("whole", "killed"):
+        shutil.copytree(trained.store, tmp_path / name / "store")
+        stores.append(Pixsem(tmp_path / name))
+    whole, killed = stores
+    args = ("run", *TRAINED, "evaluate_generator.prompts=3", "--until", "evaluate_generator")
+    whole(*args)
+    two = (*args, "execution.resources.evaluate_generator.actors=2")
+    driver = killed.start(*two)
+
+    def made():
+        return list(killed.store.glob("work/evaluate_generator/*/records/*.json"))
+
+    wait_for(lambda: len(made()) >= 2, 240)
+    kill([driver.pid, *processes(str(killed.folder))])
+    driver.communicate()
+    before = {path.name for path in made()}
+    assert before and "figures.json" not in before
+    killed(*two)
+    assert killed.digests() == whole.digests()
 
 
 def test_training_logs_validation_losses_against_samples_seen_and_keeps_snapshots(trained):

@@ -170,6 +170,10 @@ def test_the_whole_chain_of_several_sources_is_resumed_to_the_same_bytes_and_tak
     assert set(figures["tokenizer"]["sources"]) == {"drawn", "photos", "pairs"}
     assert figures["latents"]["captions"] == figures["curation"]["sources"]["photos"]["kept"]
     assert figures["pairs"]["kept"] == figures["latents"]["edits"] > 0
+    images, editing = figures["text_to_image"], figures["editing"]
+    assert {"similarity_trained_encoder", "retrieval"} <= images.keys() & images["chance"].keys()
+    assert {"psnr", "ssim"} <= editing.keys() & editing["of_source"].keys() & editing["of_reconstructions"].keys()
+    assert "read back" in figures["absent"]["text_to_image.overall"]
     lineage = fresh.json("lineage", "models:/pixsem-generator/1")
     assert {shard["source"] for shard in lineage["shards"]} == {"drawn", "photos", "pairs"}
 

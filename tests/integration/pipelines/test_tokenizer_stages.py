@@ -4,7 +4,9 @@ size.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 
 import pytest
 import torch
@@ -13,6 +15,8 @@ from conftest import artifact
 
 from components.data.latent_reader import LatentDataset
 from components.tokenizer.rivals import load_tokenizer
+from tests.unit.tokenizer.made_weights import save_hub_file, vgg_weights
+from tests.unit.vision_models.test_inception import SmallInception
 
 pytestmark = pytest.mark.integration
 
@@ -106,3 +110,21 @@ def test_one_line_swaps_the_space_for_a_pretrained_autoencoder(trained, tmp_path
     assert metrics["tokenizer"]["space"] == "pretrained" and "psnr" in metrics["tokenizer"]
     assert "no encoder of features" in metrics["absent"]["tokenizer.retrieval"]
     assert metrics["latents"]["shape"] == [4, 16, 16]
+
+
+def test_lpips_trains_and_judges_and_rfid_judges_by_files_that_the_user_gives(trained, tmp_path):
+    save_hub_file(vgg_weights(), tmp_path / "weights")
+    torch.jit.save(torch.jit.script(SmallInception().eval()), str(tmp_path / "weights" / "inception.pt"))
+    shutil.copytree(trained.store, tmp_path / "store")
+    pixsem = type(trained)(tmp_path)
+    pixsem(
+        "run", *DATA, "--until", "evaluate_tokenizer", "tokenizer.model.perceptual=lpips",
+        f"tokenizer.model.lpips_weights={tmp_path}/weights", f"evaluate_tokenizer.lpips_weights={tmp_path}/weights",
+        f"evaluate_tokenizer.inception={tmp_path}/weights/inception.pt",
+    )  # fmt: skip
+    metrics = pixsem.json("report")["metrics"]
+    assert 0 < metrics["tokenizer"]["lpips"] < 2 and metrics["tokenizer"]["rfid"] > 0
+    digest = hashlib.sha256((tmp_path / "weights" / "inception.pt").read_bytes()).hexdigest()
+    assert metrics["tokenizer"]["rfid_weights"] == digest
+    assert not {"tokenizer.lpips", "tokenizer.rfid"} & set(metrics["absent"])
+    assert metrics["tokenizer"]["psnr"] != trained.json("report")["metrics"]["tokenizer"]["psnr"]

@@ -15,7 +15,9 @@ from components.data.latent_reader import LatentDataset
 from components.data.options import ShardLimits
 from components.data.tables import read_table
 from components.data.webdataset_source import normalise_shard
+from components.tokenizer.lpips import Lpips
 from components.tokenizer.rivals import load_autoencoder, load_tokenizer
+from components.vision_models.inception import load_inception
 from pipelines.serving import open_pipeline
 from tests.chaos.data_bytes import tars
 
@@ -45,10 +47,10 @@ EXPLAINED = {
     "components/training/engine.py: import pickle": "for its error class alone: torch raises it where weights_only "
     "refuses a file",
     "components/tokenizer/taesd.py: import pickle": "likewise",
-    "pipelines/stages/tokenizer/evaluate_tokenizer.py: "
-    "torch.jit.load": "Inception's published weights exist as TorchScript alone; the user names "
-    "the file (evaluate_tokenizer.inception), no stage writes or downloads one, and TorchScript's interpreter opens "
-    "no files and imports no modules",
+    "components/tokenizer/lpips.py: import pickle": "likewise",
+    "components/vision_models/inception.py: torch.jit.load": "Inception's published weights exist as TorchScript "
+    "alone, which is a program: what was fetched is opened only with the published sha256, and any other file only "
+    "where the user names it himself (evaluate_tokenizer.inception), as he would name a program",
 }
 
 
@@ -152,6 +154,15 @@ def test_a_pickle_as_a_tiny_autoencoders_weights_is_refused(tmp_path, evil):
         (tmp_path / f"tiny_{half}.pth").write_bytes(evil)
     with pytest.raises(ValueError, match="no tiny autoencoder known here"):
         load_autoencoder(str(tmp_path))
+
+
+def test_a_pickle_as_weights_of_lpips_or_of_inception_is_refused(tmp_path, evil):
+    for name in ("vgg16.pth", "vgg.pth", "inception.pt"):
+        (tmp_path / name).write_bytes(evil)
+    with pytest.raises(ValueError, match="cannot be read as LPIPS' VGG16"):
+        Lpips.load(tmp_path)
+    with pytest.raises(ValueError, match="is no TorchScript file"):
+        load_inception(tmp_path / "inception.pt")
 
 
 def test_a_registered_folder_whose_weights_were_changed_is_refused(tmp_path, evil):

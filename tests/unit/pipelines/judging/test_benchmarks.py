@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -61,27 +64,44 @@ def benchmark(address, data: bytes | None) -> Benchmark:
     return Benchmark.model_validate({"what": "x", "prompts": prompts, "judges": {}})
 
 
-def test_a_file_is_fetched_once_into_the_store_and_checked(tmp_path):
-    served = tmp_path / "prompts.txt"
-    served.write_bytes(b"a red ball\n")
+@pytest.fixture
+def server(tmp_path):
+    """A server of the folder `served`, and the paths that it was asked for."""
+    asked = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            asked.append(self.path)
+
+    (tmp_path / "served").mkdir()
+    made = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "served")))
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{made.server_port}", asked
+    made.shutdown()
+    made.server_close()
+
+
+def test_a_file_is_fetched_once_into_the_store_and_checked(tmp_path, server):
+    address, asked = server
+    (tmp_path / "served" / "prompts.txt").write_bytes(b"a red ball\n")
     store = Store(str(tmp_path / "store"))
-    found = benchmark(served, b"a red ball\n")
+    found = benchmark(f"{address}/prompts.txt", b"a red ball\n")
     path = prompt_file(found, None, store)
-    served.unlink()  # it is here now
-    assert prompt_file(found, None, store) == path and Path(path).read_bytes() == b"a red ball\n"
+    assert Path(path).read_bytes() == b"a red ball\n" and Path(path).is_relative_to(tmp_path / "store")
+    before = len(asked)
+    assert prompt_file(found, None, store) == path and len(asked) == before
     Path(path).write_bytes(b"damaged")  # so it is asked for again
-    with pytest.raises(UserError, match="cannot be fetched"):
-        prompt_file(found, None, store)
+    assert Path(prompt_file(found, None, store)).read_bytes() == b"a red ball\n" and len(asked) > before
 
 
-def test_other_bytes_are_refused(tmp_path):
-    served = tmp_path / "prompts.txt"
+def test_other_bytes_are_refused(tmp_path, server):
+    served = tmp_path / "served" / "prompts.txt"
     served.write_bytes(b"a blue ball\n")
-    store = Store(str(tmp_path / "store"))
-    with pytest.raises(UserError, match="has other bytes"):
-        prompt_file(benchmark(served, b"a red ball\n"), None, store)
+    address, store = f"{server[0]}/prompts.txt", Store(str(tmp_path / "store"))
+    with pytest.raises(UserError, match="gives another"):
+        prompt_file(benchmark(address, b"a red ball\n"), None, store)
     with pytest.raises(UserError, match="is not the benchmark's file"):
-        prompt_file(benchmark(served, b"a red ball\n"), str(served), store)
+        prompt_file(benchmark(address, b"a red ball\n"), str(served), store)
     with pytest.raises(UserError, match="name the file by --prompts"):
-        prompt_file(benchmark(served, None), None, store)
-    assert prompt_file(benchmark(served, None), str(served), store) == str(served)
+        prompt_file(benchmark(address, None), None, store)
+    assert prompt_file(benchmark(address, None), str(served), store) == str(served)

@@ -295,6 +295,27 @@ def test_gates_on_figures_that_are_measured_are_no_problem(model, metric):
 
 
 @pytest.mark.parametrize(
+    ("metric", "limit", "higher", "refused"),
+    [
+        ("text_to_image.kernel_trained_encoder", 3, False, False),
+        ("text_to_image.chance.frechet_trained_encoder", 20, True, False),
+        ("text_to_image.similarity_trained_encoder", 1.5, True, True),
+        ("text_to_image.instance_retrieval_trained_encoder", 1.5, True, True),
+        ("editing.psnr", 20, True, False),
+        ("editing.by_kind.recolour.psnr", 20, True, False),
+        ("editing.of_source.nearer_target_trained_encoder", 2, False, True),
+        ("editing.direction_trained_encoder", 2, True, True),
+        ("editing.direction_trained_encoder", -0.5, True, False),
+        ("text_to_image.kernel_trained_encoder", -1, False, True),
+    ],
+)
+def test_gates_on_figures_of_any_data_may_ask_for_what_such_a_figure_can_be(models, metric, limit, higher, refused):
+    gate = f"register.generator=[{{metric: {metric}, limit: {limit}, higher_is_better: {str(higher).lower()}}}]"
+    found = problems(compose_config(["preset=tiny", *filled(PHOTOS, models), gate]))
+    assert bool(found) == refused and all("cannot be passed" in words for words in found)
+
+
+@pytest.mark.parametrize(
     ("metric", "kinds"),
     [
         ("text_to_image.overall", "scenes and pictures"),

@@ -109,7 +109,7 @@ def test_an_evaluation_of_tokenizers_holds_its_pictures_twice():
             shape = (len(numbers), 3, config.image_size, config.image_size)
             return np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
 
-    judge = Judge(config, space, image_text, vocabulary, Held(), Held(), 0)
+    judge = Judge(config, space, image_text, vocabulary, Held(), Held(), 0, None)
     memory = planned(config, Models(config, TEXTS, LENGTH), size_tokenizer_evaluation)
     held, decode = [], space.decode
     own = [tensor for part in (space, image_text) for tensor in (*part.parameters(), *part.buffers())]

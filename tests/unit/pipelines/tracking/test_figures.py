@@ -7,7 +7,7 @@ import pytest
 from components.pictures.options import PictureOptions
 from pipelines.config.compose import compose_config
 from pipelines.config.source_kinds import PicturesSource
-from pipelines.tracking.figures import generator_figures, other_figures, skipped_gates
+from pipelines.tracking.figures import figure_name, generator_figures, other_figures, skipped_gates
 
 pytestmark = pytest.mark.unit
 SPLITS = ("", "chance.", "ceiling.", "seen.")
@@ -21,7 +21,7 @@ def of_pictures(**options):
 
 def test_pictures_give_every_figure_of_their_world_where_there_are_compositions_and_edits_of_them():
     found = generator_figures(of_pictures(compositions=1, composition_edits=1))
-    assert set(found.values()) == {""}
+    assert {name.rsplit(".", 1)[1] for name, why in found.items() if why} == {"lpips"}  # no weights are named
     names = ("overall", "single_object", "position", "exact", "concept", "skin_tone")
     assert {f"text_to_image.{split}{name}" for split in SPLITS for name in names} <= found.keys()
     edits = ("success", "by_factor", "hair", "multiply", "removal_ghosts", "preservation_psnr")
@@ -47,7 +47,8 @@ def test_a_figure_of_pictures_that_the_configuration_leaves_out_says_which_key_d
 def test_pictures_of_which_none_is_held_out_give_only_the_figures_of_any_data():
     given = {name for name, why in generator_figures(of_pictures(combinations_held_out=0)).items() if not why}
     assert "text_to_image.retrieval" in given
-    assert given == generator_figures(compose_config(["preset=tiny", "source=folder", "source.path=x"])).keys()
+    of_any = generator_figures(compose_config(["preset=tiny", "source=folder", "source.path=x"]))
+    assert given == {name for name, why in of_any.items() if not why}
 
 
 def test_a_world_skips_no_gate_of_its_own_and_those_of_another_world_alone():
@@ -57,3 +58,17 @@ def test_a_world_skips_no_gate_of_its_own_and_those_of_another_world_alone():
     scenes = compose_config(["preset=tiny", "source=scenes", "gates=pictures"])
     assert set(skipped_gates(scenes)) == {"text_to_image.exact", "text_to_image.concept", "editing.by_factor"}
     assert not other_figures(scenes).keys() & generator_figures(scenes).keys()
+
+
+def test_any_data_has_figures_of_captions_and_edits_in_every_named_feature_and_by_every_named_image_text_model():
+    changes = ("evaluate_generator.features={dino: facebook/dinov2-small}",
+               "evaluate_generator.judges={clip: {kind: image_text, path: openai/clip-vit-base-patch32}}")  # fmt: skip
+    found = generator_figures(compose_config(["preset=tiny", "source=folder", "source.path=x", *changes]))
+    for group in ("", "chance.", "ceiling."):
+        names = ("similarity_clip", "similarity_trained_encoder", "kernel_dino", "coverage_dino", "retrieval")
+        assert {f"text_to_image.{group}{name}" for name in names} <= found.keys()
+    for group in ("", "of_source.", "of_reconstructions.", "of_others."):
+        assert {f"editing.{group}{name}" for name in ("psnr", "nearer_target_dino")} <= found.keys()
+    assert "lpips_weights" in found["editing.of_source.lpips"]
+    assert figure_name("editing.by_kind.swap_sky.psnr") == "editing.psnr"
+    assert figure_name("text_to_image.by_source.photos.similarity_clip") == "text_to_image.similarity_clip"

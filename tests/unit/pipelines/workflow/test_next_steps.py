@@ -114,6 +114,20 @@ def test_a_report_says_which_gates_were_skipped_and_where_none_was_held(store, p
     assert ("no gate was held: any version would have passed" in lines) == told
 
 
+def test_a_report_shows_each_figure_with_its_interval_and_not_how_it_was_measured(store):
+    run = finished()
+    metrics = {
+        "text_to_image": {"overall": 0.6912, "chance": {"overall": 0.1}},
+        "intervals": {"text_to_image.overall": [0.62, 0.751]},
+        "protocol": {"text_to_image": {"seed": 3}},
+    }
+    commit(store, run, "evaluate_generator", {}, metrics)
+    lines = [line.strip() for line in report_text(store, run).splitlines()]
+    assert "text_to_image         overall 0.691 [0.62, 0.751]" in lines
+    assert "text_to_image.chance  overall 0.100" in lines
+    assert not any(line.startswith(("intervals", "protocol")) for line in lines)
+
+
 def test_a_failed_run_says_how_it_goes_on(store):
     run = Run("r1", "tiny", state="failed", stages={"measure": StageState(fingerprint="f", state="failed")})
     assert "pixsem resume r1" in next_steps(store, run) and "once measure can work" in next_steps(store, run)

@@ -23,7 +23,8 @@ def pieces(
     """Return a studio and the sections that it makes."""
     reader = [] if world.unjudged else [WorldReader(world)]
     sheet = Sheet(config, world, captions, 0)
-    studio = Studio(sheet, maker, [*reader, Reference({}, None, {}), *judges], features or {}, 2.0, own)
+    reference = Reference(features or {}, None, {})
+    studio = Studio(sheet, maker, [*reader, reference, *judges], features or {}, 2.0, own)
     count = len(captions.prompts("captions", 10**6)) if captions else 0
     return studio, sections_of(config, type(world).sizes(config), count, snapshots or {})
 
