@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -124,7 +125,7 @@ class DetectorJudge(Judge):
             # A user's own class may be spelled as a detector spells it.
             about = {key: [{**c, "class": self._named(c["class"])} for c in each.about.get(key, ())] for key in _KEYS}
             there = kept(found, each.about.get("tag", ""), self.rules)
-            wrong = verdict(about, there, lambda name, those, p=picture: self._colour(p, name, those), self.rules)
+            wrong = verdict(about, there, functools.partial(self._colour, picture), self.rules)
             boxes = {
                 name: [[round(number, 3) for number in (*one.box, one.score)] for one in those]
                 for name, those in sorted(there.items())

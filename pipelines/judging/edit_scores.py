@@ -115,8 +115,8 @@ class ScoreJudge(Judge):
             alike = list(group)
             for first in range(0, len(alike), self.options.batch):
                 part = alike[first : first + self.options.batch]
-                pictures, prompts = [each[3] for each in part], [each[4] for each in part]
-                answers = self._model.answer(pictures, prompts, self.options.tokens)
+                told_of = [each[4] for each in part]
+                answers = self._model.answer([each[3] for each in part], told_of, self.options.tokens)
                 for (n, name, ask, _, _), (answer,) in zip(part, answers, strict=True):
                     rows[n] |= self._read(name, ask, answer)
         return [self._whole(row, self._asks(kind, one)) for row, (kind, _), one in zip(rows, told, shown, strict=True)]

@@ -95,8 +95,8 @@ def compare(config: Config, store: Store, models: Sequence[str]) -> list[dict[st
         if registry is not None and model.startswith(SCHEME):
             version = registry.find(model)
             name = f"{SCHEME}{version.name}/{version.version}"
-            for figure, value in version.figures.items():
-                found.setdefault(("", figure), {})[model] = {"value": value, "interval": None}
+            for figure, number in version.figures.items():
+                found.setdefault(("", figure), {})[model] = {"value": number, "interval": None}
         for artifact in made:
             if artifact.manifest.config[STAGE]["model"] in (name, os.path.abspath(name)):
                 for data, figure, value in _figures(artifact):
