@@ -12,10 +12,10 @@ import pytest
 
 from pipelines.errors import UserError
 from pipelines.judging.benchmarks import Benchmark, benchmark_names, load_benchmark, prompt_file
-from pipelines.judging.detector import DetectorOptions
+from pipelines.judging.detector_judge import DetectorOptions
 from pipelines.judging.edit_scores import ScoreOptions
 from pipelines.judging.judge_options import read_options
-from pipelines.judging.questions import QuestionOptions
+from pipelines.judging.question_judge import QuestionOptions
 from pipelines.judging.table import JUDGES
 from pipelines.store.files import Store
 
