@@ -11,6 +11,7 @@ import typer
 from pipelines.cli import (
     check_commands,
     compare_commands,
+    evaluate_commands,
     inspect_commands,
     model_commands,
     run_commands,
@@ -25,7 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for commands in (
-    run_commands, store_commands, check_commands, inspect_commands, model_commands, compare_commands, submit_commands
+    run_commands, store_commands, check_commands, inspect_commands, model_commands, evaluate_commands, compare_commands,
+    submit_commands,
 ):  # fmt: skip
     commands.add_commands(app)
 

@@ -42,10 +42,25 @@ def registrar(url: str) -> Registrar:
     return Registrar(open_tracker(compose_config([assign("store", url)]), store, dict(os.environ)), store)
 
 
-def models(store: StoreOption = DEFAULT_STORE, as_json: AsJson = False) -> None:
+def models(
+    store: StoreOption = DEFAULT_STORE,
+    compared: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--compare", help="Two models that pixsem evaluate was given: their figures side by side."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """List registered versions: aliases, figures, refusals and their reasons."""
     from datetime import UTC, datetime
 
+    if compared:
+        from pipelines.config.compose import compose_config
+        from pipelines.config.values import assign
+        from pipelines.tracking.model_evaluations import compare, compare_text
+
+        found = compare(compose_config([assign("store", store)]), open_store(store), compared)
+        show(found, as_json, lambda: compare_text(found, compared))
+        return
     registry = registrar(store).registry
     rows = [
         {

@@ -131,6 +131,26 @@ class EvaluateGeneratorSection(Section):
     judges: dict[FigureName, dict[str, Any]] = Field(default_factory=dict)
 
 
+class EvaluateModelSection(Section):
+    """A model that is held to prompts and pairs. `pixsem evaluate` writes this section, and its run has one stage."""
+
+    model: str  # models:/NAME/VERSION, a pipeline's folder, or a hub id of any diffusers pipeline
+    revision: str | None = None  # of a hub id
+    digest: str = ""  # of a registered version, whose files are in the store's downloads/models
+    benchmark: str | None = None  # of conf/benchmarks, by name
+    prompts: str | None = None  # a file of prompts (components/evaluation/prompt_files.py)
+    pairs: str | None = None  # a folder of edit pairs, its metadata file, or a parquet file
+    judges: dict[FigureName, dict[str, Any]] = Field(default_factory=dict)  # as of evaluate_generator
+    features: dict[FigureName, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+    images_per_prompt: Annotated[int, Field(ge=1, le=100)] = 1
+    limit: Annotated[int, Field(ge=1)] | None = None  # the first prompts of each category, and the first pairs
+    guidance_scale: float | None = None  # null: the model's own
+    steps: Annotated[int, Field(ge=1)] | None = None  # null: the model's own
+    size: Annotated[int, Field(ge=8)] | None = None  # pixels of a picture's sides; null: the model's own
+    batch: Annotated[int, Field(ge=1)] = 8  # pictures made at once
+    precision: Literal["fp32", "bf16"] = "fp32"  # of the weights of a model that is not ours
+
+
 class ShuffleSection(Section):
     """How the samples of a training are mixed. What is read decides, never the machine: results follow from it."""
 
@@ -201,6 +221,7 @@ class StageResources(Section):
     index_latents: Resources = Resources()
     evaluate_tokenizer: Resources = Resources()
     evaluate_generator: Resources = Resources()
+    evaluate_model: Resources = Resources()
     register: Resources = Resources()
 
 
@@ -262,6 +283,7 @@ class Config(Section):
     generator: GeneratorSection
     evaluate_tokenizer: EvaluateTokenizerSection
     evaluate_generator: EvaluateGeneratorSection
+    evaluate_model: EvaluateModelSection | None = None
     shuffle: ShuffleSection = ShuffleSection()
     register: RegisterSection
     execution: ExecutionSection

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 # names, the judge's own section of the configuration as a dict without `kind`, and where its model runs. ValueError,
 # in words, where its options or its model are not right.
 JUDGES: dict[str, str] = {
+    "detector": "pipelines.judging.detector_judge:DetectorJudge",
+    "questions": "pipelines.judging.question_judge:QuestionJudge",
+    "vlm_score": "pipelines.judging.edit_scores:ScoreJudge",
     "image_text": "pipelines.judging.image_text:HubImageText",
 }
 

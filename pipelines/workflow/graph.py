@@ -40,10 +40,23 @@ ALIKE = (
 INPUTS_OF_EVALUATION = ("index", "train_encoder", "train_tokenizer", "train_generator", "train_editor")
 
 
+# The one stage of a run of `pixsem evaluate`.
+EVALUATE_MODEL = Stage(
+    name="evaluate_model",
+    version="1",
+    function="pipelines.stages.generator.evaluate_model:run",
+    config=("seed", "evaluate_model"),
+    external="pipelines.workflow.source_digests:evaluated_files",
+    summary="any model, held to prompts and pairs by judges",
+)
+
+
 def build_workflow(config: Config | None = None) -> list[Stage]:
     """Return the stages that a configuration asks for, each after its inputs: those of every source, and those of its
     latent space. None: all stages there are, of one source without a name.
     """
+    if config is not None and config.evaluate_model is not None:
+        return [EVALUATE_MODEL]
     jobs = Jobs(config)
     silent = jobs.uncaptioned().get("uncaptioned", ())
     scored = list(signal_stages(config, jobs.pictures, silent)) if config else []

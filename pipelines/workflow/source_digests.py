@@ -115,3 +115,20 @@ def editor_files(config: Config, store: Store) -> dict[str, str]:
     editors = config.synthesize_edits.editors.values()
     paths = [path for e in editors for path in (e.path, e.writer.path if e.writer else None)]
     return {name: digest for path in paths for name, digest in _content(path, store).items()}
+
+
+def evaluated_files(config: Config, store: Store) -> dict[str, str]:
+    """What `pixsem evaluate` reads: prompts, pairs, and models that are folders. A hub id is known by its name and
+    revision.
+    """
+    asked = config.evaluate_model
+    assert asked is not None, "a run of pixsem evaluate has this section"
+    pairs = asked.pairs and (asked.pairs if asked.pairs.endswith(".parquet") else folder_of(asked.pairs))
+    models = [value for judge in asked.judges.values() for value in judge.values() if isinstance(value, str)]
+    paths = [asked.model, asked.prompts, pairs, *models, *asked.features.values()]
+    return {name: digest for path in paths for name, digest in _content(path, store).items()}
+
+
+def folder_of(place: str) -> str:
+    """Return the folder of edit pairs that a path names: itself, or the one of its metadata file."""
+    return place if Path(place).is_dir() else str(Path(place).parent)

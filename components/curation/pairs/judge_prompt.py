@@ -22,10 +22,13 @@ def ask(instruction: str) -> str:
 
 def read_scores(answer: str) -> dict[str, float | None]:
     """Return {judge_<scale>: 0-1}; None for a scale that the answer gives no number from 0 to 10."""
-    return {f"judge_{name}": _score(answer, name) for name in JUDGED}
+    scores = ((name, named_score(answer, name)) for name in JUDGED)
+    return {f"judge_{name}": None if score is None else score / HIGHEST for name, score in scores}
 
 
-def _score(answer: str, name: str) -> float | None:
-    found = re.search(rf"\b{name}\b\W{{0,12}}?(\d{{1,3}}(?:\.\d{{1,4}})?)(?!\d)", answer, re.IGNORECASE)
-    value = float(found[1]) if found else -1.0
-    return value / HIGHEST if 0 <= value <= HIGHEST else None
+def named_score(answer: str, name: str, lowest: float = 0.0, highest: float = HIGHEST) -> float | None:
+    """Return the number that an answer gives after a name; None where there is none from `lowest` to `highest`."""
+    words = re.escape(name).replace("_", r"[\s_]+")
+    found = re.search(rf"\b{words}\b\W{{0,12}}?(\d{{1,3}}(?:\.\d{{1,4}})?)(?!\d)", answer, re.IGNORECASE)
+    value = float(found[1]) if found else lowest - 1
+    return value if lowest <= value <= highest else None

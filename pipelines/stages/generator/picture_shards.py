@@ -114,15 +114,18 @@ class Studio:
         seeds = self.sheet.seeds(section)[part]
         sources, targets = np.stack([c.source for c in cases]), np.stack([c.target for c in cases])
         pictures = self.maker.make([case.instruction for case in cases], seeds, sources)
-        kept, preserved = self.maker.decoded(targets), self.maker.decoded(sources)
         others = self.sheet.others(section)[part]
         judged = self._judged(section, lambda judge: judge.judge_edits(cases, pictures))
+        made = Made(self._rows(section, first, cases, seeds, pictures, targets if section.truth else None))
+        if not section.compared:
+            self._add(made, judged, {}, others)
+            return made
+        kept, preserved = self.maker.decoded(targets), self.maker.decoded(sources)
         compared = {
             "chance": self._judged(section, lambda judge: judge.judge_edits(others, pictures), True),
             "ceiling": self._judged(section, lambda judge: judge.judge_edits(cases, kept), True),
             "of_source": self._judged(section, lambda judge: judge.judge_sources(cases, sources), True),
         }
-        made = Made(self._rows(section, first, cases, seeds, pictures, targets))
         self._add(made, judged, compared, others)
         for i, (case, row) in enumerate(zip(cases, made.rows, strict=True)):
             if case.mask is not None:

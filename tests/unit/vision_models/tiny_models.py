@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,14 +101,14 @@ TEMPLATE = (
 )
 
 
-def llava(folder: Path, blind: bool = False) -> Path:
+def llava(folder: Path, blind: bool = False, words: Sequence[str] = WORDS) -> Path:
     """Save a LLaVA: CLIP's vision tower before a small Llama. A blind one says the same of every picture."""
     import torch
     from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
 
     torch.manual_seed(0)
     text = LlamaConfig(
-        **TEXT, num_key_value_heads=2, vocab_size=len(SPECIAL) + len(WORDS), max_position_embeddings=64,
+        **TEXT, num_key_value_heads=2, vocab_size=len(SPECIAL) + len(words), max_position_embeddings=64,
         pad_token_id=0, bos_token_id=2, eos_token_id=3,
     )  # fmt: skip
     config = LlavaConfig(
@@ -123,7 +123,7 @@ def llava(folder: Path, blind: bool = False) -> Path:
             torch.nn.init.zeros_(parameter)
     model.save_pretrained(folder)
     LlavaProcessor(
-        save_processor("CLIP", folder), save_tokenizer(folder, closes=False), patch_size=8,
+        save_processor("CLIP", folder), save_tokenizer(folder, words, closes=False), patch_size=8,
         vision_feature_select_strategy="default", num_additional_image_tokens=1, image_token="<image>",
         chat_template=TEMPLATE,
     ).save_pretrained(folder)  # fmt: skip
@@ -210,17 +210,21 @@ def clip_of_colours(folder: Path) -> Path:
     return folder
 
 
-def llava_of_colours(folder: Path, prompt: str) -> Path:
-    """Save a LLaVA that answers a prompt with the colour of its picture, which takes it seconds to learn."""
+def llava_of_colours(folder: Path, prompt: str, answers: Mapping[str, str] | None = None) -> Path:
+    """Save a LLaVA that answers a prompt with the colour of its picture, or with three words of each colour's own,
+    which takes it seconds to learn.
+    """
     import torch
     from PIL import Image
     from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-    llava(folder)
+    answers = answers or {colour: f"a {colour} picture" for colour in COLOURS}
+    new = [word for text in (prompt, *answers.values()) for word in text.lower().split() if word not in WORDS]
+    llava(folder, words=[*WORDS, *dict.fromkeys(new)])
     model, processor = LlavaForConditionalGeneration.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
     colours = [colour for _ in range(4) for colour in COLOURS]
     pictures = [[Image.fromarray(coloured(colour, n))] for n, colour in enumerate(colours)]
-    said = [f"<image> {prompt} a {colour} picture </s>" for colour in colours]
+    said = [f"<image> {prompt} {answers[colour]} </s>" for colour in colours]
     inputs = processor(images=pictures, text=said, padding=True, return_tensors="pt")
     labels = inputs["input_ids"].clone()
     labels[:, :-4] = -100  # all but the answer

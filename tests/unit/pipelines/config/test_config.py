@@ -29,7 +29,8 @@ NEWER_SECTIONS = (
     "matcher.", "recaption.", "measure.models", "curate.signals", "execution.resources.score.",
     "execution.resources.recaption.", "execution.training.train_matcher.", "measure_pairs.", "curate_pairs.",
     "execution.resources.measure_pairs.", "execution.resources.curate_pairs.",
-    "execution.resources.index_latents.", "execution.node_cache_gb", "shuffle.",
+    "execution.resources.index_latents.", "execution.node_cache_gb", "shuffle.", "evaluate_model",
+    "execution.resources.evaluate_model.",
 )  # fmt: skip
 
 OF_OWN_DATA = ("paper", "single_gpu", "single_gpu_24gb")

@@ -1,0 +1,154 @@
+"""evaluate_model: any model, held to a file of prompts and to edit pairs by the judges that are named.
+
+The one stage of a run of `pixsem evaluate`. Pictures are made in shards; one more computes the figures. Artifact:
+`pictures/*.parquet` (a row for each picture, by `picture_rows.py`), `judgements.jsonl`, `metrics.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.config.declared import SentConfig, sent
+from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext, derive_seed
+from pipelines.stages.generator.evaluated_cases import SHARD, EvaluatedSheet, pairs_of, prompts_of, sections_of
+from pipelines.stages.generator.model_figures import ModelFigures
+from pipelines.stages.generator.picture_rows import as_json, read_rows, write_pictures
+from pipelines.stages.generator.sheet import Section
+
+if TYPE_CHECKING:
+    from pipelines.config.schema import Config
+    from pipelines.judging.judge import Judge
+    from pipelines.stages.generator.picture_shards import Studio
+
+HERE = "pipelines.stages.generator.evaluate_model"
+
+
+@dataclass(frozen=True)
+class ModelPart:
+    """What a shard makes: the cases [first, last) of a section."""
+
+    section: Section
+    first: int
+    last: int
+    config: SentConfig
+    identity: str  # the stage's fingerprint: what a worker has loaded is of one stage
+    seed: int
+
+
+@dataclass(frozen=True)
+class ModelRows:
+    """What the last shard needs: what those before it made."""
+
+    config: SentConfig
+    files: Mapping[str, Sequence[str]]  # split -> files in the store
+    said: Mapping[str, Any]  # what the shards say of their judges and of the model
+    seed: int
+
+
+def run(context: StageContext) -> None:
+    """Make the missing shards of pictures, then the figures."""
+    asked = context.config.evaluate_model
+    assert asked is not None, "a run of pixsem evaluate has this section"
+    sections = sections_of(asked, len(prompts_of(asked)), pairs_of(asked))
+    seed, own = derive_seed(context.seed, "evaluation"), sent(context.config)
+    size = asked.batch * max(1, SHARD // asked.batch)
+    parts = {
+        f"{section.split}-{number:05d}": ModelPart(section, first, min(first + size, section.most), own,
+                                                  context.work.fingerprint, seed)
+        for section in sections
+        for number, first in enumerate(range(0, section.most, size))
+    }  # fmt: skip
+    records = context.map_shards(f"{HERE}:make_pictures", [ShardTask(name, part) for name, part in parts.items()])
+    files: dict[str, list[str]] = {}
+    said: dict[str, Any] = {"judges": {}}
+    for record in records:
+        paths = [f"{context.work.path}/{file.path}" for file in record.files]
+        files.setdefault(parts[record.name].section.split, []).extend(paths)
+        said = {**record.metrics, "judges": said["judges"] | record.metrics["judges"]}
+    rows = ModelRows(own, files, said, seed)
+    (record,) = context.map_shards(f"{HERE}:make_figures", [ShardTask("figures", rows)])
+    context.metrics.update(record.metrics)
+
+
+def make_pictures(context: ShardContext) -> ShardResult:
+    """Make one shard: `pictures/NAME.parquet`."""
+    part: ModelPart = context.task.args
+    studio, about = _open_studio(context, part)
+    made = studio.make(part.section, part.first, part.last)
+    write_pictures(context.file(f"pictures/{context.task.name}.parquet"), made.rows)
+    counts = {"input": len(made.rows), "kept": len(made.rows), "dropped": 0, "failed": 0}
+    return ShardResult(counts, {"judges": studio.protocol(), "model": about})
+
+
+def make_figures(context: ShardContext) -> ShardResult:
+    """Write `metrics.json` and `judgements.jsonl`."""
+    args: ModelRows = context.task.args
+    config = args.config.open()
+    rows = {split: read_rows([context.fetch(path) for path in paths]) for split, paths in args.files.items()}
+    metrics = ModelFigures(config, args.said, args.seed).metrics(rows)
+    told = ("split", "category", "prompt", "right", "guidance_scale", "seed")
+    lines = [
+        as_json({**{name: row[name] for name in told}, "judges": row["rows"]}) + "\n"
+        for own in rows.values()
+        for row in own
+    ]
+    context.file("judgements.jsonl").write_text("".join(lines), "utf-8")
+    context.file("metrics.json").write_text(json.dumps(metrics, indent=1, sort_keys=True), "utf-8")
+    return ShardResult({"input": 0, "kept": 0, "dropped": 0, "failed": 0}, metrics)
+
+
+# Of this worker process, by stage fingerprint.
+_OPEN: dict[str, tuple[tempfile.TemporaryDirectory[str], Studio, dict[str, Any]]] = {}
+
+
+def _open_studio(context: ShardContext, part: ModelPart) -> tuple[Studio, dict[str, Any]]:
+    """Return the studio, and what is said of the model; a worker that makes many shards loads both once."""
+    if part.identity not in _OPEN:
+        for folder, _, _ in _OPEN.values():
+            folder.cleanup()
+        _OPEN.clear()
+        folder = tempfile.TemporaryDirectory(dir=context.store.scratch(), prefix="evaluation-")
+        _OPEN[part.identity] = folder, *_new_studio(context, part, Path(folder.name))
+    return _OPEN[part.identity][1:]
+
+
+def _new_studio(context: ShardContext, part: ModelPart, scratch: Path) -> tuple[Studio, dict[str, Any]]:
+    import torch
+
+    from pipelines.stages.generator.picture_shards import Studio
+    from pipelines.stages.generator.subjects import open_subject
+
+    config: Config = part.config.open()
+    assert config.evaluate_model is not None, "a run of pixsem evaluate has this section"
+    threads = max(1, int(config.execution.resources.evaluate_model.cpus))
+    torch.set_num_threads(threads)
+    subject = open_subject(config, context.store, scratch)
+    sheet: Any = EvaluatedSheet(config.evaluate_model, subject.side, part.seed)
+    maker: Any = subject
+    guidance: Any = subject.about["guidance_scale"]  # None for a model without one
+    judges = judges_of(config, threads, sheet.has_truth)
+    return Studio(sheet, maker, judges, {}, guidance), {**subject.about, "ceiling": subject.has_ceiling}
+
+
+def judges_of(config: Config, threads: int, truth: bool) -> list[Judge]:
+    """Return the judges that are named, and, where edits have true results, the one that holds them to these."""
+    from components.training.machine import best_device
+    from components.vision_models.loading import Place
+    from pipelines.judging.features import open_features
+    from pipelines.judging.reference import Reference
+    from pipelines.judging.remembered import Remembered
+    from pipelines.judging.table import make_judge
+
+    asked = config.evaluate_model
+    assert asked is not None, "a run of pixsem evaluate has this section"
+    place = Place(best_device(), threads)
+    judges = [make_judge(name, section, place) for name, section in asked.judges.items()]
+    if asked.pairs and truth:
+        features = {name: Remembered(open_features(name, path, place)) for name, path in asked.features.items()}
+        judges.append(Reference(features, None, {"features": dict(asked.features), "lpips": None}))
+    return judges
