@@ -9,8 +9,8 @@ import numpy as np
 
 from components.evaluation.editing import outside_psnr
 from pipelines.judging.cases import EditCase
-from pipelines.judging.features import Extract
 from pipelines.judging.judge import EDITS, Judge, Row
+from pipelines.judging.named_features import Extract
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -18,7 +18,7 @@ JUDGES: dict[str, str] = {
     "detector": "pipelines.judging.detector_judge:DetectorJudge",
     "questions": "pipelines.judging.question_judge:QuestionJudge",
     "vlm_score": "pipelines.judging.edit_scores:ScoreJudge",
-    "image_text": "pipelines.judging.image_text:HubImageText",
+    "image_text": "pipelines.judging.similarity_judge:HubImageText",
 }
 
 

@@ -19,7 +19,12 @@ from pathlib import Path
 from pipelines.stage import Stage
 
 ROOT = Path(__file__).resolve().parents[2]
-USED = ("components", "pipelines.stages", "pipelines.training")  # whose code decides what comes out
+USED = (
+    "components",
+    "pipelines.judging",
+    "pipelines.stages",
+    "pipelines.training",
+)  # whose code decides what comes out
 REFERENCE = re.compile(r"^((?:components|pipelines)(?:\.\w+)+):\w+$")
 CACHE = Path(__file__).parent / "__pycache__"
 OLDER_CODE = "made by older code of "

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from pipelines.config.schema import Config
-from pipelines.judging.figures import Held, figures_of, grouped, intervals, means
 from pipelines.judging.judge import EDITS as OF_EDITS
 from pipelines.judging.judge import PROMPTS
+from pipelines.judging.row_figures import Held, figures_of, grouped, intervals, means
 from pipelines.judging.set_measures import distance_intervals, distances, found_own
 from pipelines.stages.generator.held_out_world import ANY_EDIT, HeldOutWorld
 from pipelines.stages.generator.picture_shards import OWN
-from pipelines.stages.generator.sheet import SNAPSHOT
+from pipelines.stages.generator.picture_sheet import SNAPSHOT
 from pipelines.stages.generator.world_reader import NAME as READER
 from pipelines.tracking.figures import of_edits_any, of_prompts_any
 

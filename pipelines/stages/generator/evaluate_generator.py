@@ -2,8 +2,8 @@
 
 Any data: held-out captions and edit pairs are held to their true pictures, and to their prompts by image-text models.
 A source whose pictures can be read back exactly (`judged_world.py`) also gives the share that is right. Every other
-judge is named in `evaluate_generator.judges`. Pictures are made in shards, by the sheet (`sheet.py`); one more shard
-computes all figures. Artifact: `pictures/*.parquet` (a row for each picture, by `picture_rows.py`), `features/*.npz`,
+judge is named in `evaluate_generator.judges`. Pictures are made in shards, by the sheet (`picture_sheet.py`); one more
+shard computes all figures. Artifact: `pictures/*.parquet` (a row for each picture, by `picture_rows.py`), `features/*.npz`,
 `judgements.jsonl`, `metrics.json`, `generated.png`, `edits.png`, `convergence.png`, and where pictures are read back
 `convergence_pictures.png`.
 """
@@ -18,8 +18,8 @@ from pipelines.stage import ShardTask, StageContext, derive_seed
 from pipelines.stages.generator.evaluation_figures import Figures, snapshots_of
 from pipelines.stages.generator.judged_world import find_world
 from pipelines.stages.generator.picture_shards import Part, timing_folder
+from pipelines.stages.generator.picture_sheet import Section, sections_of
 from pipelines.stages.generator.sample_sets import timing
-from pipelines.stages.generator.sheet import Section, sections_of
 
 INPUTS = ("index", "train_encoder", "train_tokenizer", "train_generator", "train_editor")
 ROOM = "pipelines.stages.generator"

@@ -18,7 +18,7 @@ from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext, 
 from pipelines.stages.generator.evaluated_cases import SHARD, EvaluatedSheet, pairs_of, prompts_of, sections_of
 from pipelines.stages.generator.model_figures import ModelFigures
 from pipelines.stages.generator.picture_rows import as_json, read_rows, write_pictures
-from pipelines.stages.generator.sheet import Section
+from pipelines.stages.generator.picture_sheet import Section
 
 if TYPE_CHECKING:
     from pipelines.config.schema import Config
@@ -139,7 +139,7 @@ def judges_of(config: Config, threads: int, truth: bool) -> list[Judge]:
     """Return the judges that are named, and, where edits have true results, the one that holds them to these."""
     from components.training.machine import best_device
     from components.vision_models.loading import Place
-    from pipelines.judging.features import open_features
+    from pipelines.judging.named_features import open_features
     from pipelines.judging.reference import Reference
     from pipelines.judging.remembered import Remembered
     from pipelines.judging.table import make_judge

@@ -14,7 +14,7 @@ from pipelines.config.schema import EvaluateModelSection
 from pipelines.errors import UserError
 from pipelines.judging.cases import Asked, EditCase
 from pipelines.stage import derive_seed
-from pipelines.stages.generator.sheet import Section, noise_seeds, others, text_of
+from pipelines.stages.generator.picture_sheet import Section, noise_seeds, others, text_of
 
 PROMPTS, EDITS = "prompts", "edits"  # splits
 MOST_PAIRS = 5_000  # a worker holds them in memory

@@ -19,7 +19,7 @@ from pipelines.stages.generator.any_figures import AnyFigures
 from pipelines.stages.generator.generator_setup import snapshots
 from pipelines.stages.generator.judged_world import HELD_OUT, JudgedWorld, find_world
 from pipelines.stages.generator.picture_rows import as_json, read_features, read_pictures, read_rows
-from pipelines.stages.generator.sheet import CAPTIONS, COLUMNS, EDITS, SNAPSHOT, Section
+from pipelines.stages.generator.picture_sheet import CAPTIONS, COLUMNS, EDITS, SNAPSHOT, Section
 from pipelines.stages.generator.world_figures import WorldFigures
 from pipelines.stages.generator.world_reader import NAME as READER
 from pipelines.store.artifacts import Artifact

@@ -7,12 +7,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipelines.config.schema import Config
-from pipelines.judging.features import Extract, in_batches, open_features
-from pipelines.judging.image_text import ImageText
 from pipelines.judging.judge import Judge
+from pipelines.judging.named_features import Extract, in_batches, open_features
 from pipelines.judging.pretrained_measures import load_inception, load_lpips
 from pipelines.judging.reference import Reference
 from pipelines.judging.remembered import Remembered
+from pipelines.judging.similarity_judge import ImageText
 from pipelines.judging.table import make_judge
 from pipelines.stages.generator.judged_world import JudgedWorld
 from pipelines.stages.generator.sample_sets import OwnModel

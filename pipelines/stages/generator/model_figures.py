@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.config.schema import Config
-from pipelines.judging.figures import Held, columns, figures_of, grouped, intervals, means
 from pipelines.judging.judge import EDITS as OF_EDITS
 from pipelines.judging.judge import PROMPTS as OF_PROMPTS
 from pipelines.judging.judge import RIGHT
+from pipelines.judging.row_figures import Held, columns, figures_of, grouped, intervals, means
 from pipelines.stages.generator.evaluated_cases import EDITS, PROMPTS
 
 Rows = Sequence[dict[str, Any]]

@@ -13,12 +13,12 @@ import numpy as np
 from components.evaluation.editing import inside_residue, object_trace, outside_psnr
 from pipelines.config.declared import SentConfig
 from pipelines.judging.cases import Asked, EditCase
-from pipelines.judging.features import Extract
 from pipelines.judging.judge import EDITS, PROMPTS, RIGHT, Judge, Row
+from pipelines.judging.named_features import Extract
 from pipelines.stage import ShardContext, ShardResult, ShardTask, derive_seed
 from pipelines.stages.generator.picture_rows import EDIT, PROMPT, write_features, write_pictures
+from pipelines.stages.generator.picture_sheet import CAPTIONS, Section, Sheet, text_of
 from pipelines.stages.generator.sample_sets import Maker, OwnModel
-from pipelines.stages.generator.sheet import CAPTIONS, Section, Sheet, text_of
 from pipelines.stages.generator.world_reader import NAME as READER
 
 if TYPE_CHECKING:

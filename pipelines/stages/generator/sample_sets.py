@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.config.schema import Config
-from pipelines.judging.features import batches
+from pipelines.judging.named_features import batches
 from pipelines.judging.remembered import Remembered
 from pipelines.stages.generator.generator_setup import load_pipeline
-from pipelines.stages.generator.sheet import noise_seeds
+from pipelines.stages.generator.picture_sheet import noise_seeds
 from pipelines.stages.tokenizer.space_setup import load_image_text
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import Store

@@ -12,7 +12,7 @@ from components.evaluation.intervals import mean_interval
 from pipelines.config.schema import Config
 from pipelines.judging.judge import RIGHT
 from pipelines.stages.generator.judged_world import EXACT, HELD_OUT, SINGLE, JudgedWorld
-from pipelines.stages.generator.sheet import EDITS, SNAPSHOT
+from pipelines.stages.generator.picture_sheet import EDITS, SNAPSHOT
 from pipelines.stages.generator.world_reader import NAME as READER
 
 Rows = Sequence[dict[str, Any]]  # of pictures, by `picture_rows`

@@ -11,9 +11,9 @@ from components.vision_models.loading import Place
 from components.vision_models.towers import HubTowers
 from pipelines.config.compose import compose_config
 from pipelines.judging.cases import Asked
-from pipelines.judging.features import open_features
-from pipelines.judging.figures import Held, figures_of, grouped, means
+from pipelines.judging.named_features import open_features
 from pipelines.judging.remembered import Remembered
+from pipelines.judging.row_figures import Held, figures_of, grouped, means
 from pipelines.judging.set_measures import distance_intervals, distances, found_own
 from pipelines.judging.table import make_judge
 from pipelines.preflight.judges import check_judges

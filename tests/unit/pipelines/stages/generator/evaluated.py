@@ -12,7 +12,7 @@ from pipelines.judging.reference import Reference
 from pipelines.stages.generator.evaluation_figures import Evaluation
 from pipelines.stages.generator.picture_rows import read_rows, write_features, write_pictures
 from pipelines.stages.generator.picture_shards import Studio
-from pipelines.stages.generator.sheet import Section, Sheet, sections_of
+from pipelines.stages.generator.picture_sheet import Section, Sheet, sections_of
 from pipelines.stages.generator.world_reader import WorldReader
 
 

@@ -10,12 +10,12 @@ from PIL import Image
 from components.curation.images import encode_png, square
 from components.tokenizer.image_text import ImageTextModel, Vocabulary, small_encoder
 from pipelines.config.compose import compose_config
-from pipelines.judging.image_text import ImageText
+from pipelines.judging.similarity_judge import ImageText
 from pipelines.stage import ShardContext, ShardTask
 from pipelines.stages.generator.held_out_world import HeldOutWorld
 from pipelines.stages.generator.judged_world import find_world
+from pipelines.stages.generator.picture_sheet import others
 from pipelines.stages.generator.sample_sets import OwnModel
-from pipelines.stages.generator.sheet import others
 from pipelines.tracking.figures import of_edits_any, of_prompts_any
 from tests.unit.pipelines.stages.generator.evaluated import evaluate, pieces
 from tests.unit.pipelines.stages.generator.fake_world import Prepared, key_of

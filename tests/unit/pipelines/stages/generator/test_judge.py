@@ -12,8 +12,8 @@ from components.scenes.scene import Scene
 from pipelines.config.compose import compose_config
 from pipelines.stages.generator.evaluation_figures import judgement
 from pipelines.stages.generator.judged_world import HELD_OUT
+from pipelines.stages.generator.picture_sheet import others
 from pipelines.stages.generator.scene_world import SceneWorld
-from pipelines.stages.generator.sheet import others
 from pipelines.stages.generator.world_figures import shares
 from tests.unit.pipelines.stages.generator.evaluated import evaluate, pieces
 from tests.unit.pipelines.stages.generator.fake_world import Prepared, key_of

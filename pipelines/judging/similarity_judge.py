@@ -58,7 +58,7 @@ class HubImageText(ImageText):
             raise ValueError(
                 f"the judge {name} of kind image_text: {wrong}. Give path, a hub id or folder, and revision."
             )
-        from pipelines.judging.features import towers_features
+        from pipelines.judging.named_features import towers_features
         from pipelines.judging.remembered import Remembered
 
         towers, embed = towers_features(str(path), options.get("revision"), place)
