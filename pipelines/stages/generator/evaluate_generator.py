@@ -2,10 +2,10 @@
 
 Any data: held-out captions and edit pairs are held to their true pictures, and to their prompts by image-text models.
 A source whose pictures can be read back exactly (`judged_world.py`) also gives the share that is right. Every other
-judge is named in `evaluate_generator.judges`. Pictures are made in shards, by the sheet (`picture_sheet.py`); one more
-shard computes all figures. Artifact: `pictures/*.parquet` (a row for each picture, by `picture_rows.py`), `features/*.npz`,
-`judgements.jsonl`, `metrics.json`, `generated.png`, `edits.png`, `convergence.png`, and where pictures are read back
-`convergence_pictures.png`.
+judge is named in `evaluate_generator.judges`. Pictures are made in shards, by the sheet (`picture_sheet.py`); one
+more shard computes all figures. Artifact: `pictures/*.parquet` (a row for each picture, by `picture_rows.py`),
+`features/*.npz`, `judgements.jsonl`, `metrics.json`, `generated.png`, `edits.png`, `convergence.png`, and where
+pictures are read back `convergence_pictures.png`.
 """
 
 from __future__ import annotations
