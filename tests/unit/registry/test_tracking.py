@@ -106,6 +106,27 @@ def test_the_newest_run_with_a_tag_is_found(tracker):
         tracker.find_run("pixsem.run", "a' or 'b")
 
 
+def test_the_newest_run_with_several_tags_is_found(tracker):
+    made = tracker.start_run("made it", {"f": "1", "cached": "false"}, {}, start_ms=1_000)
+    tracker.start_run("took it", {"f": "1", "cached": "true"}, {}, start_ms=2_000)
+    assert tracker.find_run("f", "1", {"cached": "false"}) == made
+    assert tracker.find_run("f", "1", {"cached": "maybe"}) is None
+
+
+def test_the_experiment_says_that_it_trains_models_also_where_an_older_pixsem_made_it(tracker, database, tmp_path):
+    asked = "select value from experiment_tags where key = 'mlflow.experimentKind'"
+    assert query(database, asked) == [("custom_model_development",)]
+    with sqlite3.connect(database) as connection:
+        connection.execute("delete from experiment_tags")
+    Tracker(tracker.uri, str(tmp_path / "artifacts"), "pixsem")
+    assert query(database, asked) == [("custom_model_development",)]
+
+
+def test_a_note_is_cut_where_the_smallest_server_cuts(tracker, database):
+    tracker.note(tracker.start_run("r", {}, {}), "x" * 9000)
+    assert query(database, "select length(value) from tags where key = 'mlflow.note.content'") == [(5000,)]
+
+
 def test_a_resumed_run_no_longer_shows_the_error_it_failed_with(tracker, database):
     run = tracker.start_run("r", {}, {})
     tracker.finish(run, "FAILED", "disk full")
