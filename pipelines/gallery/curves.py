@@ -44,8 +44,8 @@ def share_curve(shares: Mapping[int, Mapping[str, float]]) -> list[dict[str, Any
     plots = {"overall": ["overall"], "each category": names[1:]} if len(names) > 2 else {"overall": ["overall"]}
     ends = [(_words(name), values[0], values[-1]) for name in names if (values := _known(figures[name]))]
     return [
-        {"stage": "share exactly right", "axis": "samples seen", "steps": steps, "figures": figures, "plots": plots,
-         "ends": ends, "points": len(steps)}
+        {"stage": "share exactly right", "share": True, "axis": "samples seen", "steps": steps, "figures": figures,
+         "plots": plots, "ends": ends, "points": len(steps)}
     ]  # fmt: skip
 
 

@@ -57,7 +57,7 @@ const plots = [...document.querySelectorAll(".plot")].map(article => {
     const numbers = (_, ticks) => ticks.map(tick => tick === null ? "" : String(+tick.toPrecision(3)));
     drawn = new uPlot({
       width: canvas.clientWidth || 480, height: 230,
-      scales: { x: { time: false }, y: { distr: log.checked && positive ? 3 : 1 } },
+      scales: { x: { time: false }, y: log.checked && positive ? { distr: 3 } : curve.share ? { range: [0, 1] } : {} },
       axes: [{ ...axis, label: curve.axis, labelSize: 18, size: 34, labelFont: "12px system-ui", values: (_, ticks) => ticks.map(tick => Number.isInteger(tick) ? tick.toLocaleString("en") : "") },
         { ...axis, size: 62, values: numbers }],
       series: [{ label: curve.axis }, ...names.map((name, place) => ({
