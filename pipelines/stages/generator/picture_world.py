@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -32,6 +32,7 @@ ROUNDS = 4  # drawings that are asked for each edit, at most
 class PictureWorld(JudgedWorld):
     """Judges drawings by the known drawing that lies nearest: of every concept and every variant that was curated."""
 
+    edit_groups: ClassVar = {"by_factor": FACTORS}
     no_prompts = "no held-out drawing can be asked for so"
     no_edits = "no edit of the kind leads to a held-out drawing"
 
@@ -42,7 +43,6 @@ class PictureWorld(JudgedWorld):
         name, options = _judged(config)
         self.seed = seed
         self.categories, self.edit_kinds = _kinds(config)
-        self.edit_groups = {"by_factor": FACTORS}
         table = read_table(context.fetch(f"{inputs['index'].path}/{COUNTS}"), ["shard", "role"])
         shards = {s for s, role in zip(table["shard"], table["role"], strict=True) if role == "picture"}
         self.catalogue = read_catalogue(context.fetch(shard) for shard in of_sources(sorted(shards), [name]))
