@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
@@ -70,7 +70,9 @@ class JudgedWorld(ABC):
 
     categories: tuple[str, ...]  # of prompts, in order
     edit_kinds: tuple[str, ...]  # in order; "remove" is also judged by what is left of the object
-    edit_groups: Mapping[str, tuple[str, ...]] = {}  # figure -> kinds: `editing.<figure>` is the share of their cases
+    edit_groups: ClassVar[
+        Mapping[str, tuple[str, ...]]
+    ] = {}  # figure -> kinds: `editing.<figure>` is the share of their cases
     unjudged: str = ""  # why nothing can read the pictures; empty where the world judges them
     no_prompts: str  # why a category may have no prompts
     no_edits: str  # why an edit kind may have no cases

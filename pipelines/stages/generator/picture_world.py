@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -33,7 +32,7 @@ ROUNDS = 4  # drawings that are asked for each edit, at most
 class PictureWorld(JudgedWorld):
     """Judges drawings by the known drawing that lies nearest: of every concept and every variant that was curated."""
 
-    edit_groups: Mapping[str, tuple[str, ...]] = MappingProxyType({"by_factor": FACTORS})
+    edit_groups: ClassVar = {"by_factor": FACTORS}
     no_prompts = "no held-out drawing can be asked for so"
     no_edits = "no edit of the kind leads to a held-out drawing"
 

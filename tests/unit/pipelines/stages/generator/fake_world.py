@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,7 +22,7 @@ class FakeWorld(JudgedWorld):
 
     categories = ("single_object", "two_objects", "counting")
     edit_kinds = ("tone", "concept", "swap")
-    edit_groups = {"by_factor": ("tone", "concept"), "by_composition": ("swap",)}  # noqa: RUF012
+    edit_groups: ClassVar = {"by_factor": ("tone", "concept"), "by_composition": ("swap",)}
     no_prompts, no_edits = "there are none", "no such edit"
 
     def __init__(self, *_: Any) -> None:
