@@ -27,6 +27,17 @@ def open_any(path: str, revision: str | None, precision: str) -> Any:
         raise ValueError(f"the model {path!r} cannot be loaded: {said}") from error
 
 
+def check_any(path: str, revision: str | None) -> None:
+    """Raise ValueError, in words, where a hub id or folder holds no pipeline. Loads no weights."""
+    from diffusers import DiffusionPipeline
+
+    try:
+        DiffusionPipeline.load_config(path, revision=revision)
+    except (OSError, ValueError, RuntimeError) as error:
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ValueError(f"the model {path!r} cannot be loaded: {said}") from error
+
+
 class AnyPipeline:
     """A pipeline on a device. Equal prompt, source and seed give the equal picture, on one kind of device.
 

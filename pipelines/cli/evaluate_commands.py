@@ -143,8 +143,12 @@ def _resolved(config: Config, store: Store, model: str) -> dict[str, Any]:
 
 
 def _check(asked: EvaluateModelSection) -> None:
-    """Read prompts and pairs before anything starts: what is wrong with them is told at once."""
+    """Read prompts, pairs and the model's index before anything starts: what is wrong with them is told at once."""
+    from components.editors.any_pipeline import check_any
     from pipelines.stages.generator.evaluated_cases import pairs_of, prompts_of
 
     prompts_of(asked)
     pairs_of(asked)
+    inner = Path(asked.model) / "pipeline"  # of an artifact of register
+    if not asked.digest:
+        check_any(str(inner) if inner.is_dir() else asked.model, asked.revision)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.editors.any_pipeline import AnyPipeline, open_any
+from components.editors.any_pipeline import AnyPipeline, check_any, open_any
 from tests.unit.editors import tiny_editors, tiny_generators
 from tests.unit.generator.worlds import pipeline
 
@@ -61,3 +61,5 @@ def test_what_a_pipeline_cannot_do_is_said(models, tmp_path):
         models["editor"].make(["a dog"], [1])
     with pytest.raises(ValueError, match="cannot be loaded"):
         open_any(str(tmp_path), None, "fp32")
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        check_any(str(tmp_path), None)
