@@ -37,6 +37,7 @@ HOW: tuple[tuple[str, str, int, str], ...] = (
     ("source .venv/bin/activate", "", 0, ""),
     ("pixsem generate", " --steps 2", 0, "woman.png"),
     ("pixsem edit", " --steps 2", 0, "man.png"),
+    ("pixsem report --html", "", 0, "opens offline"),
     ("pixsem report", "", 0, "tokenizer"),
     ("pixsem models", "", 0, "champion"),
     ("pixsem lineage", "", 0, "ingest"),

@@ -127,4 +127,5 @@ def test_lpips_trains_and_judges_and_rfid_judges_by_files_that_the_user_gives(tr
     digest = hashlib.sha256((tmp_path / "weights" / "inception.pt").read_bytes()).hexdigest()
     assert metrics["tokenizer"]["rfid_weights"] == digest[:16]
     assert not {"tokenizer.lpips", "tokenizer.rfid"} & set(metrics["absent"])
-    assert metrics["tokenizer"]["psnr"] != trained.json("report")["metrics"]["tokenizer"]["psnr"]
+    plain = json.loads((artifact(trained, "evaluate_tokenizer") / "manifest.json").read_text())["metrics"]
+    assert metrics["tokenizer"]["psnr"] != plain["tokenizer"]["psnr"]
