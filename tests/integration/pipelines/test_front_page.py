@@ -55,6 +55,7 @@ HOW: tuple[tuple[str, str, int, str], ...] = (
 )
 ELSEWHERE = {
     "pixsem ui": "test_the_page_of_mlflow_is_served",
+    "pixsem evaluate": "test_evaluate_model.py",
     "pixsem doctor": "test_doctor.py, which takes minutes",
 }
 
