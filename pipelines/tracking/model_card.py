@@ -237,9 +237,9 @@ def description(
     more = len(figures) - MOST_ROWS
     parts = [
         WHAT[kind].format(**facts(made)),
-        "\n\n".join(f"![{PICTURES[kind][shown]}]({address})" for shown, address in pictures.items()),
         f"### How to load it\n\n{load.format(name=uri, prompt=_plain(prompt))}",
         f"### Figures\n\n{table}" + (f"\n\n{more} more are on the page of the run." if more > 0 else ""),
+        "\n\n".join(f"![{PICTURES[kind][shown]}]({address})" for shown, address in pictures.items()),
         f"### Gates\n\n{gates_text(verdicts)}" + (f"\n\nHeld against no other version: {note}." if note else ""),
         f"### Made by\n\n{_lineage(made, links)}",
         f"### Data\n\n{data_text(made)}",

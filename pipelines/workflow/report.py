@@ -130,7 +130,7 @@ def _figures(values: dict[str, Any], intervals: dict[str, Any], prefix: str = ""
 
 def _figure(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.3f}"
+        return f"{value:.3f}" if abs(value) >= 0.01 or not value else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
