@@ -59,6 +59,7 @@ def evaluated(tmp_path_factory):
     (folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, LINES)))
     register_ours(folder)
     pixsem = Pixsem(folder)
+    pixsem.environment = {**pixsem.environment, "HF_HUB_OFFLINE": "1"}  # a hub that is not there is asked for 30 s
     pixsem.patience = 600.0
     reports = [pixsem.json("evaluate", model, *arguments(folder)) for model in (VERSION, "peer")]
     return pixsem, *reports
