@@ -148,8 +148,8 @@ def generator_figures(config: Config) -> dict[str, str]:
     for features in features_of(config):  # the ceiling of this one had a name before there were ceilings
         del found[f"text_to_image.ceiling.frechet_{features}"]
     found |= {f"editing.{p}{name}": why for p in BASELINES for name, why in of_edits_any(config).items()}
-    names = (*PRESERVED, *(f"{baseline}preservation_psnr" for baseline in BASELINES))
-    found |= dict.fromkeys((f"editing.{name}" for name in names), "")
+    preserved = (*PRESERVED, *(f"{baseline}preservation_psnr" for baseline in BASELINES))
+    found |= dict.fromkeys((f"editing.{name}" for name in preserved), "")
     judged = judged_source(config.named_sources())
     if judged is not None:
         world = BY_WORLD[judged[1].kind]
