@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -16,11 +15,10 @@ from PIL import Image
 
 from pipelines.gallery.run_page import gallery_page
 from pipelines.workflow.report import report
+from tests.browser import CHROMIUM, needs_chromium
 from tests.unit.pipelines.gallery.whole_run import EVIL, ORDER, whole_run
 
 pytestmark = pytest.mark.integration
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium; on Debian: apt-get install chromium")
 HEIGHT = 3000
 # Drives the page from the frame around it, as a person would, and keeps what is to be seen then.
 DRIVER = """
@@ -96,7 +94,7 @@ def shown(folder: Path, page: str, width: int, dark: bool) -> tuple[dict, np.nda
     return json.loads(title[1].replace("&amp;", "&")), np.asarray(Image.open(picture).convert("RGB"))
 
 
-@browser
+@needs_chromium
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (360, True)])
 def test_a_person_sees_the_run_and_finds_pictures_by_verdict_category_and_words(tmp_path, width, dark):
     store, run = whole_run(tmp_path)
@@ -116,7 +114,7 @@ def test_a_person_sees_the_run_and_finds_pictures_by_verdict_category_and_words(
     assert shot[5, 5].mean() < 60 if dark else shot[5, 5].mean() > 200
 
 
-@browser
+@needs_chromium
 def test_neither_a_caption_nor_a_script_that_got_in_runs(tmp_path):
     store, run = whole_run(tmp_path, words=EVIL)
     page = gallery_page(store, run, report(store, run))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,12 +14,12 @@ from components.curation.decide import Decision
 from components.curation.images import encode_png
 from components.curation.report.facts import NEAR, Bound, gather
 from components.curation.report.page_html import Example, Words, counted, report_page
+from tests.browser import CHROMIUM, needs_chromium
 
 pytestmark = pytest.mark.unit
 EVIL = "<script>document.title='lost'</script><img src=x onerror=\"document.title='lost'\">'\" & </style>"
 BOUNDS = [Bound("flat_image", "contrast", least=4.0), Bound("nsfw", "nsfw", most=0.5)]
 STAGES = ("ingest", "measure", "curate")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def rows(count=300, sources=("photos", "scraped<b>")):
@@ -147,7 +146,7 @@ def test_a_page_is_the_same_every_time():
     assert page_of()[1] == page_of()[1]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium; on Debian: apt-get install chromium")
+@needs_chromium
 @pytest.mark.parametrize(("width", "theme"), [(1200, "light"), (360, "dark")])
 def test_a_browser_shows_the_page_in_light_and_dark_wide_and_on_a_phone(tmp_path, width, theme):
     from PIL import Image

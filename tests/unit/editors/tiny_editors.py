@@ -39,17 +39,24 @@ def autoencoder(channels: int, **settings: Any) -> Any:
     )  # fmt: skip
 
 
+def small_unet(channels: int, **settings: Any) -> Any:
+    """Return a UNet that takes so many channels and gives four."""
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
+        block_out_channels=(8, 16), layers_per_block=1, in_channels=channels, out_channels=4, norm_num_groups=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=16, attention_head_dim=8, **settings,
+    )  # fmt: skip
+
+
 def instruct_pix2pix(folder: Path) -> Path:
     """Save an InstructPix2Pix."""
     import torch
-    from diffusers import DDIMScheduler, StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel
+    from diffusers import DDIMScheduler, StableDiffusionInstructPix2PixPipeline
 
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(
-        block_out_channels=(8, 16), layers_per_block=1, in_channels=8, out_channels=4, norm_num_groups=4,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=16, attention_head_dim=8,
-    )  # fmt: skip
+    unet = small_unet(8)
     pipeline = StableDiffusionInstructPix2PixPipeline(
         vae=autoencoder(4), text_encoder=text_encoder(), tokenizer=tokenizer(folder), unet=unet,
         scheduler=DDIMScheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,

@@ -12,7 +12,6 @@ import transformers
 from diffusers import AutoencoderKL
 from typer.testing import CliRunner
 
-from components.tokenizer.supported_models import FAMILIES, PICTURE_SIDE
 from pipelines.cli.main import app
 from pipelines.config.compose import CONF, compose_config
 from pipelines.doctor.checks import examine
@@ -383,26 +382,3 @@ def test_presets_have_no_problems(preset):
 def test_presets_for_real_data_have_no_problems_with_a_source(preset, models):
     data = ["source=folder", f"source.path={models}/photos", "source.files.caption_column=caption"]
     assert problems(compose_config([f"preset={preset}", *data])) == []
-
-
-def test_defaults_of_encoders_are_those_of_transformers():
-    for family in FAMILIES.values():
-        config = getattr(transformers, family.config)()
-        assert (config.patch_size, config.image_size) == (family.patch, PICTURE_SIDE)
-
-
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ({"model_type": "dinov2", "patch_size": [14, 14]}, "patch_size is [14, 14]"),
-        ({"model_type": "dinov2", "patch_size": 0}, "patch_size is 0"),
-        ({"model_type": "dinov2", "patch_size": 14, "image_size": "large"}, "image_size is 'large'"),
-        ({"model_type": "dinov2", "patch_size": 14, "image_size": 100}, "The nearest is encoder.size=98"),
-        ({"model_type": "siglip2_vision_model", "num_patches": 256}, "are not supported"),
-        ({"vision_config": None}, "is no configuration"),
-    ],
-)
-def test_an_encoder_of_any_odd_configuration_is_refused_in_words_before_anything_runs(tmp_path, values, words):
-    (tmp_path / "config.json").write_text(json.dumps(values))
-    found = problems(compose_config(["preset=tiny", f"encoder.path={tmp_path}"]), ["train_encoder"])
-    assert any(words in problem for problem in found)
