@@ -12,6 +12,7 @@ from ray import serve
 from pipelines.serve.limits import Limits
 from pipelines.serve.making import Job, Told, groups, make, read_job
 from pipelines.serve.version import Serving, open_serving
+from pipelines.tracking.open_version import open_version
 
 
 @serve.deployment
@@ -20,7 +21,7 @@ class Engine:
 
     def __init__(self, model: str, store: str, limits: Limits) -> None:
         self.limits = limits
-        self.serving: Serving = open_serving(model, store)
+        self.serving: Serving = open_serving(open_version(model, store))
         self.watch: dict[str, Any] = {"checked": self.serving.facts["opened"], "refused": ""}
         self._torch = ThreadPoolExecutor(1, "torch")  # one batch at a time; the replica's loop answers meanwhile
         self._reading = ThreadPoolExecutor(1, "pictures")

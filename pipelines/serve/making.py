@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 
 from pipelines.errors import one_line
 from pipelines.serve.version import Serving
-from pipelines.serving import read_picture, read_request
+from pipelines.serving import png_bytes, read_picture, read_request
 
 Told = dict["Job", Any]  # what each picture's caller is told: a dict as `Engine.picture` yields it, or an error
 SHARED = ("num_inference_steps", "guidance_scale", "image_guidance_scale")
@@ -86,7 +85,7 @@ def _make(serving: Serving, jobs: Sequence[Job], tell: Callable[[Told], None]) -
             forming = _forming(pipe, number, before[0][rows], latents[rows])
             tell(
                 {
-                    job: {"kind": "preview", "index": shown[job].index(step), "step": step, "png": _png(picture, {})}
+                    job: {"kind": "preview", "index": shown[job].index(step), "step": step, "png": png_bytes(picture)}
                     for job, picture in zip(wanted, forming, strict=True)
                 }
             )
@@ -105,7 +104,7 @@ def _make(serving: Serving, jobs: Sequence[Job], tell: Callable[[Told], None]) -
     return {
         job: {
             "kind": "picture",
-            "png": _png(picture, _settings(serving, job, shared)),
+            "png": png_bytes(picture, _settings(serving, job, shared)),
             "seed": job.asked["seed"],
             "steps": steps,
             "guidance_scale": shared["guidance_scale"],
@@ -144,12 +143,3 @@ def _settings(serving: Serving, job: Job, shared: dict[str, Any]) -> dict[str, A
         del found["image_guidance_scale"]
     return found
 
-
-def _png(picture: Any, settings: dict[str, Any]) -> bytes:
-    from PIL.PngImagePlugin import PngInfo
-
-    info, out = PngInfo(), io.BytesIO()
-    for name, value in settings.items():
-        info.add_itxt(name, str(value))
-    picture.save(out, "PNG", pnginfo=info)
-    return out.getvalue()

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from pipelines.serving import SUMS, open_pipeline
+from pipelines.serving import open_pipeline
+from pipelines.tracking.open_version import Opened
 
 CARD = "README.md"
 CALLED = re.compile(r'\bpipeline\("((?:[^"\\]|\\.)+)"(, image=)?')  # the card's own examples of how to call it
 
 
-@dataclass
+@dataclass(frozen=True)
 class Serving:
     """An opened version."""
 
@@ -23,21 +22,19 @@ class Serving:
     facts: dict[str, Any]  # what `Engine.describe` tells, without "watch"
 
 
-def open_serving(model: str, store: str) -> Serving:
-    """Open what a model's name means now. ValueError, in words, where it cannot be served."""
-    folder = Path(model)
-    pipe = open_pipeline(str(folder))
-    listed = folder / SUMS
-    known = listed if listed.is_file() else folder / "model_index.json"
-    card = (folder / CARD).read_text("utf-8", "replace") if (folder / CARD).is_file() else ""
+def open_serving(opened: Opened) -> Serving:
+    """Load a version. ValueError, in words, where it cannot be served."""
+    pipe = open_pipeline(str(opened.folder))
+    path = opened.folder / CARD
+    card = path.read_text("utf-8", "replace") if path.is_file() else ""
     called = CALLED.findall(card)
     facts = {
-        "id": folder.absolute().name,
-        "name": folder.absolute().name,
-        "version": None,
-        "alias": None,
-        "digest": hashlib.sha256(known.read_bytes()).hexdigest(),
-        "created": int(known.stat().st_mtime),
+        "id": opened.id,
+        "name": opened.name,
+        "version": opened.version,
+        "alias": opened.alias,
+        "digest": opened.digest,
+        "created": opened.created,
         "opened": int(time.time()),
         "side": int(pipe.vae.config.image_size),
         "steps": pipe.config["num_inference_steps"],
