@@ -23,6 +23,7 @@ class Limits:
     request_s: float = 120.0  # most time for a request; then the answer is 504
     body_s: float = 30.0  # most time that a client may take to send its body; then the answer is 408
     body_bytes: int = 16 * 2**20  # of a request; beyond it the answer is 413
+    held_bytes: int = 256 * 2**20  # of the bodies of all open requests; beyond it the answer is 429
     picture_bytes: int = 8 * 2**20  # of a file to edit; its pixels are limited by ImageLimits
     prompt_characters: int = 4_000
     n: int = 10  # pictures of one request
