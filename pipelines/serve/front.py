@@ -31,6 +31,7 @@ from pipelines.serve.card_page import PICTURE, card_html
 from pipelines.serve.description import Description
 from pipelines.serve.http_limits import HttpLimits
 from pipelines.serve.limits import Limits
+from pipelines.serve.loopback import replica_on_loopback
 from pipelines.serve.metrics import Metrics
 from pipelines.serve.registry_events import check_signature, moves_alias
 
@@ -49,6 +50,7 @@ class Front:
     """
 
     def __init__(self, engine: Any, limits: Limits, api_key: str = "", webhook_secret: str = "") -> None:
+        replica_on_loopback()
         self.engine, self.limits, self.api_key, self.webhook_secret = engine, limits, api_key, webhook_secret
 
     def __serve_build_asgi_app__(self) -> FastAPI:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipelines.errors import nearest
 
 LOOPBACK = "127.0.0.1"
 
@@ -14,8 +20,8 @@ class Limits:
     host: str = LOOPBACK  # the interface that HTTP is answered on
     port: int = 8000
     replicas: int = 1  # copies of the model
-    gpus: float = 0.0  # of each copy
-    cpus: float = 1.0  # of each copy; on a CPU the threads of its products, too
+    gpus: float | None = None  # of each copy; None: 1 where there are GPUs
+    cpus: float | None = None  # of each copy: the threads of its products; None: 1 beside a GPU, else its share of all
     batch: int = 8  # most pictures that one copy makes at the same time
     batch_wait_s: float = 0.02  # that a picture waits for others to join its batch, where the copy is idle
     queued: int = 64  # most pictures that wait for a copy; beyond it the answer is 429
@@ -40,3 +46,15 @@ class Limits:
     def ongoing(self) -> int:
         """Pictures that one replica takes: those of the running batch, and those of the next one."""
         return 2 * self.batch
+
+
+def read_limits(given: Mapping[str, Any]) -> Limits:
+    """Return the limits that a Serve config file gives. ValueError, in words, for what is none."""
+    for name in given:
+        if name not in Limits.__dataclass_fields__:
+            raise ValueError(f"the service has no limit {name!r}{nearest(name, Limits.__dataclass_fields__)}")
+    try:
+        return TypeAdapter(Limits).validate_python(dict(given))
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise ValueError(f"the limit {wrong['loc'][0]} is {wrong['input']!r}: {wrong['msg']}") from None

@@ -21,7 +21,7 @@ class Job:
 
     asked: dict[str, Any]  # as `read_request` returns it
     previews: int = 0
-    progress: bool = True
+    progress: bool = True  # False: told of the first step alone
     gone: bool = False  # True: nobody waits for it any more
 
 
@@ -67,6 +67,15 @@ def make(serving: Serving, jobs: Sequence[Job], tell: Callable[[Told], None]) ->
         tell(dict.fromkeys(jobs, RuntimeError(one_line(error))))
 
 
+def warm_up(serving: Serving) -> None:
+    """Make a picture and edit it. ValueError, in words, where a version cannot."""
+    image = None
+    for _ in range(2):
+        image = serving.pipe("a picture", image=image, num_inference_steps=2, output_type="pt").images
+        if not image.isfinite().all():
+            raise ValueError("its pictures are not numbers: the weights are broken")
+
+
 def _make(serving: Serving, jobs: Sequence[Job], tell: Callable[[Told], None]) -> Told:
     import torch
 
@@ -79,7 +88,9 @@ def _make(serving: Serving, jobs: Sequence[Job], tell: Callable[[Told], None]) -
         if all(job.gone for job in jobs):
             raise NobodyWaits
         step, latents = number + 1, values["latents"]
-        tell({job: {"kind": "progress", "step": step, "steps": steps} for job in jobs if job.progress})
+        told = {"kind": "progress", "step": step, "steps": steps}
+        if heard := {job: told for job in jobs if job.progress or step == 1}:
+            tell(heard)
         if wanted := [job for job in jobs if step in shown[job] and not job.gone]:
             rows = [jobs.index(job) for job in wanted]
             forming = _forming(pipe, number, before[0][rows], latents[rows])
@@ -142,4 +153,3 @@ def _settings(serving: Serving, job: Job, shared: dict[str, Any]) -> dict[str, A
     if job.asked["image"] is None:
         del found["image_guidance_scale"]
     return found
-

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from pipelines.serve.card_page import PICTURE
 from pipelines.serving import open_pipeline
+from pipelines.tracking.examples import read_examples
 from pipelines.tracking.open_version import Opened
 
 CARD = "README.md"
-CALLED = re.compile(r'\bpipeline\("((?:[^"\\]|\\.)+)"(, image=)?')  # the card's own examples of how to call it
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,13 @@ class Serving:
     """An opened version."""
 
     pipe: Any
+    folder: Path
     facts: dict[str, Any]  # what `Engine.describe` tells, without "watch"
+
+    def card_picture(self, name: str) -> bytes | None:
+        """Return a PNG that lies beside the card; None where there is none of this bare name."""
+        path = self.folder / name
+        return path.read_bytes() if PICTURE.fullmatch(name) and path.is_file() else None
 
 
 def open_serving(opened: Opened) -> Serving:
@@ -27,7 +35,6 @@ def open_serving(opened: Opened) -> Serving:
     pipe = open_pipeline(str(opened.folder))
     path = opened.folder / CARD
     card = path.read_text("utf-8", "replace") if path.is_file() else ""
-    called = CALLED.findall(card)
     facts = {
         "id": opened.id,
         "name": opened.name,
@@ -42,9 +49,6 @@ def open_serving(opened: Opened) -> Serving:
         "image_guidance_scale": pipe.config["image_guidance_scale"],
         "edits": True,
         "card": re.sub(r"\A---\n.*?\n---\n", "", card, flags=re.DOTALL).strip(),
-        "examples": {
-            "prompts": [text for text, edits in called if not edits],
-            "instructions": [text for text, edits in called if edits],
-        },
+        "examples": read_examples(opened.folder),
     }
-    return Serving(pipe, facts)
+    return Serving(pipe, opened.folder, facts)
