@@ -39,11 +39,13 @@ class Tab:
         at = f"ws://{self._address}/devtools/page/{self.target}"
         self._socket = await self._session.ws_connect(at, max_msg_size=0)
 
-    async def _call(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+    async def _asked(
+        self, socket: aiohttp.ClientWebSocketResponse, method: str, params: dict[str, Any]
+    ) -> dict[str, Any]:
         number = next(self._numbers)
-        await self._socket.send_json({"id": number, "method": method, "params": params})
+        await socket.send_json({"id": number, "method": method, "params": params})
         while True:
-            answer = json.loads((await self._socket.receive()).data)
+            answer = json.loads((await socket.receive()).data)
             if answer.get("id") == number:
                 return dict(answer.get("result", {}))
             self._note(answer.get("method", ""), answer.get("params", {}))
@@ -61,7 +63,7 @@ class Tab:
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """Call a method of Chromium's debugging protocol."""
-        return self._loop.run_until_complete(self._call(method, params))
+        return self._loop.run_until_complete(self._asked(self._socket, method, params))
 
     def open(self, url: str) -> None:
         """Go to an address, from an empty page: an address that differs in what follows `#` alone loads nothing."""
@@ -144,7 +146,9 @@ class Browser(Tab):
         while not (port.exists() and len(port.read_text().split()) > 1):
             assert time.monotonic() < end and self._process.poll() is None, "Chromium did not start"
             time.sleep(0.1)
-        loop, address = asyncio.new_event_loop(), f"127.0.0.1:{port.read_text().split()[0]}"
+        number, path = port.read_text().split()
+        loop, address = asyncio.new_event_loop(), f"127.0.0.1:{number}"
+        self._whole = f"ws://{address}{path}"  # what speaks for the browser, not for a tab
         first = next(tab for tab in loop.run_until_complete(self._targets(address)) if tab["type"] == "page")
         super().__init__(address, first["id"], loop)
         return self
@@ -156,9 +160,14 @@ class Browser(Tab):
 
     def another(self) -> Tab:
         """Return a tab of another person: it shares no cookies and no storage with the others."""
-        context = self.call("Target.createBrowserContext")["browserContextId"]
-        made = self.call("Target.createTarget", url="about:blank", browserContextId=context)
-        self._tabs.append(Tab(self._address, made["targetId"], self._loop))
+
+        async def made() -> str:
+            async with aiohttp.ClientSession() as session, session.ws_connect(self._whole) as socket:
+                context = await self._asked(socket, "Target.createBrowserContext", {})
+                told = {"url": "about:blank", "browserContextId": context["browserContextId"]}
+                return str((await self._asked(socket, "Target.createTarget", told))["targetId"])
+
+        self._tabs.append(Tab(self._address, self._loop.run_until_complete(made()), self._loop))
         return self._tabs[-1]
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

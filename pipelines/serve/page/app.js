@@ -30,7 +30,7 @@ const gallery = new Gallery(find("#gallery"), {
   },
   reuse,
   counted: (groups) => {
-    find(".foot").hidden = !groups;
+    find(".foot").hidden = find("#how").hidden = !groups;
   },
 });
 

@@ -20,8 +20,9 @@ export class Editor {
     });
     this.#compare();
     dialog.addEventListener("keydown", (event) => {
-      if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z" || event.target.value) return;
-      event.preventDefault(); // of a text that is being written, the browser undoes the writing
+      if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z") return;
+      if (event.target.type !== "range" && event.target.value) return; // the browser undoes what was written there
+      event.preventDefault();
       this.go(event.shiftKey ? this.redoTo : this.undoTo);
     });
     dialog.addEventListener("close", () => {
@@ -50,7 +51,8 @@ export class Editor {
     this.form.clear();
     this.show();
     if (!this.dialog.open) this.dialog.showModal();
-    if (this.form.usable && matchMedia("(hover: hover)").matches) this.form.text.focus();
+    // On a phone the keyboard would cover the picture.
+    if (this.form.usable && matchMedia("(min-width: 761px)").matches) this.form.text.focus();
   }
 
   /** Show another step of the picture; nothing where there is none. */
