@@ -50,7 +50,11 @@ def application(model: str, store: str, limits: Limits) -> Any:
         max_constructor_retry_count=TRIES,
         health_check_period_s=limits.health_s,
         graceful_shutdown_timeout_s=limits.stop_s,
-        ray_actor_options={"num_cpus": limits.cpus, "num_gpus": limits.gpus},
+        ray_actor_options={
+            "num_cpus": limits.cpus,
+            "num_gpus": limits.gpus,
+            "runtime_env": {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},  # its threads leave the cores to the HTTP side
+        },
     ).bind(model, store, limits)
     return front(engine, limits, os.environ.get(API_KEY, ""), os.environ.get(WEBHOOK_SECRET, ""))
 
