@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines.errors import Interrupted, UserError
+from pipelines.serve.http_wire import CALLBACK
 from pipelines.serve.limits import Limits, read_limits
 from pipelines.serve.loopback import ray_on_loopback
 
@@ -86,6 +87,7 @@ def started(model: str, store: str, limits: Limits, waiting: Callable[[], None] 
     local = os.environ.get("RAY_ADDRESS", LOCAL) == LOCAL
     logging.getLogger("ray.serve").setLevel(logging.ERROR)  # here; replicas have logs of their own
     with ray_on_loopback() if local else nullcontext():
+        os.environ.update(CALLBACK)
         connect(ClusterSection(address=None, num_cpus=None))
     try:
         limits = sized(limits, ray.cluster_resources())
