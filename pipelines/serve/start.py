@@ -57,10 +57,10 @@ def application(model: str, store: str, limits: Limits) -> Any:
             "runtime_env": {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},  # its threads leave the cores to the HTTP side
         },
     ).bind(model, store, limits)
-    return front(engine, limits, os.environ.get(API_KEY, ""), os.environ.get(WEBHOOK_SECRET, ""))
+    return front(engine, limits, os.environ.get(API_KEY), os.environ.get(WEBHOOK_SECRET))
 
 
-def front(engine: Any, limits: Limits, api_key: str = "", webhook_secret: str = "") -> Any:
+def front(engine: Any, limits: Limits, api_key: str | None = None, webhook_secret: str | None = None) -> Any:
     """Return the HTTP side before an engine, which is bound or running."""
     from pipelines.serve.front import Front
 
