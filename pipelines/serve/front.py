@@ -49,7 +49,9 @@ class Front:
     With `api_key`, /v1 asks for it. With `webhook_secret`, MLflow may tell of a moved alias at /webhooks/mlflow.
     """
 
-    def __init__(self, engine: Any, limits: Limits, api_key: str = "", webhook_secret: str = "") -> None:
+    def __init__(
+        self, engine: Any, limits: Limits, api_key: str | None = None, webhook_secret: str | None = None
+    ) -> None:
         replica_on_loopback()
         self.engine, self.limits, self.api_key, self.webhook_secret = engine, limits, api_key, webhook_secret
 
@@ -58,7 +60,7 @@ class Front:
         return make_app(self.engine, self.limits, self.api_key, self.webhook_secret)
 
 
-def make_app(engine: Any, limits: Limits, api_key: str = "", webhook_secret: str = "") -> FastAPI:
+def make_app(engine: Any, limits: Limits, api_key: str | None = None, webhook_secret: str | None = None) -> FastAPI:
     """Return the HTTP application before an engine."""
     metrics = Metrics()
     service = Service(engine, limits, metrics)
@@ -168,7 +170,7 @@ class EventStream(StreamingResponse):
             await self.made.aclose()
 
 
-def _images(service: Service, api_key: str) -> APIRouter:
+def _images(service: Service, api_key: str | None) -> APIRouter:
     """Return the routes of OpenAI's API; they ask for the key where there is one."""
 
     async def check_key(request: Request) -> None:

@@ -20,16 +20,19 @@ class Metrics:
     """The figures of one HTTP deployment, in a registry of their own."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        at = {"registry": self.registry}
-        self.requests = Counter("pixsem_requests", "HTTP requests by route and status", ["route", "status"], **at)
-        self.pictures = Counter("pixsem_pictures", "pictures made", ["kind"], **at)
-        self.retries = Counter("pixsem_retries", "pictures asked for again: their replica was lost", **at)
-        self.refused = Counter("pixsem_refused", "pictures refused: the queue was full", **at)
-        self.queue = Gauge("pixsem_queue", "pictures that wait for a place in a batch", **at)
-        self.running = Gauge("pixsem_running", "pictures that are being made", **at)
-        self.seconds = Histogram(
-            "pixsem_picture_seconds", "from asking for a picture until it is there", buckets=SECONDS, **at
+        self.registry = own = CollectorRegistry()
+        ProcessCollector(registry=own)
+        self.requests = Counter(
+            "pixsem_requests", "HTTP requests by route and status", ["route", "status"], registry=own
         )
-        self.batch = Histogram("pixsem_batch_pictures", "pictures in the batch of a picture", buckets=SIZES, **at)
+        self.pictures = Counter("pixsem_pictures", "pictures made", ["kind"], registry=own)
+        self.retries = Counter("pixsem_retries", "pictures asked for again: their replica was lost", registry=own)
+        self.refused = Counter("pixsem_refused", "pictures refused: the queue was full", registry=own)
+        self.queue = Gauge("pixsem_queue", "pictures that wait for a place in a batch", registry=own)
+        self.running = Gauge("pixsem_running", "pictures that are being made", registry=own)
+        self.seconds = Histogram(
+            "pixsem_picture_seconds", "from asking for a picture until it is there", buckets=SECONDS, registry=own
+        )
+        self.batch = Histogram(
+            "pixsem_batch_pictures", "pictures in the batch of a picture", buckets=SIZES, registry=own
+        )

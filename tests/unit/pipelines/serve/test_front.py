@@ -193,7 +193,7 @@ def test_the_card_is_shown_with_its_own_picture_and_without_its_scripts():
             return (await here.get("/card")).text, (await here.get("/card/samples.png")).content
 
     page, picture = ran(ask())
-    assert '<img src="/card/samples.png" alt="Pictures"' in page and picture == png()
+    assert '<img src="card/samples.png" alt="Pictures"' in page and picture == png()
     assert page.count("<img") == 1 and "<script" not in page and 'href="javascript' not in page
 
 
