@@ -1,4 +1,4 @@
-"""What Serve's HTTP proxy takes of a connection before there is a request: it has no limits for that by itself.
+"""What Serve's HTTP proxy takes before the application has a say: it has no limits for that by itself.
 
 Serve calls `install` in the proxy's process where the environment names it (`CALLBACK`).
 """
@@ -6,14 +6,16 @@ Serve calls `install` in the proxy's process where the environment names it (`CA
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http import auto
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 CALLBACK = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "pipelines.serve.http_wire:install"}
 HEAD_S = 10.0  # that the first line and the headers of a request may take; 64 KB are read of them
 MOST_CONNECTIONS = 1024
+MOST_HELD = 2**30  # bytes of the bodies of all open requests; the application's own limits are lower
 
 
 class LimitedProtocol(H11Protocol):
@@ -53,7 +55,34 @@ class LimitedProtocol(H11Protocol):
         return False  # there are no web sockets here
 
 
-def install() -> list[Any]:
-    """Have the proxy of this process read HTTP by `LimitedProtocol`. Returns no middlewares."""
+class BodyBudget:
+    """ASGI middleware: the bodies of all open requests together have at most MOST_HELD bytes.
+
+    The proxy reads a body as fast as it comes, even while the application has no place for its request yet.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on; one whose body does not fit is given up, as if its client had left."""
+        size = 0
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            self.held += len(message.get("body", b""))
+            return {"type": "http.disconnect"} if self.held > MOST_HELD else message
+
+        try:
+            await self.app(scope, counted, send)
+        finally:
+            self.held -= size
+
+
+def install() -> list[Middleware]:
+    """Have the proxy of this process read HTTP by `LimitedProtocol`. Returns its middlewares."""
     auto.AutoHTTPProtocol = LimitedProtocol
-    return []
+    return [Middleware(BodyBudget)]

@@ -115,6 +115,14 @@ def test_the_key_opens_the_api_and_nothing_else_needs_it(narrow):
     assert [httpx.get(narrow + path).status_code for path in ("/healthz", "/about", "/metrics", "/card")] == [200] * 4
 
 
+def test_the_page_and_its_files_are_served(served):
+    kinds = {"/": "text/html", "/page/app.js": "text/javascript", "/page/style.css": "text/css"}
+    for path, kind in kinds.items():
+        answer = httpx.get(served.url + path)
+        assert answer.headers["content-type"].startswith(kind) and answer.headers["cache-control"] == "no-cache"
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+
+
 def test_the_card_shows_the_picture_that_lies_beside_it(served):
     page = httpx.get(f"{served.url}/card").text
     assert "<h1>A tiny model</h1>" in page and 'src="card/samples.png"' in page and "library_name" not in page
@@ -160,6 +168,7 @@ def test_pictures_that_take_too_long_are_504(narrow):
     with friend, pytest.raises(openai.InternalServerError) as caught:
         friend.images.generate(**LONG)
     assert caught.value.status_code == 504 and caught.value.code == "timeout"
+    assert figure(narrow, 'pixsem_requests_total{route="/v1/images/generations",status="504"}') == 1  # not asked again
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -27,7 +28,7 @@ def address(monkeypatch) -> Iterator[tuple[str, int]]:
     monkeypatch.setattr(http_wire, "HEAD_S", 0.3)
     monkeypatch.setattr(http_wire, "MOST_CONNECTIONS", 3)
     monkeypatch.setattr(http_wire.auto, "AutoHTTPProtocol", None)
-    assert http_wire.install() == []
+    assert [one.cls for one in http_wire.install()] == [http_wire.BodyBudget]
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(hello, lifespan="off", log_level="critical"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -66,3 +67,33 @@ def test_a_connection_that_asks_is_kept_and_one_too_many_is_closed(address):
     assert wires[3].recv(1000) == b""
     for wire in wires:
         wire.close()
+
+
+def test_bodies_that_do_not_fit_together_are_given_up_and_their_room_is_free_again(monkeypatch):
+    monkeypatch.setattr(http_wire, "MOST_HELD", 25)
+    go = asyncio.Event()
+
+    async def reads_and_waits(scope: Any, receive: Any, send: Any) -> None:
+        await send(await receive())
+        await go.wait()
+
+    async def chunk() -> Any:
+        return {"type": "http.request", "body": bytes(10), "more_body": True}
+
+    async def crowd() -> list[str]:
+        kinds: list[str] = []
+
+        async def note(message: Any) -> None:
+            kinds.append(message["type"])
+
+        for _ in range(2):
+            open_ones = [asyncio.create_task(budget({"type": "http"}, chunk, note)) for _ in range(3)]
+            await asyncio.sleep(0.01)
+            go.set()
+            await asyncio.gather(*open_ones)
+            go.clear()
+        return kinds
+
+    budget = http_wire.BodyBudget(reads_and_waits)
+    assert asyncio.run(crowd()) == ["http.request", "http.request", "http.disconnect"] * 2
+    assert budget.held == 0
