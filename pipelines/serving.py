@@ -7,7 +7,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +197,19 @@ def read_picture(data: bytes, name: str) -> Any:
 
 def encode_png(picture: Any) -> str:
     """Return a PIL picture as a PNG in base64."""
-    out = io.BytesIO()
-    picture.save(out, "PNG")
-    return base64.b64encode(out.getvalue()).decode()
+    return base64.b64encode(png_bytes(picture)).decode()
+
+
+def png_bytes(picture: Any, settings: Mapping[str, Any] | None = None) -> bytes:
+    """Return a PIL picture as a PNG, which says in its texts what it was made with: `settings`, but for what is None.
+
+    The names are Latin; a value with other letters becomes an international text (iTXt).
+    """
+    from PIL.PngImagePlugin import PngInfo
+
+    out, texts = io.BytesIO(), PngInfo()
+    for name, value in (settings or {}).items():
+        if value is not None:
+            texts.add_text(name, str(value).encode("utf-8", "replace").decode())  # a lone surrogate is no text
+    picture.save(out, "PNG", pnginfo=texts)
+    return out.getvalue()

@@ -58,12 +58,17 @@ def prepare_database(path: Path, artifact_root: str) -> None:
         connection.close()
 
 
+def read_only(path: Path) -> sqlite3.Connection:
+    """Open a sqlite file to read; who opens it closes it. sqlite3.Error where there is none."""
+    return sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+
+
 def has_versions(path: Path, versions: Iterable[tuple[str, str]]) -> bool:
     """True where a database has all these versions (name, number) of models. MLflow is not loaded, which takes long."""
     if not path.is_file():
         return False
     query = "select 1 from model_versions where name = ? and version = ? and current_stage != 'Deleted_Internal'"
-    connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+    connection = read_only(path)
     try:
         return all(connection.execute(query, (name, int(number))).fetchone() for name, number in versions)
     except sqlite3.OperationalError:

@@ -7,39 +7,20 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from components.registry.gates import Verdict
 from components.registry.mlflow_errors import TrackingError
+from components.registry.named_versions import CHAMPION, SCHEME, Version, check_name, choose, parse_reference
 from components.registry.tracking import MAX_TEXT, Tracker
 
 CODE = Path(__file__).with_name("served_model.py")
 HISTORY = "pixsem.champions"  # tag of a registered model: its champions in order, as JSON
 REFUSED = "pixsem.refused"
 DIGEST = "pixsem.digest"
-CHAMPION = "champion"
 VERSIONS = "mlflow.modelVersions"  # tag of a logged model: its versions, as JSON
 CARD = "card"  # folder of a logged model with the pictures of its card
-
-
-@dataclass(frozen=True)
-class Version:
-    """One registered version."""
-
-    name: str
-    version: str
-    aliases: tuple[str, ...]
-    tags: dict[str, str] = field(default_factory=dict)
-    source: str = ""
-    created: int = 0  # milliseconds since 1970
-    description: str = ""
-
-    @property
-    def figures(self) -> dict[str, float]:
-        """The figures it was judged by."""
-        return dict(json.loads(self.tags.get("pixsem.figures", "{}")))
 
 
 class Registry:
@@ -219,35 +200,23 @@ class Registry:
 
     def version(self, name: str, version: str) -> Version:
         """Return one version. ValueError where there is none."""
-        found = {v.version: v for v in self.versions(self._checked(name))}
-        if version not in found:
-            raise ValueError(f"{name} has no version {version}; it has {', '.join(found) or 'none'}")
-        return found[version]
+        return choose(f"{SCHEME}{name}/{version}", self.versions(self._checked(name)))
 
     def find(self, uri: str) -> Version:
         """Return the version that `models:/NAME/VERSION` or `models:/NAME@ALIAS` names. ValueError where there is
         none.
         """
-        rest = uri.removeprefix("models:/")
-        name, _, alias = rest.partition("@")
-        if alias:
-            for version in self.versions(self._checked(name)):
-                if alias in version.aliases:
-                    return version
-            raise ValueError(f"no version of {name} is its {alias} yet. See what there is with: pixsem models")
-        name, _, number = rest.partition("/")
-        if not number:
-            raise ValueError(f"{uri} names no version: write models:/{name}@{CHAMPION} or models:/{name}/1")
-        return self.version(name, number)
+        name, _, _ = parse_reference(uri)
+        return choose(uri, self.versions(self._checked(name)))
 
     def download(self, version: Version, folder: str | Path) -> Path:
         """Return a local folder with a version's weights."""
         from mlflow.artifacts import download_artifacts
 
-        source, scheme = version.source, "models:/"
-        if source.startswith(scheme):
+        source = version.source
+        if source.startswith(SCHEME):
             # MLflow would look the model up in the process's own tracking store, whatever this one's is.
-            model_id = source.removeprefix(scheme)
+            model_id = source.removeprefix(SCHEME)
             source = str(self._tracker.attempt(lambda: self._client.get_logged_model(model_id)).artifact_location)
         got = self._tracker.attempt(
             lambda: download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=self._tracker.uri)
@@ -263,18 +232,7 @@ class Registry:
         return name in self.names()
 
     def _checked(self, name: str) -> str:
-        known = self.names()
-        if name not in known:
-            import difflib
-
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = (
-                f"did you mean {near[0]}?"
-                if near
-                else f"registered are: {', '.join(known) or 'none yet; make one with pixsem run'}"
-            )
-            raise ValueError(f"no model {name!r} is registered; {hint}")
-        return name
+        return check_name(name, self.names())
 
     def _history(self, name: str) -> list[str]:
         model = self._tracker.attempt(lambda: self._client.get_registered_model(name))

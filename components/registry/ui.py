@@ -43,7 +43,7 @@ def serve_ui(
     if port is None:
         port = _free_port(host)
     else:
-        _check_port(host, port)
+        check_port(host, port)
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
     command += ["--default-artifact-root", artifact_root]
     # The URI may hold a password: the environment is not listed to other users, a command line is.
@@ -77,14 +77,15 @@ def _free_port(host: str) -> int:
     """Return the first free port from MLflow's own on, and say which where it is another."""
     for port in range(PORT, PORT + 100):
         with contextlib.suppress(ValueError):
-            _check_port(host, port)
+            check_port(host, port)
             if port != PORT:
                 print(f"port {PORT} of {host} is taken: this is on port {port}", flush=True)
             return port
     raise ValueError(f"no port of {host} from {PORT} to {PORT + 99} can be used: give one with --port")
 
 
-def _check_port(host: str, port: int) -> None:
+def check_port(host: str, port: int) -> None:
+    """Refuse a port that cannot be listened on. ValueError, in words."""
     if not 1 <= port <= 65535:
         raise ValueError(f"port {port} does not exist: give one from 1 to 65535 with --port")
     try:

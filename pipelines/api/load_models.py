@@ -4,16 +4,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import UserError
-
 if TYPE_CHECKING:
     from components.generator.pipeline import PixelSemanticPipeline
-
-SCHEME = "models:/"
 
 
 def load_pipeline(name: str | Path, store: str = "./store", device: str | None = None) -> PixelSemanticPipeline:
@@ -24,9 +19,9 @@ def load_pipeline(name: str | Path, store: str = "./store", device: str | None =
     server. `device` None: a GPU where there is one. Raises `ValueError`, in words, where there is no such model.
     """
     from pipelines.serving import open_pipeline
+    from pipelines.tracking.open_version import open_version
 
-    with tempfile.TemporaryDirectory() as scratch:
-        pipeline = open_pipeline(str(_folder(name, store, "pipeline", "model_index.json", scratch)))
+    pipeline = open_pipeline(str(open_version(str(name), store).folder))
     return pipeline if device is None else pipeline.to(device)
 
 
@@ -39,33 +34,7 @@ def load_tokenizer(name: str | Path, store: str = "./store", device: str | None 
     """
     from components.tokenizer.rivals import load_tokenizer as load
     from components.training.machine import best_device
+    from pipelines.tracking.open_version import open_version
 
-    with tempfile.TemporaryDirectory() as scratch:
-        tokenizer = load(_folder(name, store, "model", "config.json", scratch))
+    tokenizer = load(open_version(str(name), store, "model", "config.json").folder)
     return tokenizer.to(device or best_device())
-
-
-def _folder(name: str | Path, store: str, inner: str, marker: str, scratch: str) -> Path:
-    """Return the local folder of a model."""
-    if str(name).startswith(SCHEME):
-        return download(str(name), store, scratch)
-    folder = Path(name)
-    if not folder.is_dir():
-        raise UserError(f"{name} is neither a folder nor {SCHEME}NAME@ALIAS or {SCHEME}NAME/VERSION")
-    return folder if (folder / marker).exists() or not (folder / inner / marker).exists() else folder / inner
-
-
-def download(name: str, store: str, folder: str | Path) -> Path:
-    """Put a registered version's files into a folder, and return the model's own folder below it."""
-    import os
-
-    from pipelines.config.compose import compose_config
-    from pipelines.config.values import assign
-    from pipelines.store.files import Store
-    from pipelines.tracking.registering import Registrar
-    from pipelines.tracking.run_log import open_tracker
-
-    opened = Store(store)
-    config = compose_config([assign("store", store)])
-    registry = Registrar(open_tracker(config, opened, dict(os.environ)), opened).registry
-    return registry.download(registry.find(name), folder)

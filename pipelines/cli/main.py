@@ -15,6 +15,7 @@ from pipelines.cli import (
     inspect_commands,
     model_commands,
     run_commands,
+    serve_commands,
     store_commands,
     submit_commands,
 )
@@ -27,7 +28,7 @@ app = typer.Typer(
 )
 for commands in (
     run_commands, store_commands, check_commands, inspect_commands, model_commands, evaluate_commands, compare_commands,
-    submit_commands,
+    serve_commands, submit_commands,
 ):  # fmt: skip
     commands.add_commands(app)
 

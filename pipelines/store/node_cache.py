@@ -33,6 +33,15 @@ LOCKS = 4096
 DAY = 86400.0  # after which a file that is read in place is compared again
 
 
+def node_folder(folder: Path | None = None) -> Path:
+    """Return the node's folder for copies, made where it is not there. `StoreError` where it is somebody else's."""
+    base = folder or Path(tempfile.gettempdir()) / f"pixsem-cache-{os.getuid()}"
+    base.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if base.stat().st_uid != os.getuid():
+        raise StoreError(f"the cache folder {base} belongs to somebody else. Remove it, or set TMPDIR to another.")
+    return base
+
+
 class NodeCache:
     """Checked local paths of a store's files. Safe in threads and processes."""
 
@@ -40,10 +49,7 @@ class NodeCache:
         """`limit` in bytes, of all stores together; `folder` None: below the node's folder for temporary files.
         `StoreError` where that is somebody else's.
         """
-        base = folder or Path(tempfile.gettempdir()) / f"pixsem-cache-{os.getuid()}"
-        base.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if base.stat().st_uid != os.getuid():
-            raise StoreError(f"the cache folder {base} belongs to somebody else. Remove it, or set TMPDIR to another.")
+        base = node_folder(folder)
         self.store, self.limit, self._in_use = store, limit, in_use
         self._base = base / sha256_text(store.absolute_url)[:16]
         self._files, self._parts, self._locks = (self._base / name for name in ("files", "parts", "locks"))

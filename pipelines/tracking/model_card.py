@@ -5,7 +5,6 @@ The README is part of an artifact: it holds nothing that depends on a run, a tim
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -169,16 +168,6 @@ def attribution(made: Mapping[str, Artifact]) -> str:
     """Return whose pictures a model was trained on, where `ingest` wrote it down; "" elsewhere."""
     ingested = [artifact.manifest for name, artifact in sorted(made.items()) if base_of(name) == "ingest"]
     return "; ".join(dict.fromkeys(filter(None, map(credit_of, ingested))))
-
-
-def example_prompt(judged: Artifact) -> str:
-    """Return a held-out prompt that the model drew exactly, else the first it was judged on."""
-    lines = [line for path in judged.files("judgements.jsonl") for line in judged.store.read_bytes(path).splitlines()]
-    rows = [
-        row for row in map(json.loads, lines) if row.get("prompt") and "source" not in row
-    ]  # an edit names its source
-    prompts = sorted(rows, key=lambda row: not row.get("right"))
-    return str(prompts[0]["prompt"]) if prompts else ""
 
 
 def facts(made: Mapping[str, Artifact]) -> dict[str, str]:

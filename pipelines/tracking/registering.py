@@ -18,6 +18,7 @@ from pipelines.errors import UserError
 from pipelines.stage import base_of, fetched
 from pipelines.store.artifacts import Artifact, Manifest, ancestors_of, find_artifact
 from pipelines.store.files import Store, canonical_json, sha256_text
+from pipelines.tracking.examples import example_prompt
 from pipelines.tracking.figures import measured, skipped_gates
 from pipelines.tracking.model_card import (
     HEADLINES,
@@ -25,7 +26,6 @@ from pipelines.tracking.model_card import (
     PICTURES,
     attribution,
     description,
-    example_prompt,
     labels,
     outcome,
 )

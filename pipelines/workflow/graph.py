@@ -351,7 +351,7 @@ def _model_stages(jobs: Jobs) -> list[Stage]:
         ),
         Stage(
             name="register",
-            version="2",
+            version="3",
             function="pipelines.stages.generator.register:run",
             config=("seed", "register", "generator.max_text_tokens", *SAMPLES),
             inputs=("train_tokenizer", "evaluate_tokenizer", "train_editor", "evaluate_generator"),

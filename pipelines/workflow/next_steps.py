@@ -8,7 +8,7 @@ from typing import Any
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import Store
 from pipelines.store.runs import Run
-from pipelines.tracking.model_card import example_prompt
+from pipelines.tracking.examples import example_prompt
 from pipelines.workflow.report import registered, run_artifacts
 
 WIDEST = 90  # characters of a command that the column of commands is as wide as

@@ -1,9 +1,9 @@
 """register: the whole model as one folder, and what its registered versions will say of themselves. The run then makes
 the versions.
 
-Artifact: `pipeline/` (what `pixsem generate --model FOLDER` takes) with its model card `README.md` and `samples.png`,
-`card.json` (digests of its parts). Nothing in it depends on what is registered already; gates are held where the
-versions are made (`pipelines/tracking/registering.py`).
+Artifact: `pipeline/` (what `pixsem generate --model FOLDER` takes) with its model card `README.md`, `samples.png` and
+`examples.json` (prompts and instructions to try); `card.json` (digests of its parts). Nothing in it depends on what is
+registered already; gates are held where the versions are made (`pipelines/tracking/registering.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 from pipelines.config.declared import sent
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext
 from pipelines.store.artifacts import Artifact, Manifest, ancestors_of
-from pipelines.tracking.model_card import attribution, example_prompt, readme
+from pipelines.tracking.examples import FILE, examples_of
+from pipelines.tracking.model_card import attribution, readme
 
 INPUTS = ("train_tokenizer", "train_editor", "evaluate_tokenizer", "evaluate_generator")
 PARTS = ("train_tokenizer", "train_editor")
@@ -47,7 +48,9 @@ def assemble(context: ShardContext) -> ShardResult:
     }
     for path in judged.files("generated.png"):
         shutil.copyfile(context.fetch(path), folder / "samples.png")
-    (folder / "README.md").write_text(readme(made, example_prompt(judged)), "utf-8")
+    examples = examples_of(judged)
+    (folder / FILE).write_text(json.dumps(examples, indent=1, ensure_ascii=False), "utf-8")
+    (folder / "README.md").write_text(readme(made, next(iter(examples["prompts"]), "")), "utf-8")
     if credit := attribution(made):
         card["attribution"] = credit
         (folder / "ATTRIBUTION.txt").write_text(

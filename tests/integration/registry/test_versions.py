@@ -25,8 +25,10 @@ from PIL import Image
 
 from components.registry.gates import Gate, check_gates
 from components.registry.model_versions import Registry
+from components.registry.named_versions import find_in_database
 from components.registry.tracking import Tracker
 from pipelines.serving import GENERATOR_COLUMNS, TOKENIZER_COLUMNS, encode_png
+from pipelines.tracking.open_version import open_version
 from tests.unit.generator.worlds import pipeline
 
 pytestmark = pytest.mark.integration
@@ -123,9 +125,38 @@ def test_of_a_version_judged_anew_the_later_judgement_holds(registry, run, folde
         ("models:/pixsem-generator", "names no version"),
     ],
 )
-def test_what_is_not_registered_is_said_in_words(registry, champion, uri, words):
-    with pytest.raises(ValueError, match=words):
-        registry.find(uri)
+def test_what_is_not_registered_is_said_in_words(registry, champion, folder, uri, words):
+    for find in (registry.find, lambda uri: find_in_database(folder / "mlflow.db", uri)):
+        with pytest.raises(ValueError, match=words):
+            find(uri)
+
+
+def test_a_version_is_found_in_the_sqlite_file_as_through_mlflow_and_its_files_are_opened_where_they_are(
+    registry, champion, folder, monkeypatch
+):
+    for uri in ("models:/pixsem-generator@champion", f"models:/pixsem-generator/{champion.version}"):
+        assert find_in_database(folder / "mlflow.db", uri) == registry.find(uri)
+    # By the path in the store, and by an address in the environment.
+    opened = [open_version("models:/pixsem-generator@champion", str(folder))]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+    opened += [open_version("models:/pixsem-generator@champion", str(folder / "none"))]
+    for one in opened:
+        assert one.folder.is_relative_to(folder / "artifacts") and (one.folder / "model_index.json").is_file()
+        assert (one.id, one.alias) == (f"pixsem-generator/{champion.version}", "champion")
+        assert (one.digest, one.created) == (champion.tags["pixsem.digest"], champion.created // 1000)
+
+
+def test_a_server_that_follows_an_alias_keeps_no_file_open_and_sees_it_move(registry, run, folder, champion):
+    def opened():
+        return open_version("models:/pixsem-generator@pretender", str(folder))
+
+    other = registry.register("pixsem-generator", log(registry, run, folder, "other"), run, {"pixsem.digest": "other"})
+    registry.give(champion, "pretender")
+    before, files = opened(), len(os.listdir("/proc/self/fd"))
+    registry.give(other, "pretender")
+    found = [opened() for _ in range(20)]
+    assert before.version == champion.version and {one.version for one in found} == {other.version}
+    assert len(os.listdir("/proc/self/fd")) <= files
 
 
 def test_the_model_mlflow_loads_makes_the_pipelines_own_pictures(registry, champion, folder, monkeypatch):

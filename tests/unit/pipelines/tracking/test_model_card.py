@@ -9,8 +9,9 @@ from huggingface_hub import ModelCard
 
 from components.registry.gates import Verdict
 from pipelines.store.files import Store
+from pipelines.tracking.examples import example_prompt
 from pipelines.tracking.export import LOAD_PLAIN, _loaded_plainly
-from pipelines.tracking.model_card import description, example_prompt, figures_of, gates_text, labels, outcome, readme
+from pipelines.tracking.model_card import description, figures_of, gates_text, labels, outcome, readme
 from tests.unit.registry.small_world import artifacts
 
 pytestmark = pytest.mark.unit

@@ -1,0 +1,161 @@
+"""Starting the service on a local Ray or a cluster, and stopping it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipelines.errors import Interrupted, UserError
+from pipelines.serve.limits import Limits, read_limits
+from pipelines.serve.loopback import ray_on_loopback
+
+NAME = "pixsem"
+MODEL = "models:/pixsem-generator@champion"
+API_KEY, WEBHOOK_SECRET = "PIXSEM_API_KEY", "PIXSEM_WEBHOOK_SECRET"  # names in the environment
+POLL_S = 0.2
+TRIES = 2  # to start a replica at first, before it is given up
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service that answers."""
+
+    url: str
+    engine: Any  # the handle of Engine
+
+
+def build(args: Mapping[str, Any]) -> Any:
+    """Return the Serve application of a Serve config file: `import_path: pipelines.serve.start:build`. Its `args` are
+    `model`, `store`, and any of `Limits`.
+    """
+    given = dict(args)
+    model, store = given.pop("model", MODEL), given.pop("store", os.environ.get("PIXSEM_STORE", "./store"))
+    return application(model, store, read_limits({"gpus": 0, "cpus": 1, **given}))
+
+
+def application(model: str, store: str, limits: Limits) -> Any:
+    """Return the Serve application: Front, which speaks HTTP, before Engine, which makes the pictures."""
+    from pipelines.serve.engine import Engine
+
+    engine = Engine.options(
+        num_replicas=limits.replicas,
+        max_ongoing_requests=limits.ongoing,
+        max_queued_requests=limits.queued,
+        max_constructor_retry_count=TRIES,
+        health_check_period_s=limits.health_s,
+        graceful_shutdown_timeout_s=limits.stop_s,
+        ray_actor_options={"num_cpus": limits.cpus, "num_gpus": limits.gpus},
+    ).bind(model, store, limits)
+    return front(engine, limits, os.environ.get(API_KEY, ""), os.environ.get(WEBHOOK_SECRET, ""))
+
+
+def front(engine: Any, limits: Limits, api_key: str = "", webhook_secret: str = "") -> Any:
+    """Return the HTTP side before an engine, which is bound or running."""
+    from pipelines.serve.front import Front
+
+    options = Front.options(
+        max_ongoing_requests=limits.connections,
+        max_constructor_retry_count=TRIES,
+        graceful_shutdown_timeout_s=limits.stop_s,
+    )
+    return options.bind(engine, limits, api_key, webhook_secret)
+
+
+@contextmanager
+def started(model: str, store: str, limits: Limits, waiting: Callable[[], None] = lambda: None) -> Iterator[Running]:
+    """Start Ray, or reach the cluster that RAY_ADDRESS names, and the service; both end with the block.
+
+    `waiting` is called while they start. Raises `UserError` where the service cannot be started.
+    """
+    import ray
+    from ray import serve as ray_serve
+
+    from pipelines.cluster.connect import LOCAL, connect
+    from pipelines.config.schema import ClusterSection
+
+    local = os.environ.get("RAY_ADDRESS", LOCAL) == LOCAL
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)  # here; replicas have logs of their own
+    with ray_on_loopback() if local else nullcontext():
+        connect(ClusterSection(address=None, num_cpus=None))
+    try:
+        limits = sized(limits, ray.cluster_resources())
+        ray_serve.start(proxy_location="HeadOnly", http_options={"host": limits.host, "port": limits.port})
+        try:
+            deploy(application(model, store, limits), waiting=waiting)
+            yield Running(f"http://{limits.host}:{limits.port}", ray_serve.get_deployment_handle("Engine", NAME))
+        finally:
+            ray_serve.delete(NAME)  # requests that are being answered may end
+            if not local:
+                ray_serve.shutdown()
+    finally:
+        ray.shutdown()
+
+
+def sized(limits: Limits, resources: Mapping[str, float]) -> Limits:
+    """Return limits with what each copy of the model gets of a cluster's resources, where they do not say."""
+    gpus = min(1.0, resources.get("GPU", 0.0)) if limits.gpus is None else limits.gpus
+    share = 1.0 if gpus else max(1.0, resources.get("CPU", 1.0) // limits.replicas)
+    return replace(limits, gpus=gpus, cpus=share if limits.cpus is None else limits.cpus)
+
+
+def deploy(app: Any, name: str = NAME, prefix: str = "/", waiting: Callable[[], None] = lambda: None) -> None:
+    """Run a Serve application and wait until it answers. Raises `UserError` where it cannot be started."""
+    from ray import serve as ray_serve
+    from ray.serve.schema import ApplicationStatus
+
+    target = ray_serve.RunTarget(app, name=name, route_prefix=prefix)
+    ray_serve.run_many([target], wait_for_applications_running=False)
+    while (found := ray_serve.status().applications[name]).status != ApplicationStatus.RUNNING:
+        if found.status in (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY):
+            raise UserError(f"the service cannot be started: {_reason(found)}")
+        waiting()
+        time.sleep(POLL_S)
+
+
+def _reason(found: Any) -> str:
+    """Return the last line of what a deployment says of its failure: the error itself, below its traceback."""
+    told = [deployment.message for deployment in found.deployments.values()] + [found.message]
+    lines = [line.strip() for message in told for line in message.splitlines() if "Error: " in line]
+    return lines[-1].partition("Error: ")[2] if lines else " ".join(told[-1].split())
+
+
+def serve(model: str, store: str, limits: Limits) -> None:
+    """Serve a model until Ctrl-C or SIGTERM; tell on stderr when it answers, and when another version does."""
+    from components.registry.ui import check_port
+    from pipelines.tracking.open_version import open_version
+    from pipelines.workflow.stop_signals import StopSignals
+
+    open_version(model, store)  # a wrong name is told at once
+    check_port(limits.host, limits.port)
+    signals = StopSignals()
+    try:
+        with signals, started(model, store, limits, signals.check) as running:
+            signals.install()  # Ray has put its own in their place
+            told = _tell(running, {})
+            print(f"{running.url}  {told['id']}; stop with Ctrl-C", file=sys.stderr, flush=True)
+            while True:
+                ends = time.monotonic() + limits.poll_s
+                while time.monotonic() < ends:
+                    signals.check()
+                    time.sleep(POLL_S)
+                told = _tell(running, told)
+    except Interrupted:
+        print("stopped", file=sys.stderr)
+
+
+def _tell(running: Running, before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which version answers and which does not; tell what is new since `before`."""
+    facts = running.engine.describe.remote().result()
+    alias = f" ({facts['alias']})" if facts["alias"] else ""
+    now = {"id": facts["id"] + alias, "refused": facts["watch"]["refused"]}
+    if before and now["id"] != before["id"]:
+        print(f"{now['id']} answers now", file=sys.stderr, flush=True)
+    if now["refused"] and now["refused"] != before.get("refused"):
+        print(f"{now['id']} still answers: {now['refused']}", file=sys.stderr, flush=True)
+    return now
