@@ -13,6 +13,8 @@ import typer
 if TYPE_CHECKING:
     from pipelines.submit.jobs import JobServer, Request
 
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # of click, or of the copy of it that Typer has of its own
+
 
 def add_commands(app: typer.Typer) -> None:
     """Add the command to the command line."""
@@ -122,14 +124,14 @@ def _request(
     config = config.model_copy(update={"store": store})
     variables = named_variables(env, os.environ)
     packages = pinned_packages(constraints, store) if constraints else []
-    return Request(config, overrides, Path(config_dir) if config_dir else None, until, force, packages, variables, served)
+    return Request(
+        config, overrides, Path(config_dir) if config_dir else None, until, force, packages, variables, served
+    )
 
 
 def _served(text: str, until: str | None, force: list[str]) -> list[str]:
     """Return the arguments of `pixsem serve` in a text, once that command has read them."""
     import shlex
-
-    import click
 
     from pipelines.cli import serve_commands
     from pipelines.errors import UserError
@@ -141,7 +143,7 @@ def _served(text: str, until: str | None, force: list[str]) -> list[str]:
     try:
         words = shlex.split(text)
         typer.main.get_command(app).make_context("pixsem serve", list(words))
-    except (ValueError, click.UsageError) as error:
+    except (ValueError, USAGE_ERROR) as error:
         raise UserError(f"--serve '{text}': {getattr(error, 'message', error)}") from None
     return words
 
