@@ -58,6 +58,8 @@ class ApiError(Exception):
             headers["WWW-Authenticate"] = "Bearer"
         if self.status in (408, 413):
             headers["Connection"] = "close"  # the rest of the body is not read
+        if self.status == 504:
+            headers["X-Should-Retry"] = "false"  # OpenAI's clients would ask for as much again
         return JSONResponse(self.body(), self.status, headers)
 
 

@@ -13,7 +13,7 @@ PICTURE = re.compile(r"[A-Za-z0-9_-]{1,64}\.png")  # a file beside the card; no 
 PAGE = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
-<link rel="stylesheet" href="/page/style.css"></head>
+<link rel="stylesheet" href="page/style.css"></head>
 <body><main class="card">
 {body}</main></body>
 </html>
@@ -21,7 +21,9 @@ PAGE = """<!doctype html>
 
 
 def card_html(markdown: str, title: str) -> str:
-    """Return a card's page. Pictures beside the card are those under /card/; others are shown as their text."""
+    """Return a card's page, whose addresses are relative to /. Pictures beside the card are those below card/; of
+    others the text is shown.
+    """
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = reader.parse(COMMENT.sub("", markdown))
     for token in tokens:
@@ -35,5 +37,5 @@ def _of_here(token: Token) -> Token:
     name = str(token.attrGet("src"))
     if not PICTURE.fullmatch(name):
         return Token("text", "", 0, content=token.content)
-    token.attrSet("src", f"/card/{name}")
+    token.attrSet("src", f"card/{name}")
     return token

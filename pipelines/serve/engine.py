@@ -24,8 +24,11 @@ class Engine:
     """One copy of the model."""
 
     def __init__(self, model: str, store: str, limits: Limits) -> None:
+        import torch
+
         replica_on_loopback()
         logging.getLogger("components.generator.pipeline").setLevel(logging.ERROR)  # it warns with a prompt's words
+        torch.set_num_threads(max(1, int(limits.cpus or 1)))
         self.limits = limits
         self._torch = ThreadPoolExecutor(1, "torch")  # one batch at a time; the replica's loop answers meanwhile
         self._reading = ThreadPoolExecutor(1, "pictures")

@@ -18,6 +18,8 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
@@ -47,7 +49,9 @@ class Front:
     With `api_key`, /v1 asks for it. With `webhook_secret`, MLflow may tell of a moved alias at /webhooks/mlflow.
     """
 
-    def __init__(self, engine: Any, limits: Limits, api_key: str = "", webhook_secret: str = "") -> None:
+    def __init__(
+        self, engine: Any, limits: Limits, api_key: str | None = None, webhook_secret: str | None = None
+    ) -> None:
         replica_on_loopback()
         self.engine, self.limits, self.api_key, self.webhook_secret = engine, limits, api_key, webhook_secret
 
@@ -56,7 +60,7 @@ class Front:
         return make_app(self.engine, self.limits, self.api_key, self.webhook_secret)
 
 
-def make_app(engine: Any, limits: Limits, api_key: str = "", webhook_secret: str = "") -> FastAPI:
+def make_app(engine: Any, limits: Limits, api_key: str | None = None, webhook_secret: str | None = None) -> FastAPI:
     """Return the HTTP application before an engine."""
     metrics = Metrics()
     service = Service(engine, limits, metrics)
@@ -86,6 +90,7 @@ class Service:
         self.engine, self.limits = engine, limits
         self.maker = Maker(engine, limits, metrics)
         self.description = Description(engine)
+        self.pictures: dict[tuple[str, str], bytes] = {}  # of the card, by version and name
         self.checks: set[asyncio.Task[None]] = set()
 
     async def answer(self, asked: api.Generation, image: bytes | None, request: Request) -> Response:
@@ -121,10 +126,24 @@ class Service:
 
         return EventStream(lines(), made)
 
+    async def card_picture(self, name: str) -> bytes | None:
+        """Return a picture beside the served version's card, None where there is none of this name."""
+        served = (await self.description.now())["id"]
+        if (served, name) not in self.pictures:
+            try:
+                data = await self.engine.card_picture.remote(name)
+            except (RayError, RayServeException):
+                raise ApiError(503, "the model has no time for it: try again.", retry_s=5) from None
+            if data is None:
+                return None
+            self.pictures = {key: kept for key, kept in self.pictures.items() if key[0] == served}
+            self.pictures[served, name] = data
+        return self.pictures[served, name]
+
     async def check(self) -> None:
-        """Have the engine look at the alias now. Where it cannot, it will see it when it looks by itself."""
+        """Have all copies look at the alias now. Where one cannot, it sees it when it looks by itself."""
         try:
-            await self.engine.check.remote()
+            await self.engine.broadcast("check").results_async()
         except Exception as error:
             log.warning("the alias is looked at later: %s", type(error).__name__)
 
@@ -151,7 +170,7 @@ class EventStream(StreamingResponse):
             await self.made.aclose()
 
 
-def _images(service: Service, api_key: str) -> APIRouter:
+def _images(service: Service, api_key: str | None) -> APIRouter:
     """Return the routes of OpenAI's API; they ask for the key where there is one."""
 
     async def check_key(request: Request) -> None:
@@ -245,7 +264,7 @@ def _about(service: Service, metrics: Metrics, key_needed: bool) -> APIRouter:
 
     @router.get("/card/{name}")
     async def card_picture(name: str) -> Response:
-        data = await service.engine.card_picture.remote(name) if PICTURE.fullmatch(name) else None
+        data = await service.card_picture(name) if PICTURE.fullmatch(name) else None
         if data is None:
             raise ApiError(404, f"the card has no picture {name[:100]!r}.")
         return Response(data, media_type="image/png")

@@ -81,14 +81,13 @@ class HttpLimits:
                 await self.app(scope, limited, noted)
             except ClientDisconnect:
                 pass
-            except ApiError as error:
-                await error.response()(scope, receive, noted)
             except Exception as error:
-                # The error's own text may hold some of the request's, so the log gets its kind and places alone.
-                log.error("%s at\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+                if not isinstance(error, ApiError):
+                    # The error's own text may hold some of the request's: the log gets its kind and places alone.
+                    log.error("%s at\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+                    error = ApiError(500, "the service failed at this request; its log says where.")
                 if not status:
-                    failed = ApiError(500, "the service failed at this request; its log says where.")
-                    await failed.response()(scope, receive, noted)
+                    await error.response()(scope, receive, noted)
         finally:
             self.held -= size
             route = getattr(scope.get("route"), "path", "other")

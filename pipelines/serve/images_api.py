@@ -70,7 +70,7 @@ def read_asked(kind: type[Generation], given: bytes | dict[str, Any], limits: Li
     if not asked.prompt.strip():
         raise ApiError(400, "prompt: there is no text in it.", param="prompt", code="invalid_value")
     if len(asked.prompt) > limits.prompt_characters:
-        raise _too_much("prompt", f"{len(asked.prompt):,} characters", f"{limits.prompt_characters:,} are read")
+        raise _too_much("prompt", f"{len(asked.prompt):,} characters long", f"{limits.prompt_characters:,}")
     for name, most in (
         ("n", limits.n),
         ("steps", limits.steps),
@@ -80,12 +80,12 @@ def read_asked(kind: type[Generation], given: bytes | dict[str, Any], limits: Li
     ):
         value = getattr(asked, name, None)
         if value is not None and value > most:
-            raise _too_much(name, f"{value:,}", f"{most:,} is taken")
+            raise _too_much(name, f"{value:,}"[:40], f"{most:,}")
     return asked
 
 
 def _too_much(param: str, value: str, most: str) -> ApiError:
-    return ApiError(400, f"{param} is {value}; at most {most}.", param=param, code="invalid_value")
+    return ApiError(400, f"{param} is {value}; the most is {most}.", param=param, code="invalid_value")
 
 
 def check_served(asked: Generation, about: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines.errors import Interrupted, UserError
+from pipelines.serve.http_wire import CALLBACK
 from pipelines.serve.limits import Limits, read_limits
 from pipelines.serve.loopback import ray_on_loopback
 
@@ -50,12 +51,16 @@ def application(model: str, store: str, limits: Limits) -> Any:
         max_constructor_retry_count=TRIES,
         health_check_period_s=limits.health_s,
         graceful_shutdown_timeout_s=limits.stop_s,
-        ray_actor_options={"num_cpus": limits.cpus, "num_gpus": limits.gpus},
+        ray_actor_options={
+            "num_cpus": limits.cpus,
+            "num_gpus": limits.gpus,
+            "runtime_env": {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},  # its threads leave the cores to the HTTP side
+        },
     ).bind(model, store, limits)
-    return front(engine, limits, os.environ.get(API_KEY, ""), os.environ.get(WEBHOOK_SECRET, ""))
+    return front(engine, limits, os.environ.get(API_KEY), os.environ.get(WEBHOOK_SECRET))
 
 
-def front(engine: Any, limits: Limits, api_key: str = "", webhook_secret: str = "") -> Any:
+def front(engine: Any, limits: Limits, api_key: str | None = None, webhook_secret: str | None = None) -> Any:
     """Return the HTTP side before an engine, which is bound or running."""
     from pipelines.serve.front import Front
 
@@ -82,6 +87,7 @@ def started(model: str, store: str, limits: Limits, waiting: Callable[[], None] 
     local = os.environ.get("RAY_ADDRESS", LOCAL) == LOCAL
     logging.getLogger("ray.serve").setLevel(logging.ERROR)  # here; replicas have logs of their own
     with ray_on_loopback() if local else nullcontext():
+        os.environ.update(CALLBACK)
         connect(ClusterSection(address=None, num_cpus=None))
     try:
         limits = sized(limits, ray.cluster_resources())

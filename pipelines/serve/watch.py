@@ -58,8 +58,11 @@ class Watch:
             self._refused, self.state = None, {**self.state, "refused": ""}
         elif again or identity != self._refused:
             self._refused = identity
-            fresh = await loop.run_in_executor(None, open_serving, opened)
-            await loop.run_in_executor(self._torch, warm_up, fresh)
+            try:
+                fresh = await loop.run_in_executor(None, open_serving, opened)
+                await loop.run_in_executor(self._torch, warm_up, fresh)
+            except Exception as error:
+                raise ValueError(f"{opened.id} is refused: {one_line(error)}") from error
             self.serving, self._served, self._refused = fresh, identity, None
             self.state = {**self.state, "refused": ""}
             LOG.info("%s answers now", opened.id)

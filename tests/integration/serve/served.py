@@ -69,6 +69,6 @@ def free_port() -> int:
 @contextmanager
 def serving(model: str, store: str, folder: Path, **limits: Any) -> Iterator[Served]:
     """Start the service; it ends with the block, and all its processes with it."""
-    asked = Limits(port=free_port(), poll_s=0.5, stop_s=5.0, **limits)
+    asked = Limits(**{"port": free_port(), "cpus": 1, "poll_s": 0.5, "stop_s": 5.0, **limits})
     with started(model, store, asked) as running:
         yield Served(running.url, running.engine, asked, folder)

@@ -43,8 +43,8 @@ class InProcess:
         self.rows: list[dict[str, Any]] = []
         self.cancelled = self.checked = 0
         self.picture = self
-        self.describe, self.check, self.card_picture = (
-            SimpleNamespace(remote=method) for method in (self._describe, self._check, self._card_picture)
+        self.describe, self.card_picture = (
+            SimpleNamespace(remote=method) for method in (self._describe, self._card_picture)
         )
 
     def options(self, stream: bool) -> InProcess:
@@ -77,9 +77,13 @@ class InProcess:
             "card": CARD, "steps": 3, "guidance_scale": 6.5, "image_guidance_scale": 1.0,
         }  # fmt: skip
 
-    async def _check(self) -> dict[str, Any]:
+    def broadcast(self, method: str) -> Any:
+        assert method == "check"
+        return SimpleNamespace(results_async=self._check)
+
+    async def _check(self) -> list[Any]:
         self.checked += 1
-        return {"refused": ""}
+        return [{"refused": ""}]
 
     async def _card_picture(self, name: str) -> bytes | None:
         return png() if name == "samples.png" else None
