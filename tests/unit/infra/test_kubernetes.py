@@ -22,6 +22,7 @@ from ray.serve import Application
 from ray.serve.schema import ServeDeploySchema
 
 from pipelines.config.compose import compose_config
+from pipelines.serve.http_wire import CALLBACK
 from tests.unit.infra.manifests import FOLDER, INFRA, containers, manifests, of_kind, pod_templates, walk
 
 pytestmark = pytest.mark.unit
@@ -143,6 +144,12 @@ def test_a_ray_services_application_is_what_pixsem_serves():
     module, _, name = application.import_path.partition(":")
     built = getattr(importlib.import_module(module), name)(application.args)
     assert isinstance(built, Application)
+
+
+@pytest.mark.parametrize("path", ["docker/Dockerfile", "slurm/pixsem.sbatch"])
+def test_where_serve_starts_before_pixsem_its_proxy_has_our_limits(path):
+    (setting,) = (f"{name}={value}" for name, value in CALLBACK.items())
+    assert f" {setting} " in (INFRA / path).read_text()
 
 
 def cpus_and_gpus(container: dict) -> tuple[float, float]:
