@@ -33,6 +33,9 @@ make pixsem-mlflow --from-env-file=<(echo "MLFLOW_AUTH_ADMIN_USERNAME=admin" && 
 # What runs log in to MLflow with; the job mlflow-user makes this user.
 make pixsem-tracking --from-env-file=<(echo "MLFLOW_TRACKING_USERNAME=pixsem" && echo "MLFLOW_TRACKING_PASSWORD=$(random)")
 
+# What clients of a RayService send.
+make pixsem-serve --from-env-file=<(echo "PIXSEM_API_KEY=$(random)")
+
 # One pair of keys, in two forms: for the store's clients, and for the store. A cloud's own store needs only the first two.
 key=$(random)
 secret=$(random)

@@ -13,6 +13,8 @@ import typer
 if TYPE_CHECKING:
     from pipelines.submit.jobs import JobServer, Request
 
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # of click, or of the copy of it that Typer has of its own
+
 
 def add_commands(app: typer.Typer) -> None:
     """Add the command to the command line."""
@@ -46,16 +48,24 @@ def submit(
     shared_store: Annotated[
         bool, typer.Option("--shared-store", help="Every node has the store's folder under the same path.")
     ] = False,
+    serve: Annotated[
+        str | None,
+        typer.Option(
+            "--serve",
+            metavar="ARGUMENTS",
+            help="Serve a model of the store instead of a run: what pixsem serve takes, in quotes.",
+        ),
+    ] = None,
     no_follow: Annotated[bool, typer.Option("--no-follow", help="Print the job's id and leave it.")] = False,
     follow: Annotated[str | None, typer.Option("--follow", metavar="JOB", help="Follow this job.")] = None,
     stop: Annotated[str | None, typer.Option("--stop", metavar="JOB", help="Stop this job.")] = None,
 ) -> None:
-    """Run a configuration on a Ray cluster. The job does not depend on this command."""
+    """Run a configuration on a Ray cluster, or serve a model there. The job does not depend on this command."""
     from pipelines.errors import UserError
     from pipelines.submit.jobs import JobServer
 
     logging.disable(logging.INFO)  # Ray's client tells of every upload and connection
-    if (follow or stop) and (overrides or until or force or config_dir or (follow and stop)):
+    if (follow or stop) and (overrides or until or force or config_dir or serve or (follow and stop)):
         raise UserError("--follow and --stop take a job as it is: give one of them alone, with --address.")
     if stop:
         _stop(JobServer(address), stop)
@@ -70,10 +80,11 @@ def submit(
         env or [],
         None if no_install else constraints or _constraints(),
         shared_store,
+        serve,
     )
     server = JobServer(address)
     job = server.submit(request)
-    _tell(f"job {job} has the run; its store is {request.config.store}")
+    _tell(f"job {job} {'serves' if serve else 'has the run'}; its store is {request.config.store}")
     if no_follow:
         print(job)
         _tell_how(server, job)
@@ -89,6 +100,7 @@ def _request(
     env: list[str],
     constraints: Path | None,
     is_shared: bool,
+    serve: str | None,
 ) -> Request:
     """Check here what would fail there, and return what is to be handed over."""
     from pipelines.config.compose import compose_config
@@ -105,13 +117,35 @@ def _request(
             "cluster.address and cluster.num_cpus are not for submit: the run is on the cluster of --address."
         )
     check_stages(config, until, force)
+    served = None if serve is None else _served(serve, until, force)
     store = shared_store(config.store, is_shared)
     # The job reads neither this machine's working directory nor its PIXSEM_STORE.
     overrides = [*(o for o in overrides if name_of(o) != "store"), assign("store", store)]
     config = config.model_copy(update={"store": store})
     variables = named_variables(env, os.environ)
     packages = pinned_packages(constraints, store) if constraints else []
-    return Request(config, overrides, Path(config_dir) if config_dir else None, until, force, packages, variables)
+    return Request(
+        config, overrides, Path(config_dir) if config_dir else None, until, force, packages, variables, served
+    )
+
+
+def _served(text: str, until: str | None, force: list[str]) -> list[str]:
+    """Return the arguments of `pixsem serve` in a text, once that command has read them."""
+    import shlex
+
+    from pipelines.cli import serve_commands
+    from pipelines.errors import UserError
+
+    if until or force:
+        raise UserError("--until and --force are of a run; with --serve there is none.")
+    app = typer.Typer(add_completion=False)
+    serve_commands.add_commands(app)
+    try:
+        words = shlex.split(text)
+        typer.main.get_command(app).make_context("pixsem serve", list(words))
+    except (ValueError, USAGE_ERROR) as error:
+        raise UserError(f"--serve '{text}': {getattr(error, 'message', error)}") from None
+    return words
 
 
 def _constraints() -> Path:

@@ -33,7 +33,9 @@ STOPPED = 128 + 15  # the exit code of what SIGTERM ended
 
 @dataclass(frozen=True)
 class Request:
-    """A run to hand over: its overrides and options as `pixsem run` takes them, and the configuration they make."""
+    """A run to hand over: its overrides and options as `pixsem run` takes them, and the configuration they make; or a
+    model of its store to serve.
+    """
 
     config: Config
     overrides: list[str]
@@ -42,10 +44,14 @@ class Request:
     force: list[str]
     packages: list[str]  # pinned, to be installed; empty: the cluster's image has them
     variables: dict[str, str]
+    served: list[str] | None = None  # arguments of `pixsem serve`, in the place of a run
 
     def entrypoint(self) -> str:
         """Return the job's command line."""
-        words = ["python", "-m", "pipelines.job", "run", *self.overrides]
+        command = ["python", "-m", "pipelines.job"]
+        if self.served is not None:
+            return shlex.join([*command, "serve", *self.served, "--store", self.config.store])
+        words = [*command, "run", *self.overrides]
         words += ["--config-dir", CONFIG_DIR] if self.config_dir else []
         words += ["--until", self.until] if self.until else []
         return shlex.join(words + [word for name in self.force for word in ("--force", name)])

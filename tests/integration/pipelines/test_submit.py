@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import pytest
 from conftest import Pixsem, wait_for
 
 from pipelines.versions import git_commit
+from tests.integration.serve.served import save_model
 
 pytestmark = pytest.mark.integration
 TOKEN = "0123456789abcdef" * 4
@@ -86,6 +88,8 @@ def test_what_cannot_be_on_a_cluster_is_refused_before_the_cluster_is_asked(alon
     )
     assert "--env MISSING_HERE: it is not set here" in refused(alone, *nowhere, shared, "--env", "MISSING_HERE")
     assert "give one of them alone" in refused(alone, *nowhere, "--follow", "a", "--stop", "a")
+    assert "--serve '--gpu 1': No such option: --gpu" in refused(alone, *nowhere, shared, "--serve", "--gpu 1")
+    assert "with --serve there is none" in refused(alone, *nowhere, shared, "--serve", "", "--until", "curate")
     unreachable = refused(alone, *nowhere, shared, "--no-install", "preset=tiny")
     assert unreachable.startswith("pixsem: no Ray job server can be reached at http://127.0.0.1:")
     assert unreachable.count("\n") == 1
@@ -371,3 +375,31 @@ def test_a_job_outlives_its_client_is_followed_again_and_stops_with_a_checkpoint
     assert list(submit.store.glob("leases/*.json")) == []
     assert "had ended already: stopped" in submit(*submit.submit, "--stop", job).stderr
     assert submit(*submit.submit, "--follow", job, code=143).returncode == 143
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_model_is_served_on_the_cluster_until_the_job_is_stopped(submit, tmp_path):
+    model, port = save_model(tmp_path / "tiny"), free_port()
+    submit.environment["PIXSEM_API_KEY"] = SECRET
+    told = submit(
+        *submit.submit, *submit.there, "--serve", f"{model} --port {port}", "--env", "PIXSEM_API_KEY", "--no-follow"
+    )
+    job = told.stdout.strip()
+
+    def models(key: str) -> int:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/v1/models", headers={"Authorization": f"Bearer {key}"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
+
+    wait_for(lambda: models(SECRET) == 200, 300)
+    assert models("another") == 401
+    submit(*submit.submit, "--stop", job)
+    wait_for(lambda: models(SECRET) == 0, 60)

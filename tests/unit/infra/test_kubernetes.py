@@ -8,6 +8,7 @@ Kubernetes' schema.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
@@ -17,8 +18,11 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 import yaml
+from ray.serve import Application
+from ray.serve.schema import ServeDeploySchema
 
 from pipelines.config.compose import compose_config
+from pipelines.serve.http_wire import CALLBACK
 from tests.unit.infra.manifests import FOLDER, INFRA, containers, manifests, of_kind, pod_templates, walk
 
 pytestmark = pytest.mark.unit
@@ -62,6 +66,18 @@ RAY_JOB = {
     "ttlSecondsAfterFinished": False,
     "shutdownAfterJobFinishes": False,
     "suspend": False,
+}
+RAY_SERVICE = {
+    "deploymentUnhealthySecondThreshold": False,
+    "excludeHeadPodFromServeSvc": False,
+    "managedBy": False,
+    "rayClusterConfig": True,
+    "rayClusterDeletionDelaySeconds": False,
+    "serveConfigV2": True,
+    "serveService": False,
+    "serviceUnhealthySecondThreshold": False,
+    "suspend": False,
+    "upgradeStrategy": False,
 }
 
 
@@ -116,6 +132,24 @@ def test_a_ray_jobs_command_is_one_that_pixsem_takes(manifest):
     assert (command, verb) == ("pixsem", "run")
     config = compose_config(overrides, None)
     assert config.store.startswith("s3://") and config.cluster.address == "auto"
+
+
+def serve_configuration() -> ServeDeploySchema:
+    (service,) = of_kind("RayService")
+    return ServeDeploySchema.model_validate(yaml.safe_load(service.value["spec"]["serveConfigV2"]))
+
+
+def test_a_ray_services_application_is_what_pixsem_serves():
+    (application,) = serve_configuration().applications
+    module, _, name = application.import_path.partition(":")
+    built = getattr(importlib.import_module(module), name)(application.args)
+    assert isinstance(built, Application)
+
+
+@pytest.mark.parametrize("path", ["docker/Dockerfile", "slurm/pixsem.sbatch"])
+def test_where_serve_starts_before_pixsem_its_proxy_has_our_limits(path):
+    (setting,) = (f"{name}={value}" for name, value in CALLBACK.items())
+    assert f" {setting} " in (INFRA / path).read_text()
 
 
 def cpus_and_gpus(container: dict) -> tuple[float, float]:
@@ -310,6 +344,26 @@ def test_kustomize_gives_the_job_the_clusters_own_description():
     (cluster,) = kustomize("ray-cluster")
     check_fields(job["spec"], RAY_JOB, "a RayJob")
     assert job["kind"] == "RayJob" and job["spec"]["rayClusterSpec"] == cluster["spec"]
+
+
+def test_kustomize_gives_the_service_a_cluster_of_one_gpu_with_its_key_and_port():
+    (service,) = kustomize("ray-service")
+    (cluster,) = kustomize("ray-cluster")
+    check_fields(service["spec"], RAY_SERVICE, "a RayService")
+    spec = service["spec"]["rayClusterConfig"]
+    check_ray_cluster(spec)
+    assert {**spec, "headGroupSpec": 0, "workerGroupSpecs": 0} == {
+        **cluster["spec"], "headGroupSpec": 0, "workerGroupSpecs": 0,
+    }  # fmt: skip
+    (group,) = spec["workerGroupSpecs"]
+    head, worker = (g["template"]["spec"]["containers"][0] for g in (spec["headGroupSpec"], group))
+    (application,) = serve_configuration().applications
+    assert cpus_and_gpus(worker)[1] >= application.args["gpus"]
+    for container in (head, worker):
+        (key,) = (variable for variable in container["env"] if variable["name"] == "PIXSEM_API_KEY")
+        secret = key["valueFrom"]["secretKeyRef"]
+        assert f"make {secret['name']} " in (FOLDER / "create-secrets.sh").read_text()
+    assert {"name": "serve", "containerPort": serve_configuration().http_options.port} in head["ports"]
 
 
 def test_what_kustomize_is_told_to_take_is_there():
