@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,15 +27,37 @@ def open_any(path: str, revision: str | None, precision: str) -> Any:
         raise ValueError(f"the model {path!r} cannot be loaded: {said}") from error
 
 
-def check_any(path: str, revision: str | None) -> None:
-    """Raise ValueError, in words, where a hub id or folder holds no pipeline. Loads no weights."""
-    from diffusers import DiffusionPipeline
+def check_any(path: str, revision: str | None, prompts: bool = False, edits: bool = False) -> None:
+    """Raise ValueError, in words, where a hub id or folder holds no pipeline, or one that makes no pictures of prompts,
+    or no edits, where these are asked for. Loads no weights. A class that diffusers does not have is told when it is
+    loaded.
+    """
+    import diffusers
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()  # what its classes say of torchvision when they are imported is not about this model
     try:
-        DiffusionPipeline.load_config(path, revision=revision)
+        index = diffusers.DiffusionPipeline.load_config(path, revision=revision)
     except (OSError, ValueError, RuntimeError) as error:
         said = " ".join(str(error).split())[:300] or type(error).__name__
         raise ValueError(f"the model {path!r} cannot be loaded: {said}") from error
+    name = dict(index).get("_class_name") if isinstance(index, Mapping) else None
+    made = getattr(diffusers, name, None) if isinstance(name, str) else None
+    if made is not None:
+        takes = inspect.signature(made.__call__).parameters
+        words = (prompts and _no_pictures(str(name), takes)) or (edits and _no_edits(str(name), takes))
+        if words:
+            raise ValueError(words)
+
+
+def _no_pictures(name: str, takes: Mapping[str, inspect.Parameter]) -> str:
+    needed = "image" in takes and takes["image"].default is inspect.Parameter.empty
+    return f"a {name} makes no pictures from prompts alone: give it pairs" if "prompt" not in takes or needed else ""
+
+
+def _no_edits(name: str, takes: Mapping[str, inspect.Parameter]) -> str:
+    lacks = not {"prompt", "image"} <= set(takes)
+    return f"a {name} takes no picture with a prompt: it makes no edits, so give it no pairs" if lacks else ""
 
 
 class AnyPipeline:
@@ -67,8 +89,8 @@ class AnyPipeline:
         """Return a picture of each prompt, uint8 [N, H, W, 3]. ValueError where the pipeline makes none from a text
         alone.
         """
-        if "prompt" not in self._takes or self._needs("image"):
-            raise ValueError(f"a {self.name} makes no pictures from prompts alone: give it pairs")
+        if words := _no_pictures(self.name, self._takes):
+            raise ValueError(words)
         sides = {name: self._size for name in ("height", "width") if self._size and name in self._takes}
         return self._call(guidance, prompt=list(prompts), generator=_generators(seeds), **sides)
 
@@ -78,8 +100,8 @@ class AnyPipeline:
         """Return an edit of each source, uint8 [N, S, S, 3], of its size. ValueError where the pipeline takes none."""
         from PIL import Image
 
-        if not {"prompt", "image"} <= set(self._takes):
-            raise ValueError(f"a {self.name} takes no picture with a prompt: it makes no edits")
+        if words := _no_edits(self.name, self._takes):
+            raise ValueError(words)
         made = []
         # One by one: not every pipeline takes several pictures.
         for source, instruction, seed in zip(sources, instructions, seeds, strict=True):
@@ -95,6 +117,26 @@ class AnyPipeline:
         """Return pictures, uint8 [N, S, S, 3], through the pipeline's autoencoder and back; None where it has none that
         takes them.
         """
+        return self._through(pictures, lambda latents: latents)
+
+    def noise(self, seeds: Sequence[int]) -> np.ndarray | None:
+        """Return what the pipeline's autoencoder makes of latents that are noise, uint8 [N, S, S, 3]: pictures of a
+        generator that learned nothing. None as of `decoded`.
+        """
+        import torch
+
+        def drawn(latents: Any) -> Any:
+            """Noise in the place of latents, at the scale that generators of this autoencoder start from."""
+            of_each = [torch.randn(latents.shape[1:], generator=one) for one in _generators(seeds)]
+            config = self.pipeline.vae.config
+            scale, shift = (getattr(config, f"{name}_factor", None) for name in ("scaling", "shift"))
+            return (torch.stack(of_each) / (scale or 1.0) + (shift or 0.0)).to(latents)
+
+        black = np.zeros((len(seeds), self.side, self.side, 3), np.uint8)
+        return self._through(black, drawn)
+
+    def _through(self, pictures: np.ndarray, change: Callable[[Any], Any]) -> np.ndarray | None:
+        """Return pictures through the autoencoder and back, with their latents changed."""
         import torch
 
         vae = getattr(self.pipeline, "vae", None)
@@ -105,15 +147,12 @@ class AnyPipeline:
             with torch.inference_mode():
                 found = vae.encode(pixels.to(vae.device, vae.dtype))
                 latents = found.latent_dist.mode() if hasattr(found, "latent_dist") else found.latent
-                back = vae.decode(latents).sample.float().clamp(-1, 1)
+                back = vae.decode(change(latents)).sample.float().clamp(-1, 1)
         except (RuntimeError, ValueError, AttributeError, TypeError):  # e.g. one of films
             return None
         if back.shape != pixels.shape:
             return None
         return ((back + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-
-    def _needs(self, name: str) -> bool:
-        return name in self._takes and self._takes[name].default is inspect.Parameter.empty
 
     def _call(self, guidance: float | None, **asked: Any) -> np.ndarray:
         import torch

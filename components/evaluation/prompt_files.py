@@ -6,6 +6,7 @@ A user's own files are read as the published ones are. What a line holds beside 
 |---|---|
 | `prompt` | the text, always there |
 | `tag`, or `category` | the task, whose share of right pictures is a figure of its own |
+| `picture` | its true picture: a path, from the folder of the file. All lines of a file have one, or none |
 | `include`, `exclude` | objects that must be there, and must not: {class, count, color, position: [relation, number]} |
 | `questions` | [{question, answer, id, parents, category}]: `answer` is "yes" unless said, `parents` are ids |
 | `vqa_list`, `skills` | questions as GenEval 2 writes them: [[question, answer], ...] and the skill of each |
@@ -24,7 +25,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 MAX_BYTES = 64 * 2**20
@@ -176,6 +177,8 @@ def prompt_of(line: dict[str, Any]) -> Prompt:
     if not isinstance(tag, str):
         raise ValueError(f"the tag is {tag!r}; it is a text.")
     about = dict(line)
+    if "picture" in line:
+        about["picture"] = _path(line["picture"])
     include = _clauses(line, "include")
     for number, clause in enumerate(include):
         _check_position(clause, number)
@@ -205,6 +208,14 @@ def _text(value: Any, what: str) -> str:
     if not value.isprintable() and any("\ud800" <= character <= "\udfff" for character in value):
         raise ValueError(f"the {what} holds half a character (\\ud800 to \\udfff).")
     return value.strip()
+
+
+def _path(value: Any) -> str:
+    """Return a path that stays below the folder that it starts from."""
+    path = PurePosixPath(value if isinstance(value, str) else "")
+    if not path.name or path.is_absolute() or ".." in path.parts or "\0" in str(path):
+        raise ValueError(f"the picture is {value!r}; it is a path below the folder of this file.")
+    return str(path)
 
 
 def _list(value: Any, what: str, most: int) -> list[Any]:

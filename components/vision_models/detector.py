@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from components.vision_models.loading import Place, image_processor, load_model, load_processor
+from components.vision_models.loading import Place, image_processor, load_config, load_model, load_processor
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,9 @@ class Detector(Protocol):
 
 def load_detector(path: str, revision: str | None, place: Place) -> Detector:
     """Return the detector of a hub id or folder. ValueError, in words, where there is none."""
-    from transformers import AutoConfig
     from transformers.models.auto import modeling_auto as auto
 
-    kind = load_processor(AutoConfig, path, revision).model_type
+    kind = load_config(path, revision).model_type
     if kind in auto.MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING_NAMES:
         return WordDetector(path, revision, place)
     if kind in auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES:
@@ -54,6 +53,16 @@ def load_detector(path: str, revision: str | None, place: Place) -> Detector:
     raise ValueError(
         f"the model {path!r} is a {kind}, which finds no objects. Name a DETR, YOLOS, Mask2Former, OWLv2 or the like."
     )
+
+
+def known_classes(path: str, revision: str | None) -> Collection[str] | None:
+    """Return the classes that a detector knows, by its config.json; None where it takes any words. ValueError, in
+    words, where there is no such model.
+    """
+    from transformers.models.auto.modeling_auto import MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING_NAMES as BY_WORDS
+
+    config = load_config(path, revision)
+    return None if config.model_type in BY_WORDS else set(config.id2label.values())
 
 
 class ClassDetector:

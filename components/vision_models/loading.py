@@ -52,6 +52,15 @@ def load_processor(processor: Any, path: str, revision: str | None, **options: A
     return _words(path, lambda: processor.from_pretrained(path, revision=revision, trust_remote_code=False, **options))
 
 
+def load_config(path: str, revision: str | None) -> Any:
+    """Return the config.json of a hub id or folder, as transformers reads it. ValueError, in words, where there is
+    none.
+    """
+    from transformers import AutoConfig
+
+    return load_processor(AutoConfig, path, revision)
+
+
 def _words(path: str, load: Callable[[], Any]) -> Any:
     try:
         return load()

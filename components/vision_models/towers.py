@@ -11,7 +11,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from components.vision_models.loading import Place, image_processor, inputs_of, load_model, load_processor, stacked
+from components.vision_models.loading import (
+    Place,
+    image_processor,
+    inputs_of,
+    load_config,
+    load_model,
+    load_processor,
+    stacked,
+)
 
 MAX_CHARACTERS = 4_000  # of a text, before its tokenizer cuts it to the model's length
 
@@ -85,7 +93,5 @@ class HubTowers:
 
 def has_both_towers(path: str, revision: str | None = None) -> bool:
     """Return whether a hub id or folder holds an image-text model, by its config. ValueError where there is none."""
-    from transformers import AutoConfig
-
-    config = load_processor(AutoConfig, path, revision)
+    config = load_config(path, revision)
     return hasattr(config, "text_config") and hasattr(config, "vision_config")

@@ -72,7 +72,8 @@ def evaluate(
     said |= {name: value for name, value in settings.items() if value is not None}
     said |= {"revision": revision, "size": size, "batch": batch, "precision": "bf16" if bf16 else "fp32"}
     asked = EvaluateModelSection.model_validate(said)
-    _check(asked)
+    _check(config, asked)
+    typer.echo(_who_judges(asked), err=True)
     config = config.model_copy(update={"evaluate_model": asked})
     run = run_new(store, config, None, [], quiet=as_json, asked=overrides or [])
     if run.state == "completed":
@@ -93,14 +94,18 @@ def _asked(
     """Return the section's model, prompts, pairs, judges and protocol."""
     from pipelines.errors import UserError
     from pipelines.judging.benchmarks import load_benchmark, prompt_file
+    from pipelines.tracking.model_evaluations import own_image_text
 
     for path in (prompts, pairs):
         if path is not None and not path.exists():
             raise UserError(f"there is nothing at {path}")
     given = str(prompts.absolute()) if prompts else None
+    weights = config.evaluate_tokenizer
     said: dict[str, Any] = {
         "benchmark": benchmark, "prompts": given, "pairs": str(pairs.absolute()) if pairs else None,
-        "judges": dict(config.evaluate_generator.judges), "features": dict(config.evaluate_generator.features),
+        "judges": _configured(config), "features": dict(config.evaluate_generator.features),
+        "lpips_weights": weights.lpips_weights, "inception": weights.inception,
+        "image_text": own_image_text(config, store),
     }  # fmt: skip
     if benchmark:
         found = load_benchmark(benchmark, config_dir)
@@ -113,6 +118,13 @@ def _asked(
     if said["prompts"] is None and said["pairs"] is None:
         raise UserError("nothing to evaluate on: name a --benchmark, --prompts FILE or --pairs FILE")
     return said | _resolved(config, store, model)
+
+
+def _configured(config: Config) -> dict[str, dict[str, Any]]:
+    """Return the judges of a configuration: those of evaluate_generator, else image-text models among the signals."""
+    signals = {name: m for name, m in config.measure.models.items() if m.kind == "image_text" and m.path}
+    known = {name: {"kind": "image_text", "path": m.path, "revision": m.revision} for name, m in signals.items()}
+    return dict(config.evaluate_generator.judges) or known
 
 
 def _with_options(judges: dict[str, dict[str, Any]], options: list[str]) -> dict[str, dict[str, Any]]:
@@ -142,13 +154,46 @@ def _resolved(config: Config, store: Store, model: str) -> dict[str, Any]:
     return {"model": str(Path(model).absolute()) if Path(model).is_dir() else model}
 
 
-def _check(asked: EvaluateModelSection) -> None:
-    """Read prompts, pairs and the model's index before anything starts: what is wrong with them is told at once."""
+def _check(config: Config, asked: EvaluateModelSection) -> None:
+    """Check prompts, pairs, judges, weights and the model's index before anything starts: what is wrong is told at
+    once.
+    """
     from components.editors.any_pipeline import check_any
+    from components.vision_models.loading import load_config
+    from pipelines.errors import UserError
+    from pipelines.judging.table import check_judge
+    from pipelines.preflight.judges import check_named
+    from pipelines.preflight.weights import check_weights
     from pipelines.stages.generator.evaluated_cases import pairs_of, prompts_of
 
-    prompts_of(asked)
+    prompts = prompts_of(asked)
     pairs_of(asked)
+    problems = [*check_named(asked.judges, asked.features, ""), *check_weights(config)]
+    if problems:
+        raise UserError("this evaluation cannot run:\n  " + "\n  ".join(problems))
+    for name, section in asked.judges.items():
+        judge, options = check_judge(section)
+        try:
+            judge.check(options, prompts)
+        except ValueError as error:
+            raise UserError(f"the judge {name}: {error}") from error
+    for path in asked.features.values():
+        load_config(path, None)
     inner = Path(asked.model) / "pipeline"  # of an artifact of register
     if not asked.digest:
-        check_any(str(inner) if inner.is_dir() else asked.model, asked.revision)
+        path = str(inner) if inner.is_dir() else asked.model
+        check_any(path, asked.revision, asked.prompts is not None, asked.pairs is not None)
+
+
+def _who_judges(asked: EvaluateModelSection) -> str:
+    """Say before any picture is made who judges it, or what would."""
+    from pipelines.stages.generator.model_figures import NO_TEXTS
+
+    judges = [f"{name} ({section['path']})" for name, section in asked.judges.items()]
+    if asked.image_text:
+        judges.append(f"the store's own image-text model (train_encoder/{asked.image_text})")
+    if judges:
+        return f"judges: {', '.join(judges)}"
+    if asked.prompts is None:
+        return "judges: none but the pairs' true results, where they have any"
+    return f"judges: none. Pictures are made and kept, without a figure: {NO_TEXTS}"

@@ -66,7 +66,12 @@ def resume(
         rows = resume_listing(opened, found, config, from_stage)
         show(rows, as_json, lambda: _plan_lines(rows))
         return
-    _finish(opened, resume_run(opened, found, config, from_stage, quiet=as_json), as_json)
+    done = resume_run(opened, found, config, from_stage, quiet=as_json)
+    if config.evaluate_model is not None and done.state == "completed":
+        from pipelines.tracking.model_evaluations import log_evaluation
+
+        log_evaluation(config, opened, done)
+    _finish(opened, done, as_json)
 
 
 def _finish(store: Store, run: Run, as_json: bool) -> None:

@@ -142,6 +142,9 @@ class EvaluateModelSection(Section):
     pairs: str | None = None  # a folder of edit pairs, its metadata file, or a parquet file
     judges: dict[FigureName, dict[str, Any]] = Field(default_factory=dict)  # as of evaluate_generator
     features: dict[FigureName, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+    image_text: str = ""  # fingerprint of a train_encoder in the store, whose model judges too; empty: none
+    lpips_weights: str | None = None  # as of evaluate_tokenizer
+    inception: str | None = None  # as of evaluate_tokenizer
     images_per_prompt: Annotated[int, Field(ge=1, le=100)] = 1
     limit: Annotated[int, Field(ge=1)] | None = None  # the first prompts of each category, and the first pairs
     guidance_scale: float | None = None  # null: the model's own

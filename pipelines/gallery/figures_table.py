@@ -82,7 +82,8 @@ class Figure:
     @property
     def words(self) -> str:
         """The name for people."""
-        return self.name.rpartition(".")[2].replace("_", " ")
+        last = self.name.rpartition(".")[2]
+        return re.sub(r"^(\d+)_(\d+)$", r"\1.\2", last).replace("_", " ")  # a guidance scale is a number
 
     @property
     def meaning(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from components.evaluation.geneval import (
 from pipelines.errors import UserError, nearest
 from pipelines.judging.cases import Asked
 from pipelines.judging.judge import RIGHT, Judge, Row
-from pipelines.judging.judge_options import ModelSection, place_of, read_options
+from pipelines.judging.judge_options import ModelSection, place_of
 from pipelines.tracking.figures import encoder_slug
 
 if TYPE_CHECKING:
@@ -51,11 +51,13 @@ class DetectorJudge(Judge):
     detector.
     """
 
-    def __init__(self, name: str, options: Mapping[str, Any], place: Place) -> None:
+    section = DetectorOptions
+
+    def __init__(self, name: str, options: DetectorOptions, place: Place) -> None:
         from components.vision_models.detector import load_detector
         from components.vision_models.towers import HubTowers
 
-        self.options = read_options(DetectorOptions, name, options)
+        self.options = options
         self.name = f"{name}_{encoder_slug(self.options.path)}"
         self.rules = Rules(**{each.name: getattr(self.options, each.name) for each in dataclasses.fields(Rules)})
         where = place_of(place, self.options)
@@ -63,45 +65,37 @@ class DetectorJudge(Judge):
         self._towers = None
         if self.options.colours:
             self._towers = HubTowers(self.options.colours, self.options.colours_revision, where)
-        known = self._detector.classes
-        self._known = None if known is None else {class_name(label) for label in known}
-        self._named = str if known is None else class_name  # a detector by words is told the prompt's own
+        self._by_words = self._detector.classes is None
+        self._named = str if self._by_words else class_name  # a detector by words is told the prompt's own
         self._colours: dict[str, Any] = {}  # class -> [10, D]: the directions of its colours
 
     def protocol(self) -> dict[str, Any]:
         """Return the models, their revisions and the thresholds."""
         return {"kind": "detector", "rules": "GenEval", **self.options.model_dump(exclude={"batch"})}
 
-    def check(self, asked: Sequence[Asked]) -> None:
-        """Raise UserError where a prompt asks for what this judge cannot see."""
-        for each in asked:
-            for name in _classes(each):
-                if self._known is not None and self._named(name) not in self._known:
-                    raise UserError(
-                        f"the prompt {each.text!r} asks for {name!r}. The detector {self.options.path} has no such "
-                        f"class{nearest(name, self._known) or '.'} Name a detector by words, such as OWLv2."
-                    )
-            colours = [clause["color"] for clause in _include(each) if "color" in clause]
-            unknown = [colour for colour in colours if colour not in COLOURS]
-            if unknown:
-                raise UserError(f"the prompt {each.text!r} asks for {unknown[0]!r}: colours are {', '.join(COLOURS)}.")
-            if colours and self._towers is None:
-                raise UserError(
-                    f"the prompt {each.text!r} asks for a colour: name an image-text model by `colours`, such as "
-                    "openai/clip-vit-large-patch14."
-                )
+    @classmethod
+    def check(cls, options: DetectorOptions, asked: Sequence[Asked]) -> None:
+        """Raise UserError where a prompt asks for a class that the detector does not know, or for a colour that is none
+        or that nothing tells.
+        """
+        from components.vision_models.detector import known_classes
+        from components.vision_models.loading import load_config
+
+        if options.colours:
+            load_config(options.colours, options.colours_revision)
+        _check(options, known_classes(options.path, options.revision), asked)
 
     def judge_prompts(self, asked: Sequence[Asked], pictures: np.ndarray) -> list[Row]:
         """Return a row for each picture: `right`, and as notes what is wrong and what was found. A prompt that names no
         objects has no verdict.
         """
-        self.check(asked)
+        _check(self.options, self._detector.classes, asked)
         return [row for part, shown in self._batches(asked, pictures) for row in self._judge(part, shown)]
 
     def _batches(self, asked: Sequence[Asked], pictures: np.ndarray) -> Iterator[tuple[list[Asked], np.ndarray]]:
         """Pictures that the detector can take at once: one by words is told one prompt's classes."""
         first = 0
-        for _, group in itertools.groupby(asked, lambda each: _classes(each) if self._known is None else []):
+        for _, group in itertools.groupby(asked, lambda each: _classes(each) if self._by_words else []):
             same = list(group)
             for start in range(0, len(same), self.options.batch):
                 part = same[start : start + self.options.batch]
@@ -149,6 +143,26 @@ class DetectorJudge(Judge):
             return ["" for _ in crops]
         best = iter(torch.argmax(self._towers.pictures(shown) @ self._colours[name].T, 1).tolist())
         return ["" if crop is None else COLOURS[next(best)] for crop in crops]
+
+
+def _check(options: DetectorOptions, labels: Collection[str] | None, asked: Sequence[Asked]) -> None:
+    known = None if labels is None else {class_name(label) for label in labels}
+    for each in asked:
+        for name in _classes(each):
+            if known is not None and class_name(name) not in known:
+                raise UserError(
+                    f"the prompt {each.text!r} asks for {name!r}. The detector {options.path} has no such "
+                    f"class{nearest(name, known) or '.'} Name a detector by words, such as OWLv2."
+                )
+        colours = [clause["color"] for clause in _include(each) if "color" in clause]
+        unknown = [colour for colour in colours if colour not in COLOURS]
+        if unknown:
+            raise UserError(f"the prompt {each.text!r} asks for {unknown[0]!r}: colours are {', '.join(COLOURS)}.")
+        if colours and options.colours is None:
+            raise UserError(
+                f"the prompt {each.text!r} asks for a colour: name an image-text model by `colours`, such as "
+                "openai/clip-vit-large-patch14."
+            )
 
 
 _KEYS = ("include", "exclude")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from pipelines.config.source_kinds import Section
 from pipelines.judging.cases import Asked, EditCase
 from pipelines.judging.judge import EDITS, PROMPTS, Judge, Row
-from pipelines.judging.judge_options import ModelSection, place_of, read_options
+from pipelines.judging.judge_options import ModelSection, place_of
 from pipelines.tracking.figures import encoder_slug
 
 if TYPE_CHECKING:
@@ -73,13 +73,14 @@ class ScoreJudge(Judge):
     there. A missing score is never 0.
     """
 
+    section = ScoreOptions
     judges: ClassVar[tuple[str, ...]] = (PROMPTS, EDITS)
     compared: ClassVar[bool] = False  # each picture costs several answers
 
-    def __init__(self, name: str, options: Mapping[str, Any], place: Place) -> None:
+    def __init__(self, name: str, options: ScoreOptions, place: Place) -> None:
         from components.vision_models.vision_language import VisionLanguage
 
-        self.options = read_options(ScoreOptions, name, options)
+        self.options = options
         self.name = f"{name}_{encoder_slug(self.options.path)}"
         self._model = VisionLanguage(self.options.path, self.options.revision, place_of(place, self.options))
 

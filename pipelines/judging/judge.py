@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from pipelines.config.source_kinds import Section
 from pipelines.judging.cases import Asked, EditCase
 
 # One picture's. Numbers and truth values are figures; `None` is a figure that this picture cannot have; every other
@@ -33,11 +34,21 @@ class Judge(ABC):
     suffixed: ClassVar[bool] = True  # a figure is called KEY_NAME, e.g. similarity_siglip; False: KEY
     # Whether it also judges what no generator made: true pictures through the tokenizer, and pictures of other prompts.
     compared: ClassVar[bool] = True
+    section: ClassVar[type[Section]] = Section  # its options in a configuration; a judge of the table has its own
     name: str
 
     @abstractmethod
     def protocol(self) -> dict[str, Any]:
         """Return what the scores depend on, as JSON: model id, revision, thresholds, the prompt's template."""
+
+    @classmethod
+    def check(cls, options: Any, asked: Sequence[Asked]) -> None:
+        """Raise ValueError, in words, where a judge's model cannot be had, or a prompt asks for what it cannot see, as
+        far as its config.json tells. Loads no weights.
+        """
+        from components.vision_models.loading import load_config
+
+        load_config(options.path, options.revision)
 
     def judge_prompts(self, asked: Sequence[Asked], pictures: np.ndarray) -> list[Row]:
         """Return a row for each picture, uint8 [N, S, S, 3]."""

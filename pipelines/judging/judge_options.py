@@ -17,24 +17,32 @@ if TYPE_CHECKING:
 Of = TypeVar("Of", bound=Section)
 
 
-class ModelSection(Section):
-    """Options of every judge that is a published model."""
+class HubSection(Section):
+    """Which published model a judge is."""
 
-    path: str  # hub id or folder
+    path: Annotated[str, Field(min_length=1)]  # hub id or folder
     revision: str | None = None  # of a hub id
+
+
+class ModelSection(HubSection):
+    """Options of judges that say how their model runs."""
+
     batch: Annotated[int, Field(ge=1, le=4096)] = 8  # pictures that the model takes at once
     precision: Literal["fp32", "bf16"] = "fp32"
 
 
-def read_options(section: type[Of], name: str, options: Mapping[str, Any]) -> Of:
-    """Return the options of the judge `name`. UserError, in words, where a key is unknown, missing or wrong."""
+def read_options(section: type[Of], options: Mapping[str, Any]) -> Of:
+    """Return the options of a judge. UserError, in words, where a key is unknown, missing or wrong."""
     unknown = [key for key in options if key not in section.model_fields]
     if unknown:
-        raise UserError(f"the judge {name}: unknown key {unknown[0]!r}{nearest(unknown[0], section.model_fields)}")
+        known = ", ".join(section.model_fields)
+        raise UserError(
+            f"it has no option {unknown[0]!r}{nearest(unknown[0], section.model_fields) or '.'} Its options: {known}"
+        )
     try:
         return section.model_validate(dict(options))
     except ValidationError as error:
-        lines = [f"the judge {name}.{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()]
+        lines = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()]
         raise UserError("; ".join(lines)) from None
 
 

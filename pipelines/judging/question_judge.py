@@ -4,7 +4,7 @@ them, and GenEval 2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from components.evaluation.questions import YES_NO, hold, plain
 from pipelines.judging.cases import Asked
 from pipelines.judging.judge import RIGHT, Judge, Row
-from pipelines.judging.judge_options import ModelSection, place_of, read_options
+from pipelines.judging.judge_options import ModelSection, place_of
 from pipelines.tracking.figures import encoder_slug
 
 if TYPE_CHECKING:
@@ -39,12 +39,13 @@ class QuestionOptions(ModelSection):
 class QuestionJudge(Judge):
     """Gives the share of questions that are answered as expected, and whether all are. Its name says which model."""
 
+    section = QuestionOptions
     compared: ClassVar[bool] = False  # each picture costs many answers
 
-    def __init__(self, name: str, options: Mapping[str, Any], place: Place) -> None:
+    def __init__(self, name: str, options: QuestionOptions, place: Place) -> None:
         from components.vision_models.vision_language import VisionLanguage
 
-        self.options = read_options(QuestionOptions, name, options)
+        self.options = options
         self.name = f"{name}_{encoder_slug(self.options.path)}"
         self._model = VisionLanguage(self.options.path, self.options.revision, place_of(place, self.options))
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipelines.judging.cases import Asked
 from pipelines.judging.judge import Judge, Row
+from pipelines.judging.judge_options import HubSection
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from components.vision_models.loading import Place
-
-BATCH = 64  # pictures that a model takes at once
 
 
 class ImageText(Judge):
@@ -48,18 +47,11 @@ class ImageText(Judge):
 class HubImageText(ImageText):
     """The similarity in a CLIP or SigLIP of transformers, by hub id or folder."""
 
-    options: ClassVar[tuple[str, ...]] = ("path", "revision")
+    section = HubSection
 
-    def __init__(self, name: str, options: Mapping[str, Any], place: Place) -> None:
-        unknown = sorted(set(options) - set(self.options))
-        path = options.get("path")
-        if unknown or not path:
-            wrong = f"{unknown[0]!r} is no option of it" if unknown else "`path` names no model"
-            raise ValueError(
-                f"the judge {name} of kind image_text: {wrong}. Give path, a hub id or folder, and revision."
-            )
+    def __init__(self, name: str, options: HubSection, place: Place) -> None:
         from pipelines.judging.named_features import towers_features
         from pipelines.judging.remembered import Remembered
 
-        towers, embed = towers_features(str(path), options.get("revision"), place)
-        super().__init__(name, Remembered(embed), towers.texts, {"model": path, "revision": options.get("revision")})
+        towers, embed = towers_features(options.path, options.revision, place)
+        super().__init__(name, Remembered(embed), towers.texts, {"model": options.path, "revision": options.revision})

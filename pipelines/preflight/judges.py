@@ -1,28 +1,38 @@
-"""Judges and features that evaluate_generator is given by name: whether each can work, before anything is trained."""
+"""Judges and features that evaluations are given by name: whether each can work, before anything is made."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pipelines.config.schema import Config
-from pipelines.errors import nearest
-from pipelines.judging.table import JUDGES
+from pipelines.errors import UserError
+from pipelines.judging.table import check_judge
 from pipelines.preflight.pretrained import is_path, model_folder
 from pipelines.tracking.figures import encoder_slug
 
 
 def check_judges(config: Config) -> Iterator[str]:
-    """Check the kinds of judges, their names, and the folders that they and the features name."""
-    settings, own = config.evaluate_generator, encoder_slug(config.encoder.path)
-    for name, section in settings.judges.items():
-        key, kind = f"evaluate_generator.judges.{name}", str(section.get("kind", ""))
-        if kind not in JUDGES:
-            known = ", ".join(sorted(JUDGES))
-            yield f"{key}: there is no judge of kind {kind!r}{nearest(kind, list(JUDGES))}; the kinds are {known}."
+    """Check the judges and features of evaluate_generator."""
+    settings = config.evaluate_generator
+    yield from check_named(settings.judges, settings.features, encoder_slug(config.encoder.path))
+
+
+def check_named(judges: Mapping[str, Any], features: Mapping[str, str], own: str) -> Iterator[str]:
+    """Check the kinds of judges, their options, their names, and the folders that they and the features name. `own` is
+    how figures of the pipeline's own image-text model are called.
+    """
+    for name, section in judges.items():
+        key = f"evaluate_generator.judges.{name}"
+        try:
+            check_judge(section)
+        except UserError as error:
+            yield f"{key}: {error}"
         if name in (own, "reference", "inspector"):
             yield f"{key}: a judge of the pipeline's own is called {name}. Give it another name."
-        yield from _check_folder(f"{key}.path", section.get("path"))
-    for name, path in settings.features.items():
+        for option in ("path", "colours"):
+            yield from _check_folder(f"{key}.{option}", section.get(option))
+    for name, path in features.items():
         key = f"evaluate_generator.features.{name}"
         if name in (own, "inception"):
             yield f"{key}: features of the pipeline's own are called {name}. Give them another name."

@@ -63,8 +63,8 @@ def size_tokenizer_evaluation(row: StageSize, config: Config, flow: Flow, models
 
 
 def size_generator_evaluation(row: StageSize, config: Config, flow: Flow, models: Models, hardware: Hardware) -> None:
-    """Fill evaluate_generator's row: pictures are made in float32, by all branches of the guidance; judging them hardly
-    counts.
+    """Fill evaluate_generator's row: pictures are made in float32, by all branches of the guidance. Judging them by the
+    pipeline's own encoder hardly counts; published judges are not counted, and it says so.
     """
     from components.generator.sampling import Guidance, branches
     from components.training.trace import Cost, trace_inference
@@ -97,8 +97,20 @@ def size_generator_evaluation(row: StageSize, config: Config, flow: Flow, models
     costs = [(count, sampled(edits)) for count, edits in ((made, False), (edited, True)) if count]
     # What is made is held against pictures that are decoded as well.
     row.flops = (sum(count * cost.flops for count, cost in costs) + row.samples * 2 * decode.flops) / batch
+    row.assumed = _uncounted(config)
     most = max(decode.activations, *(cost.activations for _, cost in costs))
     row.memory = {"weights": FP32 * row.frozen, "activations": most}
+
+
+def _uncounted(config: Config) -> str:
+    """Return which models that look at pictures are left out; empty where there are none."""
+    named, weights = config.evaluate_generator, config.evaluate_tokenizer
+    judges = [f"the judge {name} ({section.get('kind')})" for name, section in named.judges.items()]
+    features = [f"the features {name}" for name in named.features]
+    measures = {"LPIPS": weights.lpips_weights, "Inception": weights.inception}
+    found = judges + features + [name for name, given in measures.items() if given]
+    told = "time and memory leave out {}; each looks at every picture about twice"
+    return told.format(", ".join(found)) if found else ""
 
 
 def pictures_made(config: Config, flow: Flow, models: Models) -> tuple[int, int]:

@@ -5,7 +5,7 @@ their figure.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +68,13 @@ def encoder_slug(path: str | None) -> str:
     return re.sub(r"[^a-z0-9]+", "_", (path or "trained encoder").rstrip("/").rsplit("/", 1)[-1].lower()).strip("_")
 
 
+def own_name(path: str | None, fingerprint: str) -> str:
+    """Return how `pixsem evaluate` calls the image-text model of a `train_encoder`: by its encoder, and which of the
+    store's it is.
+    """
+    return f"{encoder_slug(path)}_{fingerprint[:8]}"
+
+
 def figure_name(metric: str) -> str:
     """Return the figure that a gate asks for: at checkpoints they are told apart by samples seen, and by kind and
     source by their names, which no configuration says.
@@ -93,10 +100,16 @@ def of_prompts_any(config: Config) -> dict[str, str]:
     """Return the figures of held-out captions, which any data has, under `text_to_image`, with their chance and
     ceiling -> why this configuration does not give them; empty where it does.
     """
-    judges = config.evaluate_generator.judges
-    texts = (encoder_slug(config.encoder.path), *(n for n in judges if judges[n].get("kind") == "image_text"))
-    names = [f"{name}_{features}" for features in features_of(config) for name in OF_SETS]
-    return dict.fromkeys([*(f"similarity_{name}" for name in texts), *names, "retrieval"], "")
+    return of_prompts([encoder_slug(config.encoder.path)], config.evaluate_generator.judges, features_of(config))
+
+
+def of_prompts(own: Sequence[str], judges: Mapping[str, Any], features: Sequence[str]) -> dict[str, str]:
+    """Return the figures of captions with true pictures: by own image-text models, judges and features of these
+    names.
+    """
+    texts = (*own, *(name for name in judges if judges[name].get("kind") == "image_text"))
+    names = [f"{name}_{of}" for of in features for name in OF_SETS]
+    return dict.fromkeys([*(f"similarity_{name}" for name in texts), *names, *(["retrieval"] if own else [])], "")
 
 
 def _agreements(config: Config) -> list[str]:
@@ -107,13 +120,14 @@ def _agreements(config: Config) -> list[str]:
 
 def of_edits_any(config: Config) -> dict[str, str]:
     """Return the figures of edits with true results, which any data has, under `editing`, as `of_prompts_any`."""
-    names = ["psnr", "ssim", *(f"{name}_{features}" for features in features_of(config) for name in OF_RESULTS)]
-    weights = config.evaluate_tokenizer.lpips_weights
-    found = dict.fromkeys(names, "")
-    found["lpips"] = (
-        "" if weights else "evaluate_tokenizer.lpips_weights names no weights. Set it to fetch, or to a folder."
-    )
-    return found
+    return of_edits(features_of(config), config.evaluate_tokenizer.lpips_weights)
+
+
+def of_edits(features: Sequence[str], lpips: str | None) -> dict[str, str]:
+    """Return the figures of edits with true results, in features of these names, and by LPIPS' weights."""
+    found = dict.fromkeys(["psnr", "ssim", *(f"{name}_{of}" for of in features for name in OF_RESULTS)], "")
+    no_weights = "evaluate_tokenizer.lpips_weights names no weights. Set it to fetch, or to a folder."
+    return found | {"lpips": "" if lpips else no_weights}
 
 
 def tokenizer_figures(config: Config) -> dict[str, str]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.config.compose import flatten
 from pipelines.store.artifacts import Artifact, find_artifact, list_artifacts
-from pipelines.tracking.registering import Registrar
+from pipelines.tracking.figures import measured
+from pipelines.tracking.registering import GENERATOR, TOKENIZER, Registrar, evaluation_digest
 from pipelines.tracking.run_log import open_tracker
 
 if TYPE_CHECKING:
-    from components.registry.model_versions import Registry
+    from components.registry.model_versions import Registry, Version
     from pipelines.config.schema import Config
     from pipelines.store.files import Store
     from pipelines.store.runs import Run
@@ -24,6 +26,10 @@ GROUPS = ("text_to_image", "editing")
 SCHEME = "models:/"
 MARKER = "model_index.json"
 DIGEST = "pixsem.digest"  # of a version: its weights
+ENCODER = "train_encoder"
+OF_RUNS = {GENERATOR: ("evaluate_tokenizer", "evaluate_generator"), TOKENIZER: ("evaluate_tokenizer",)}
+# Figures that a table for people leaves out.
+DETAIL = re.compile(r"\.(chance|ceiling|by_\w+|of_\w+|checkpoints|latent|unseen|seen)\.|_of_reconstructions$|_batch$")
 
 
 def registry_of(config: Config, store: Store) -> Registry:
@@ -46,6 +52,24 @@ def bring_version(config: Config, store: Store, model: str) -> dict[str, str]:
             for path in sorted(found, key=lambda path: str(path) == MARKER):  # the marker last: then all are there
                 store.put_file(files / path, f"{folder}/{path.as_posix()}")
     return {"model": f"{SCHEME}{version.name}/{version.version}", "digest": digest}
+
+
+def own_image_text(config: Config, store: Store) -> str:
+    """Return the fingerprint of the `train_encoder` in the store whose image-text model judges: that of the champion,
+    so that all models have the same judge, else the newest; empty where there is none.
+    """
+    made = [artifact for _, _, artifact in list_artifacts(store, ENCODER) if isinstance(artifact, Artifact)]
+    if len(made) > 1:
+        champion = registry_of(config, store).champion(GENERATOR)
+        known = _made_by(champion).get(ENCODER) if champion else None
+        theirs = [artifact for artifact in made if artifact.manifest.fingerprint == known]
+        made = theirs or sorted(made, key=lambda artifact: artifact.manifest.created)
+    return made[-1].manifest.fingerprint if made else ""
+
+
+def _made_by(version: Version) -> dict[str, str]:
+    """Return the fingerprint of each stage that a version was made by."""
+    return dict(json.loads(version.tags.get("pixsem.fingerprints", "{}")))
 
 
 def log_evaluation(config: Config, store: Store, run: Run) -> None:
@@ -84,7 +108,7 @@ def compare(config: Config, store: Store, models: Sequence[str]) -> list[dict[st
     """Return a row for each figure that one of the models has: {data, figure, values: {model: {value, interval}}}.
 
     Figures are those of every evaluation in the store, the newest where data and figure are the same, and of a
-    registered version those that its gates were held to.
+    registered version those of its own run; where that is in another store, those that its gates were held to.
     """
     registry = registry_of(config, store) if any(model.startswith(SCHEME) for model in models) else None
     found: dict[tuple[str, str], dict[str, Any]] = {}
@@ -95,8 +119,16 @@ def compare(config: Config, store: Store, models: Sequence[str]) -> list[dict[st
         if registry is not None and model.startswith(SCHEME):
             version = registry.find(model)
             name = f"{SCHEME}{version.name}/{version.version}"
-            for figure, number in version.figures.items():
-                found.setdefault(("", figure), {})[model] = {"value": number, "interval": None}
+            own = [
+                find_artifact(store, stage, _made_by(version).get(stage, "")) for stage in OF_RUNS.get(version.name, ())
+            ]
+            for artifact in filter(None, own):
+                data = f"held out {evaluation_digest(artifact.manifest)[:8]}"
+                for figure, value in _values(artifact.manifest.metrics):
+                    found.setdefault((data, figure), {})[model] = value
+            if not any(own):
+                for figure, number in version.figures.items():
+                    found.setdefault(("held out", figure), {})[model] = {"value": number, "interval": None}
         for artifact in made:
             if artifact.manifest.config[STAGE]["model"] in (name, os.path.abspath(name)):
                 for data, figure, value in _figures(artifact):
@@ -110,9 +142,14 @@ def _figures(artifact: Artifact) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for group, key in zip(GROUPS, ("prompts", "pairs"), strict=True):
         digest = artifact.manifest.external.get(f"files of {asked[key]}", "")[:8]
         data = asked["benchmark"] or f"{str(asked[key]).rpartition('/')[2]} {digest}"
-        for name, value in flatten({group: metrics.get(group, {})}).items():
-            if isinstance(value, int | float):
-                yield data, name, {"value": value, "interval": metrics["intervals"].get(name)}
+        for name, value in _values({group: metrics.get(group, {}), "intervals": metrics["intervals"]}):
+            yield data, name, value
+
+
+def _values(metrics: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, value in flatten(measured(metrics)).items():
+        if isinstance(value, int | float):
+            yield name, {"value": value, "interval": metrics.get("intervals", {}).get(name)}
 
 
 def compare_text(rows: Sequence[dict[str, Any]], models: Sequence[str]) -> str:
@@ -122,13 +159,15 @@ def compare_text(rows: Sequence[dict[str, Any]], models: Sequence[str]) -> str:
 
     if not rows:
         return "neither was evaluated yet: pixsem evaluate MODEL --benchmark NAME"
+    shown = [row for row in rows if not DETAIL.search(row["figure"])]
     table = Table("data", "figure", *models)
-    for row in rows:
+    for row in shown:
         table.add_row(row["data"], row["figure"], *(_cell(row["values"].get(model)) for model in models))
+    more = f"\n{len(rows) - len(shown):,} more (chance, ceilings, groups): --json" if len(shown) < len(rows) else ""
     console = Console(width=200)
     with console.capture() as captured:
         console.print(table)
-    return captured.get().rstrip()
+    return captured.get().rstrip() + more
 
 
 def _cell(found: dict[str, Any] | None) -> str:

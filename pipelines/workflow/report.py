@@ -8,6 +8,7 @@ from pipelines.store.artifacts import COUNT_NAMES, Artifact, find_artifact
 from pipelines.store.files import Store
 from pipelines.store.runs import Run, clock
 from pipelines.tracking.registering import registration_path
+from pipelines.workflow.figures_text import figures_text
 from pipelines.workflow.live import outcome_text
 
 
@@ -95,11 +96,7 @@ def report_text(store: Store, run: Run) -> str:
         lines.append(f"  {row['name']:<{wide}} {state:<12} {made}{row.get('error', '')}")
         if row.get("log"):
             lines.append(f"{'':{wide + 16}}its log: {row['log']}")
-    metrics = {name: group for name, group in value["metrics"].items() if name not in ("intervals", "protocol")}
-    figures = _figures(metrics, value["metrics"].get("intervals", {}))
-    if figures:
-        width = max(len(name) for name, _ in figures)
-        lines += ["", *(f"  {name:<{width}}  {text}" for name, text in figures)]
+    lines += figures_text(value["metrics"])
     for model in value["models"]:
         refused = f", refused: {model['refused']}" if model["refused"] else ""
         lines += [
@@ -115,24 +112,3 @@ def report_text(store: Store, run: Run) -> str:
     if pictures:
         lines += ["", "look at", *(f"  {path}" for path in pictures)]
     return "\n".join(lines)
-
-
-def _figures(values: dict[str, Any], intervals: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Return one line per group of figures: (its name, its figures, each with its interval where it has one)."""
-    own = {key: value for key, value in values.items() if not isinstance(value, dict)}
-    words = [f"{key} {_figure(value)}{_interval(intervals.get(f'{prefix}.{key}'))}" for key, value in own.items()]
-    found = [(prefix, ", ".join(words))] if own else []
-    for key, value in values.items():
-        if isinstance(value, dict):
-            found += _figures(value, intervals, f"{prefix}.{key}" if prefix else key)
-    return found
-
-
-def _figure(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) >= 0.01 or not value else f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _interval(bounds: Any) -> str:
-    return f" [{bounds[0]:.3g}, {bounds[1]:.3g}]" if bounds else ""

@@ -126,7 +126,19 @@ def evaluated_files(config: Config, store: Store) -> dict[str, str]:
     pairs = asked.pairs and (asked.pairs if asked.pairs.endswith(".parquet") else folder_of(asked.pairs))
     models = [value for judge in asked.judges.values() for value in judge.values() if isinstance(value, str)]
     paths = [asked.model, asked.prompts, pairs, *models, *asked.features.values()]
-    return {name: digest for path in paths for name, digest in _content(path, store).items()}
+    found = {name: digest for path in paths for name, digest in _content(path, store).items()}
+    found |= _weights(asked.lpips_weights, LPIPS, store) | _weights(asked.inception, (INCEPTION,), store)
+    true = _true_pictures(asked.prompts)
+    return found | ({f"true pictures of {asked.prompts}": files_digest(true, store)} if true else {})
+
+
+def _true_pictures(prompts: str | None) -> list[Path]:
+    """Return the pictures that lines of a file of prompts name."""
+    from components.evaluation.prompt_files import read_prompts
+
+    found = read_prompts(Path(prompts)).prompts if prompts else ()
+    paths = [Path(str(prompts)).parent / each.about["picture"] for each in found if "picture" in each.about]
+    return [path for path in paths if path.is_file()]
 
 
 def folder_of(place: str) -> str:

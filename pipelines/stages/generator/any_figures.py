@@ -10,16 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.config.schema import Config
-from pipelines.judging.judge import EDITS as OF_EDITS
-from pipelines.judging.judge import PROMPTS
 from pipelines.judging.row_figures import Held, figures_of, grouped, intervals, means
 from pipelines.judging.set_measures import distance_intervals, distances, found_own
 from pipelines.stages.generator.held_out_world import ANY_EDIT, HeldOutWorld
 from pipelines.stages.generator.picture_shards import OWN
 from pipelines.stages.generator.picture_sheet import SNAPSHOT
 from pipelines.stages.generator.world_reader import NAME as READER
-from pipelines.tracking.figures import of_edits_any, of_prompts_any
 
 Rows = Sequence[dict[str, Any]]
 Features = Mapping[str, np.ndarray]  # by `SET.NAME`
@@ -39,46 +35,60 @@ class AnyFigures:
 
     def __init__(
         self,
-        config: Config,
+        of_prompts: Mapping[str, str],
+        of_edits: Mapping[str, str],
         judges: Mapping[str, Any],
         absent: dict[str, str],
         found_intervals: dict[str, list[float]],
         seed: int,
     ) -> None:
-        """`judges` is what the shards say of theirs: `suffixed`, and `of`: prompts, edits."""
-        self.config, self.absent, self.intervals, self._seed = config, absent, found_intervals, seed
+        """`of_prompts` and `of_edits` are the figures there may be -> why not, where that is known. `judges` is what
+        the shards say of theirs: `suffixed`, and `of`: prompts, edits.
+        """
+        self.of_prompts, self.of_edits = of_prompts, of_edits
+        self.absent, self.intervals, self._seed = absent, found_intervals, seed
         self._judges = {name: about for name, about in judges.items() if name != READER}
 
-    def text_to_image(self, rows: Rows, features: Features) -> dict[str, Any]:
-        """Return the figures of held-out captions; `features` are of the sets made, truth, ceiling and chance."""
-        if len(rows) < 2:
-            self.absent |= dict.fromkeys((f"text_to_image.{name}" for name in of_prompts_any(self.config)), FEW)
+    def text_to_image(self, rows: Rows, features: Features, once: Sequence[int] | None = None) -> dict[str, Any]:
+        """Return the figures of captions; `features` are of the sets made, truth, ceiling and chance, as far as there
+        are any. `once` are the rows that distances of sets are taken over, each with another true picture; None: all.
+        """
+        if not rows:
+            self.absent |= {f"text_to_image.{name}": why or FEW for name, why in self.of_prompts.items()}
             return {}
         held = _held(rows, self._judges)
         values: dict[str, Any] = means(held)
         self._keep_intervals("text_to_image", intervals(held, self._seed))
-        compared = {name: means(_held([row[name] for row in rows], self._judges)) for name in ("chance", "ceiling")}
+        alone = len(rows) < 2  # there is no other caption to hold it to
+        compared = {
+            name: {} if alone else means(_held([row[name] for row in rows], self._judges))
+            for name in ("chance", "ceiling")
+        }
         by_source = grouped(held, "source")
         values |= {"by_source": by_source} if by_source else {}
-        names = [name.removeprefix("truth.") for name in features if name.startswith("truth.")]
+        chosen = features if once is None else {name: values[list(once)] for name, values in features.items()}
+        names = [name.removeprefix("truth.") for name in chosen if name.startswith("truth.") and len(chosen[name]) > 1]
         for name in names:
-            of_sets = self._distances(name, features)
+            of_sets = self._distances(name, chosen)
             for kind, found in of_sets.items():
                 values |= found if kind == "made" else {}
                 compared[kind] = compared.get(kind, {}) | (found if kind != "made" else {})
-            reconstructed = compared["ceiling"].pop(f"frechet_{name}")  # where it was before there were ceilings
-            values[f"frechet_{name}_of_reconstructions"] = reconstructed
-        del compared["made"]
-        values["frechet_pictures"] = len(rows)
+            if f"frechet_{name}" in compared["ceiling"]:  # where it was before there were ceilings
+                values[f"frechet_{name}_of_reconstructions"] = compared["ceiling"].pop(f"frechet_{name}")
+        compared.pop("made", None)
+        if names:
+            values["frechet_pictures"] = len(chosen[f"truth.{names[0]}"])
         captions = [row["prompt"] for row in rows]
         self._own("instance_retrieval", names, "truth", captions, features, values, compared)
-        self._own("retrieval", [OWN], "texts", captions, features, values, compared)
+        if f"texts.{OWN}" in features:
+            self._own("retrieval", [OWN], "texts", captions, features, values, compared)
         if "retrieval" in values:
             values["retrieval_pool"] = len(set(captions))
-        for name in of_prompts_any(self.config):
+        for name, why in self.of_prompts.items():
             if name not in values:
-                self.absent[f"text_to_image.{name}"] = f"{len(rows)} held-out captions are too few for it"
-        return values | compared
+                few = FEW if alone else f"{len(rows)} captions are too few for it"
+                self.absent[f"text_to_image.{name}"] = why or few
+        return values | {name: found for name, found in compared.items() if found}
 
     def _distances(self, name: str, features: Features) -> dict[str, dict[str, float]]:
         """Return the distances of each set to the true pictures, in the features `name`."""
@@ -86,7 +96,7 @@ class AnyFigures:
 
         truth = torch.from_numpy(features[f"truth.{name}"])
         found = {}
-        for kind in ("made", "ceiling", "chance"):
+        for kind in _kinds(features, name):
             other = torch.from_numpy(features[f"{kind}.{name}"])
             found[kind] = {f"{key}_{name}": value for key, value in distances(truth, other).items()}
             if kind == "made":
@@ -112,7 +122,7 @@ class AnyFigures:
         for name in names:
             key = figure if name == OWN else f"{figure}_{name}"
             pool = torch.from_numpy(features[f"{wanted}.{name}"])
-            for kind in ("made", "ceiling", "chance"):
+            for kind in _kinds(features, name):
                 right = found_own(torch.from_numpy(features[f"{kind}.{name}"]), pool, captions)
                 into = values if kind == "made" else compared[kind]
                 into[key] = sum(right) / len(right)
@@ -123,22 +133,23 @@ class AnyFigures:
         """Return the figures of edits with true results, beside copies of the source, the ceiling and chance."""
         if not rows:
             why = HeldOutWorld.no_edits
-            self.absent |= dict.fromkeys((f"editing.{name}" for name in of_edits_any(self.config)), why)
+            self.absent |= dict.fromkeys((f"editing.{name}" for name in self.of_edits), why)
             return {}
         held = _held(rows, self._judges)
         values: dict[str, Any] = means(held)
         self._keep_intervals("editing", intervals(held, self._seed))
         for group, name in BASELINES.items():
-            values[group] = means(_held([row[name] for row in rows], self._judges))
+            baseline = means(_held([row[name] for row in rows], self._judges))
+            values |= {group: baseline} if baseline else {}
         by_kind, by_source = grouped(held, "category"), grouped(held, "source")
-        if not by_kind and held[0].category != ANY_EDIT:
+        if not by_kind and held[0].category not in ("", ANY_EDIT):
             by_kind = {held[0].category: means(held)}
         values |= {"by_kind": by_kind} if by_kind else {}
         values |= {"by_source": by_source} if by_source else {}
-        preserved = [p for row in rows if (p := row["removal"].get("preserved")) is not None]
+        preserved = [p for row in rows if (p := row.get("removal", {}).get("preserved")) is not None]
         if preserved:
             values["preservation_psnr_of_reconstructions"] = sum(preserved) / len(preserved)
-        for name, why in {**of_edits_any(self.config), "preservation_psnr": ""}.items():
+        for name, why in {**self.of_edits, "preservation_psnr": ""}.items():
             if name not in values:
                 told = [reason for start, reason in WHY_NOT.items() if name.startswith(start)]
                 self.absent[f"editing.{name}"] = why or (told[0] if told else "no held-out edit can have it")
@@ -177,29 +188,12 @@ class AnyFigures:
                 self.absent[f"text_to_image.agreement.{name}"] = str(error)
         return found
 
-    def protocol(self, judges: Mapping[str, Any], prompts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-        """Return what the figures depend on. `prompts` are the texts of text_to_image and of editing."""
-        from pipelines.store.files import canonical_json, sha256_text
-
-        settings = self.config.generator
-        shared = {
-            "seed": self.config.seed, "images_per_prompt": 1, "guidance_scale": settings.guidance_scale,
-            "sampling_steps": settings.sampling_steps, "sampling_shift": settings.sampling_shift,
-        }  # fmt: skip
-        found = {}
-        for group, of in (("text_to_image", PROMPTS), ("editing", OF_EDITS)):
-            own = {name: about["protocol"] for name, about in judges.items() if of in about["of"]}
-            texts = list(prompts[group])
-            found[group] = {
-                **shared, "judges": own, "prompts": len(texts), "prompts_digest": sha256_text(canonical_json(texts)),
-            }  # fmt: skip
-        about = judges.get("reference", {}).get("protocol", {})
-        found["text_to_image"]["features"] = about.get("features", {})
-        found["editing"]["image_guidance_scale"] = settings.image_guidance_scale
-        return found
-
     def _keep_intervals(self, group: str, found: Mapping[str, list[float]]) -> None:
         self.intervals |= {f"{group}.{name}": interval for name, interval in found.items()}
+
+
+def _kinds(features: Features, name: str) -> list[str]:
+    return [kind for kind in ("made", "ceiling", "chance") if f"{kind}.{name}" in features]
 
 
 def _held(rows: Sequence[Mapping[str, Any]], judges: Mapping[str, Any]) -> list[Held]:

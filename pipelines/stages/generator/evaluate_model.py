@@ -1,7 +1,8 @@
 """evaluate_model: any model, held to a file of prompts and to edit pairs by the judges that are named.
 
 The one stage of a run of `pixsem evaluate`. Pictures are made in shards; one more computes the figures. Artifact:
-`pictures/*.parquet` (a row for each picture, by `picture_rows.py`), `judgements.jsonl`, `metrics.json`.
+`pictures/*.parquet` (a row for each picture, by `picture_rows.py`), `features/*.npz` where there are true pictures or
+an image-text model, `judgements.jsonl`, `metrics.json`.
 """
 
 from __future__ import annotations
@@ -14,15 +15,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.config.declared import SentConfig, sent
+from pipelines.errors import UserError
 from pipelines.stage import ShardContext, ShardResult, ShardTask, StageContext, derive_seed
-from pipelines.stages.generator.evaluated_cases import SHARD, EvaluatedSheet, pairs_of, prompts_of, sections_of
+from pipelines.stages.generator.evaluated_cases import (
+    PROMPTS,
+    SHARD,
+    EvaluatedSheet,
+    pairs_of,
+    prompts_of,
+    sections_of,
+)
 from pipelines.stages.generator.model_figures import ModelFigures
-from pipelines.stages.generator.picture_rows import as_json, read_rows, write_pictures
+from pipelines.stages.generator.picture_rows import as_json, read_features, read_rows, write_features, write_pictures
 from pipelines.stages.generator.picture_sheet import Section
+from pipelines.store.artifacts import find_artifact
+from pipelines.tracking.figures import own_name
 
 if TYPE_CHECKING:
     from pipelines.config.schema import Config
-    from pipelines.judging.judge import Judge
+    from pipelines.stages.generator.evaluation_judges import Own
     from pipelines.stages.generator.picture_shards import Studio
 
 HERE = "pipelines.stages.generator.evaluate_model"
@@ -54,7 +65,7 @@ def run(context: StageContext) -> None:
     """Make the missing shards of pictures, then the figures."""
     asked = context.config.evaluate_model
     assert asked is not None, "a run of pixsem evaluate has this section"
-    sections = sections_of(asked, len(prompts_of(asked)), pairs_of(asked))
+    sections = sections_of(asked, prompts_of(asked), pairs_of(asked))
     seed, own = derive_seed(context.seed, "evaluation"), sent(context.config)
     size = asked.batch * max(1, SHARD // asked.batch)
     parts = {
@@ -81,6 +92,8 @@ def make_pictures(context: ShardContext) -> ShardResult:
     studio, about = _open_studio(context, part)
     made = studio.make(part.section, part.first, part.last)
     write_pictures(context.file(f"pictures/{context.task.name}.parquet"), made.rows)
+    if made.features:
+        write_features(context.file(f"features/{context.task.name}.npz"), made.features)
     counts = {"input": len(made.rows), "kept": len(made.rows), "dropped": 0, "failed": 0}
     return ShardResult(counts, {"judges": studio.protocol(), "model": about})
 
@@ -89,8 +102,12 @@ def make_figures(context: ShardContext) -> ShardResult:
     """Write `metrics.json` and `judgements.jsonl`."""
     args: ModelRows = context.task.args
     config = args.config.open()
-    rows = {split: read_rows([context.fetch(path) for path in paths]) for split, paths in args.files.items()}
-    metrics = ModelFigures(config, args.said, args.seed).metrics(rows)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    features: dict[str, dict[str, Any]] = {}
+    for split, paths in args.files.items():
+        rows[split] = read_rows([context.fetch(path) for path in paths if path.endswith(".parquet")])
+        features[split] = read_features([context.fetch(path) for path in paths if path.endswith(".npz")])
+    metrics = ModelFigures(config, args.said, args.seed).metrics(rows, features.get(PROMPTS, {}))
     told = ("split", "category", "prompt", "right", "guidance_scale", "seed")
     lines = [
         as_json({**{name: row[name] for name in told}, "judges": row["rows"]}) + "\n"
@@ -120,6 +137,8 @@ def _open_studio(context: ShardContext, part: ModelPart) -> tuple[Studio, dict[s
 def _new_studio(context: ShardContext, part: ModelPart, scratch: Path) -> tuple[Studio, dict[str, Any]]:
     import torch
 
+    from pipelines.judging.reference import Reference
+    from pipelines.stages.generator.evaluation_judges import Named, open_judges
     from pipelines.stages.generator.picture_shards import Studio
     from pipelines.stages.generator.subjects import open_subject
 
@@ -131,24 +150,30 @@ def _new_studio(context: ShardContext, part: ModelPart, scratch: Path) -> tuple[
     sheet: Any = EvaluatedSheet(config.evaluate_model, subject.side, part.seed)
     maker: Any = subject
     guidance: Any = subject.about["guidance_scale"]  # None for a model without one
-    judges = judges_of(config, threads, sheet.has_truth)
-    return Studio(sheet, maker, judges, {}, guidance), {**subject.about, "ceiling": subject.has_ceiling}
-
-
-def judges_of(config: Config, threads: int, truth: bool) -> list[Judge]:
-    """Return the judges that are named, and, where edits have true results, the one that holds them to these."""
-    from components.training.machine import best_device
-    from components.vision_models.loading import Place
-    from pipelines.judging.named_features import open_features
-    from pipelines.judging.reference import Reference
-    from pipelines.judging.remembered import Remembered
-    from pipelines.judging.table import make_judge
-
     asked = config.evaluate_model
-    assert asked is not None, "a run of pixsem evaluate has this section"
-    place = Place(best_device(), threads)
-    judges = [make_judge(name, section, place) for name, section in asked.judges.items()]
-    if asked.pairs and truth:
-        features = {name: Remembered(open_features(name, path, place)) for name, path in asked.features.items()}
-        judges.append(Reference(features, None, {"features": dict(asked.features), "lpips": None}))
-    return judges
+    own = _own(context, asked.image_text, scratch)
+    named = Named(asked.judges, asked.features, asked.lpips_weights, asked.inception)
+    judges, features = open_judges(named, own, context.store, threads)
+    about = {"decodes": subject.decodes, "own": own.name if own else ""}
+    for judge in judges:
+        if isinstance(judge, Reference):
+            about["features"] = judge.protocol()["features"]
+    if not sheet.has_truth:
+        judges = [judge for judge in judges if not isinstance(judge, Reference)]  # there is nothing to hold edits to
+    studio = Studio(sheet, maker, judges, features, guidance, own.model if own else None, subject.decodes)
+    return studio, {**subject.about, **about}
+
+
+def _own(context: ShardContext, fingerprint: str, scratch: Path) -> Own | None:
+    """Return the image-text model that the store has, under a name that says which one it is."""
+    from pipelines.stages.generator.evaluation_judges import Own
+    from pipelines.stages.generator.sample_sets import OwnModel
+
+    artifact = find_artifact(context.store, "train_encoder", fingerprint) if fingerprint else None
+    if artifact is None:
+        if fingerprint:
+            raise UserError(f"the image-text model train_encoder/{fingerprint} is not in the store any more")
+        return None
+    path = artifact.manifest.config.get("encoder", {}).get("path")
+    known = f"train_encoder/{fingerprint}"
+    return Own(own_name(path, fingerprint), known, OwnModel(context.store, artifact, scratch))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from components.evaluation.prompt_files import slug
 from pipelines.config.schema import EvaluateModelSection
 from pipelines.errors import UserError
 from pipelines.judging.cases import Asked, EditCase
@@ -29,6 +30,7 @@ class Pair:
     instruction: str
     source: bytes
     target: bytes | None
+    mask: bytes | None = None  # PNG, white where the edit is
 
 
 def prompts_of(asked: EvaluateModelSection) -> list[Asked]:
@@ -46,8 +48,28 @@ def prompts_of(asked: EvaluateModelSection) -> list[Asked]:
     for prompt in found:
         before[prompt.category] += 1
         if asked.limit is None or before[prompt.category] <= asked.limit:
-            kept += [Asked(prompt.text, prompt.category, prompt.about)] * asked.images_per_prompt
+            truth = prompt.about.get("picture")
+            row = {"truth": truth} if truth else {}
+            kept += [Asked(prompt.text, prompt.category, prompt.about, row)] * asked.images_per_prompt
+    _check_truth(kept, Path(asked.prompts))
     return kept
+
+
+def _check_truth(prompts: Sequence[Asked], file: Path) -> None:
+    """Raise UserError where a true picture is not there, or some prompts name one and others none."""
+    truth = has_truth(prompts)
+    for each in prompts:
+        if truth and "truth" not in each.row:
+            raise UserError(
+                f"{file}: the prompt {each.text!r} names no `picture`, and others do. Give it to all, or none."
+            )
+        if "truth" in each.row and not (file.parent / each.row["truth"]).is_file():
+            raise UserError(f"{file}: there is no picture {file.parent / each.row['truth']}")
+
+
+def has_truth(prompts: Sequence[Asked]) -> bool:
+    """Return whether prompts have true pictures: all of a file have them, or none."""
+    return any("truth" in each.row for each in prompts)
 
 
 def pairs_of(asked: EvaluateModelSection) -> list[Pair]:
@@ -85,6 +107,7 @@ def _records(place: str) -> Iterator[tuple[str, Any]]:
         options = PairColumns(
             target="target" if truth else "source",  # without a true result the source stands for it, and is not kept
             kind=next((name for name in ("kind", "edit_type", "task_type") if name in columns), None),
+            mask="mask" if "mask" in columns else None,
         )
         if path.suffix == ".parquet":  # with the pictures in it
             rows: Any = parquet_pairs([part for parts in plan_parts([place], 10**9) for part in parts], "", options)
@@ -106,15 +129,18 @@ def _pair(record: Any, truth: bool) -> Pair:
 
     parts = {name.partition(".")[0]: data for name, data in record.parts.items()}
     about = json.loads(record.parts["json"])
-    return Pair(about["kind"], record.parts["txt"].decode(), parts["source"], parts["target"] if truth else None)
+    target = parts["target"] if truth else None
+    return Pair(about["kind"], record.parts["txt"].decode(), parts["source"], target, parts.get("mask"))
 
 
-def sections_of(asked: EvaluateModelSection, prompts: int, pairs: list[Pair]) -> list[Section]:
-    """Return what is made, of so many prompts and pairs. Pairs with true results are compared with them."""
-    truth = all(pair.target is not None for pair in pairs)
+def sections_of(asked: EvaluateModelSection, prompts: Sequence[Asked], pairs: Sequence[Pair]) -> list[Section]:
+    """Return what is made. Prompts with true pictures and pairs with true results are compared with them."""
+    truth, scale = has_truth(prompts), asked.guidance_scale
+    sets = ("made", "truth", "ceiling", "chance") if truth else ()
+    of_pairs = all(pair.target is not None for pair in pairs)
     found = [
-        Section(PROMPTS, PROMPTS, prompts, guidance=asked.guidance_scale, truth=False),
-        Section(EDITS, EDITS, len(pairs), guidance=asked.guidance_scale, truth=truth, compared=truth),
+        Section(PROMPTS, PROMPTS, len(prompts), guidance=scale, truth=truth, compared=True, features=sets, sought=True),
+        Section(EDITS, EDITS, len(pairs), guidance=scale, truth=of_pairs, compared=of_pairs),
     ]
     return [section for section in found if section.most]
 
@@ -127,7 +153,8 @@ class EvaluatedSheet:
     def __init__(self, asked: EvaluateModelSection, side: int, seed: int) -> None:
         """`side` is that of the model's pictures: sources and true results are cut and resized to it."""
         self.world, self.seed = self, seed  # no world: nothing reads these pictures back exactly
-        self._prompts = prompts_of(asked)
+        self._prompts, self._side = prompts_of(asked), side
+        self._folder = Path(asked.prompts or "").parent
         pairs = pairs_of(asked)
         self._edits = [_case(pair, side) for pair in pairs]
         self.has_truth = all(pair.target is not None for pair in pairs)  # the edits have true results
@@ -135,6 +162,11 @@ class EvaluatedSheet:
     def cases(self, section: Section) -> list[Any]:
         """Return the section's prompts or edits, in order."""
         return self._edits if section.of_edits else self._prompts
+
+    def truth(self, section: Section, case: Asked) -> np.ndarray:
+        """Return the true picture of a prompt, uint8 [S, S, 3]."""
+        path = self._folder / case.row["truth"]
+        return _decoded(path.read_bytes(), self._side, str(path))
 
     def seeds(self, section: Section) -> list[int]:
         """Return the seed of each picture's noise."""
@@ -150,13 +182,14 @@ class EvaluatedSheet:
 def _case(pair: Pair, side: int) -> EditCase:
     source = _decoded(pair.source, side)
     target = source if pair.target is None else _decoded(pair.target, side)
-    return EditCase(pair.kind, pair.instruction, source, target)
+    mask = None if pair.mask is None else _decoded(pair.mask, side)[..., 0] > 127
+    return EditCase(slug(pair.kind), pair.instruction, source, target, mask)
 
 
-def _decoded(data: bytes, side: int) -> np.ndarray:
+def _decoded(data: bytes, side: int, what: str = "a picture of the pairs") -> np.ndarray:
     from components.curation.images import ImageError, ImageLimits, decode_image, square
 
     try:
         return np.ascontiguousarray(square(decode_image(data, ImageLimits()).rgb, side))
     except ImageError as error:
-        raise UserError(f"a picture of the pairs cannot be decoded: {error}") from error
+        raise UserError(f"{what} cannot be decoded: {error}") from error

@@ -13,6 +13,8 @@ import numpy as np
 from components.evaluation.grids import captioned_grid, curve_figure, reconstruction_grid
 from pipelines.config.declared import SentConfig
 from pipelines.config.schema import Config
+from pipelines.judging.judge import EDITS as OF_EDITS
+from pipelines.judging.judge import PROMPTS as OF_PROMPTS
 from pipelines.stage import ShardContext, ShardResult, derive_seed
 from pipelines.stages.evaluation import spread
 from pipelines.stages.generator.any_figures import AnyFigures
@@ -23,6 +25,8 @@ from pipelines.stages.generator.picture_sheet import CAPTIONS, COLUMNS, EDITS, S
 from pipelines.stages.generator.world_figures import WorldFigures
 from pipelines.stages.generator.world_reader import NAME as READER
 from pipelines.store.artifacts import Artifact
+from pipelines.store.files import canonical_json, sha256_text
+from pipelines.tracking.figures import of_edits_any, of_prompts_any
 
 SHOWN = {HELD_OUT: 24, EDITS: 16}  # pictures on a grid
 Rows = Sequence[dict[str, Any]]
@@ -100,11 +104,13 @@ class Evaluation:
         seed: int,
     ) -> None:
         """`features` are files of features by split, `seen` the samples of each snapshot."""
-        self.world, self.rows, self._features, self.judges, self.seen = world, rows, features, judges, seen
+        self.config, self.world, self.rows, self._features = config, world, rows, features
+        self.judges, self.seen = judges, seen
         self.absent: dict[str, str] = {}
         self.intervals: dict[str, list[float]] = {}
         draws = derive_seed(seed, "intervals")
-        self.any = AnyFigures(config, judges, self.absent, self.intervals, draws)
+        expected = of_prompts_any(config), of_edits_any(config)
+        self.any = AnyFigures(*expected, judges, self.absent, self.intervals, draws)
         self.of_world = WorldFigures(config, world, rows, self.absent, self.intervals, draws)
         self._curve: dict[int, dict[str, float]] = {}
 
@@ -127,7 +133,7 @@ class Evaluation:
             "text_to_image": [row["prompt"] for split in (HELD_OUT, CAPTIONS) for row in self.rows.get(split, ())],
             "editing": [row["prompt"] for row in self.rows.get(EDITS, ())],
         }
-        protocol = self.any.protocol(self.judges, prompts)
+        protocol = protocol_of(self.config, self.judges, prompts)
         return {
             "text_to_image": images, "editing": edits, "absent": self.absent, "intervals": self.intervals,
             "protocol": protocol,
@@ -185,6 +191,28 @@ class Evaluation:
         ]
         grid.append(("truth", tensor(read_pictures([first[i] for i in chosen], "truth"))))
         reconstruction_grid(grid, [first[i]["prompt"] for i in chosen]).save(path)
+
+
+def protocol_of(
+    config: Config, judges: Mapping[str, Any], prompts: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, Any]]:
+    """Return what the figures depend on. `prompts` are the texts of text_to_image and of editing."""
+    settings = config.generator
+    shared = {
+        "seed": config.seed, "images_per_prompt": 1, "guidance_scale": settings.guidance_scale,
+        "sampling_steps": settings.sampling_steps, "sampling_shift": settings.sampling_shift,
+    }  # fmt: skip
+    found = {}
+    for group, of in (("text_to_image", OF_PROMPTS), ("editing", OF_EDITS)):
+        own = {name: about["protocol"] for name, about in judges.items() if of in about["of"]}
+        texts = list(prompts[group])
+        found[group] = {
+            **shared, "judges": own, "prompts": len(texts), "prompts_digest": sha256_text(canonical_json(texts)),
+        }  # fmt: skip
+    about = judges.get("reference", {}).get("protocol", {})
+    found["text_to_image"]["features"] = about.get("features", {})
+    found["editing"]["image_guidance_scale"] = settings.image_guidance_scale
+    return found
 
 
 def _cells(rows: Rows, columns: Sequence[str]) -> list[tuple[str, list[np.ndarray], bool | None]]:

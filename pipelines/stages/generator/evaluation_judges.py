@@ -4,6 +4,8 @@ the configuration names.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipelines.config.schema import Config
@@ -24,33 +26,63 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+@dataclass(frozen=True)
+class Named:
+    """What a configuration names: judges, features and weights."""
+
+    judges: Mapping[str, Mapping[str, Any]]
+    features: Mapping[str, str]
+    lpips: str | None
+    inception: str | None
+
+
+@dataclass(frozen=True)
+class Own:
+    """The pipeline's own image-text model, how figures call it, and what it is."""
+
+    name: str
+    known: str
+    model: OwnModel
+
+
 def judges_of(
     config: Config, world: JudgedWorld, own: OwnModel, store: Store
 ) -> tuple[list[Judge], dict[str, Extract]]:
-    """Return the judges, and the features by name. ValueError, in words, where a model that is named is none."""
+    """Return the judges of evaluate_generator, and the features by name. ValueError, in words, where a model that is
+    named is none.
+    """
+    settings, weights = config.evaluate_generator, config.evaluate_tokenizer
+    named = Named(settings.judges, settings.features, weights.lpips_weights, weights.inception)
+    known = Own(encoder_slug(config.encoder.path), config.encoder.path or "trained here", own)
+    judges, features = open_judges(named, known, store, config.execution.resources.evaluate_generator.cpus)
+    return ([] if world.unjudged else [WorldReader(world)]) + judges, features
+
+
+def open_judges(named: Named, own: Own | None, store: Store, cpus: float) -> tuple[list[Judge], dict[str, Extract]]:
+    """Return the judges that are named, the similarity in the own model, and what holds edits to their true results;
+    and the features by name.
+    """
     from components.training.machine import best_device
     from components.vision_models.loading import Place
 
-    settings, slug = config.evaluate_generator, encoder_slug(config.encoder.path)
-    lpips, inception = config.evaluate_tokenizer.lpips_weights, config.evaluate_tokenizer.inception
-    place = Place(best_device(), max(1, int(config.execution.resources.evaluate_generator.cpus)))
-    known = config.encoder.path or "trained here"
-    features: dict[str, Extract] = {slug: own.features}
-    features |= {name: Remembered(open_features(name, path, place)) for name, path in settings.features.items()}
-    about: dict[str, Any] = {"features": {slug: known, **settings.features}}
-    if inception:
-        extract, about["features"]["inception"] = load_inception(inception, store, place.device)
+    place = Place(best_device(), max(1, int(cpus)))
+    features: dict[str, Extract] = {own.name: own.model.features} if own else {}
+    features |= {name: Remembered(open_features(name, path, place)) for name, path in named.features.items()}
+    about: dict[str, Any] = {"features": ({own.name: own.known} if own else {}) | dict(named.features)}
+    if named.inception:
+        extract, about["features"]["inception"] = load_inception(named.inception, store, place.device)
         features["inception"] = Remembered(in_batches(extract, place.device))
     distance = None
-    if lpips:
-        model, about["lpips"] = load_lpips(lpips, store).to(place.device), lpips
+    if named.lpips:
+        model, about["lpips"] = load_lpips(named.lpips, store).to(place.device), named.lpips
 
         def distance(made: Tensor, truth: Tensor) -> Tensor:
             found: Tensor = model.distances(made.to(place.device) * 2 - 1, truth.to(place.device) * 2 - 1)
             return found
 
-    judges: list[Judge] = [] if world.unjudged else [WorldReader(world)]
-    judges.append(ImageText(slug, own.embed, own.texts, {"model": known, "text_side": "trained here"}))
+    judges: list[Judge] = []
+    if own:
+        told = {"model": own.known, "text_side": "trained here"}
+        judges.append(ImageText(own.name, own.model.embed, own.model.texts, told))
     judges.append(Reference(features, distance, about))
-    judges += [make_judge(name, section, place) for name, section in settings.judges.items()]
-    return judges, features
+    return judges + [make_judge(name, section, place) for name, section in named.judges.items()], features

@@ -1,5 +1,5 @@
-"""Figures of an evaluated model, from the rows of its pictures: means with intervals, by category and kind, beside a
-copy of the source, the ceiling and chance where edits have true results; and the protocol they depend on.
+"""Figures of an evaluated model, from the rows and features of its pictures: those of any data, and of benchmarks the
+share that is right by category; and the protocol they depend on.
 """
 
 from __future__ import annotations
@@ -7,16 +7,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines.config.compose import flatten
 from pipelines.config.schema import Config
 from pipelines.judging.judge import EDITS as OF_EDITS
 from pipelines.judging.judge import PROMPTS as OF_PROMPTS
 from pipelines.judging.judge import RIGHT
-from pipelines.judging.row_figures import Held, columns, figures_of, grouped, intervals, means
+from pipelines.judging.row_figures import Held, figures_of, grouped
+from pipelines.stages.generator.any_figures import BASELINES, AnyFigures, Features, Rows
 from pipelines.stages.generator.evaluated_cases import EDITS, PROMPTS
+from pipelines.tracking.figures import of_edits, of_prompts
 
-Rows = Sequence[dict[str, Any]]
-BASELINES = {"of_source": "of_source", "of_reconstructions": "ceiling", "of_others": "chance"}  # figures' group -> rows
-NO_JUDGE = "no judge gave a figure: name a --benchmark, or evaluate_generator.judges"
+NO_TEXTS = (
+    "no image-text model is named, and the store has none of its own: name a CLIP or SigLIP, as in --judge "
+    "clip.kind=image_text --judge clip.path=openai/clip-vit-large-patch14"
+)
+NO_FEATURES = "no features are named, and the store has no encoder of its own: evaluate_generator.features={NAME: PATH}"
+NO_VERDICT = "no judge gave a verdict: name a --benchmark, or a judge of kind detector or questions"
+NO_SCORE = "no judge scored edits: name one of kind vlm_score, such as --benchmark gedit"
+NO_TRUTH = "the prompts name no true pictures: give each line of their .jsonl a `picture`"
+NO_MASKS = "the pairs have no masks of what is edited: give their file a column mask"
+SIMPLE = ("similarity", "retrieval")  # figures that need no true picture
+NO_RESULTS = "the pairs have no true results: give their file a column target"
 
 
 class ModelFigures:
@@ -24,17 +35,20 @@ class ModelFigures:
 
     def __init__(self, config: Config, said: Mapping[str, Any], seed: int) -> None:
         """`said` is what the shards say: of their `judges`, and of the `model`."""
-        assert config.evaluate_model is not None, "a run of pixsem evaluate has this section"
-        self._asked, self._run_seed, self._seed = config.evaluate_model, config.seed, seed
+        asked = config.evaluate_model
+        assert asked is not None, "a run of pixsem evaluate has this section"
+        self._asked, self._run_seed, self._seed = asked, config.seed, seed
         self._judges, self._model = said["judges"], said["model"]
         self.absent: dict[str, str] = {}
         self.intervals: dict[str, list[float]] = {}
 
-    def metrics(self, rows: Mapping[str, Rows]) -> dict[str, Any]:
-        """Return `text_to_image`, `editing`, `absent`, `intervals` and `protocol`, of rows by split."""
+    def metrics(self, rows: Mapping[str, Rows], features: Features) -> dict[str, Any]:
+        """Return `text_to_image`, `editing`, `absent`, `intervals` and `protocol`, of rows by split, and of features of
+        the prompts' pictures.
+        """
         found: dict[str, Any] = {"text_to_image": {}, "editing": {}, "protocol": {}}
         if rows.get(PROMPTS):
-            found["text_to_image"] = self._prompts(rows[PROMPTS])
+            found["text_to_image"] = self._prompts(rows[PROMPTS], features)
         else:
             self.absent["text_to_image"] = "no prompts were given: name a --benchmark, or a file by --prompts"
         if rows.get(EDITS):
@@ -46,20 +60,41 @@ class ModelFigures:
                 found["protocol"][group] = self._protocol(rows[split], of)
         return found | {"absent": self.absent, "intervals": self.intervals}
 
-    def _prompts(self, rows: Rows) -> dict[str, Any]:
+    def _any(self, expected: Mapping[str, str]) -> AnyFigures:
+        """Return what makes the figures of any data. `expected` are those there may be, and why not."""
+        return AnyFigures(expected, expected, self._judges, self.absent, self.intervals, self._seed)
+
+    def _prompts(self, rows: Rows, features: Features) -> dict[str, Any]:
+        own, truth = self._model["own"], any(row["about"].get("truth") for row in rows)
+        expected = of_prompts([own] if own else [], self._asked.judges, list(self._model["features"]))
+        without = {name: "" if name.startswith(SIMPLE) else NO_TRUTH for name in expected}
+        true = [row["about"].get("truth") for row in rows]
+        once = [true.index(name) for name in dict.fromkeys(true)]
+        values: dict[str, Any] = {"pictures": len(rows)}
+        values |= self._any(expected if truth else without).text_to_image(rows, features, once)
         held = self._held(rows)
-        values: dict[str, Any] = {"pictures": len(rows), **means(held)}
-        self._keep("text_to_image", intervals(held, self._seed))
         by_category = grouped(held, "category")
         values |= {"by_category": by_category} if by_category else {}
         for name in values.copy():
             if name == RIGHT or name.startswith(f"{RIGHT}_"):
                 self._overall(name, held, values)
         values |= self._by_question(rows)
-        if not columns(held):
-            self.absent["text_to_image.right"] = NO_JUDGE
-        self._absent_of_benchmarks("text_to_image")
+        told = {"similarity": NO_TEXTS, RIGHT: NO_VERDICT, "frechet": NO_FEATURES if truth else NO_TRUTH}
+        told |= {} if "ceiling" in values else {"ceiling": NO_TRUTH if not truth else self._no_autoencoder}
+        told |= {} if self._model["decodes"] else {f"chance.{name}": self._no_autoencoder for name in expected}
+        self._tell("text_to_image", told, values)
         return values
+
+    @property
+    def _no_autoencoder(self) -> str:
+        return f"a {self._model['class']} has no autoencoder to send pictures through"
+
+    def _tell(self, group: str, told: Mapping[str, str], values: Mapping[str, Any]) -> None:
+        """Say why figures whose names start so are absent, where there are none."""
+        given = flatten(values)
+        for name, why in told.items():
+            if not any(each.startswith(name) for each in given):
+                self.absent.setdefault(f"{group}.{name}", why)
 
     def _overall(self, name: str, held: Sequence[Held], values: dict[str, Any]) -> None:
         """Add the mean over categories of the share that is right: GenEval's overall."""
@@ -88,37 +123,19 @@ class ModelFigures:
                         of_judge.setdefault(answer["category"], []).append(answer["right"])
         return {name: {c: sum(a) / len(a) for c, a in sorted(own.items())} for name, own in found.items()}
 
-    def _absent_of_benchmarks(self, group: str) -> None:
-        """What a benchmark cannot have is said: its prompts have no true pictures."""
-        self.absent[f"{group}.ceiling"] = (
-            "prompts of a file have no true pictures: evaluate_generator has their ceiling"
-        )
-
     def _edits(self, rows: Rows) -> dict[str, Any]:
-        held = self._held(rows)
-        values: dict[str, Any] = {"pictures": len(rows), **means(held)}
-        self._keep("editing", intervals(held, self._seed))
-        by_kind = grouped(held, "category")
-        values |= {"by_kind": by_kind} if by_kind else {}
-        for group, name in BASELINES.items():
-            baseline = means(self._held([row[name] for row in rows]))
-            if name == "ceiling" and not self._model["ceiling"]:
-                self.absent[f"editing.{group}"] = (
-                    f"a {self._model['class']} has no autoencoder to send pictures through"
-                )
-            elif baseline:
-                values[group] = baseline
-            else:
-                self.absent[f"editing.{group}"] = "the pairs have no true results: give their file a column target"
-        if not columns(held):
-            self.absent["editing.score"] = NO_JUDGE
+        truth = any(row["of_source"] for row in rows)
+        expected = of_edits(list(self._model["features"]), self._asked.lpips_weights)
+        expected = {name: why if truth else NO_RESULTS for name, why in expected.items()}
+        values: dict[str, Any] = {"pictures": len(rows), **self._any(expected).editing(rows)}
+        if "preservation_psnr" not in values:
+            self.absent["editing.preservation_psnr"] = NO_MASKS if truth else NO_RESULTS
+        told = dict.fromkeys(BASELINES, NO_RESULTS if not truth else self._no_autoencoder)
+        self._tell("editing", told | {"score": NO_SCORE, "similarity": NO_FEATURES}, values)
         return values
 
-    def _held(self, rows: Sequence[Mapping[str, Any]]) -> list[Held]:
-        return [Held(figures_of(row.get("rows", {}), self._judges), str(row.get("category", ""))) for row in rows]
-
-    def _keep(self, group: str, found: Mapping[str, list[float]]) -> None:
-        self.intervals |= {f"{group}.{name}": interval for name, interval in found.items()}
+    def _held(self, rows: Rows) -> list[Held]:
+        return [Held(figures_of(row["rows"], self._judges), row["category"]) for row in rows]
 
     def _protocol(self, rows: Rows, of: str) -> dict[str, Any]:
         """Return what the figures depend on."""

@@ -63,10 +63,13 @@ class Studio:
         features: Mapping[str, Extract],
         guidance: float,
         own: OwnModel | None = None,
+        decodes: bool = True,
     ) -> None:
-        """`guidance` is the generator's own scale. `own` finds captions among pictures."""
+        """`guidance` is the generator's own scale. `own` finds captions among pictures. A maker that does not `decode`
+        has no ceiling, and no noise to be held against.
+        """
         self.sheet, self.maker, self.judges, self.features = sheet, maker, list(judges), dict(features)
-        self.guidance, self.own = guidance, own
+        self.guidance, self.own, self.decodes = guidance, own, decodes
         self._ghost_limit: float | None = None
 
     def protocol(self) -> dict[str, Any]:
@@ -94,17 +97,19 @@ class Studio:
         made = Made(self._rows(section, first, asked, seeds, pictures, truth))
         judged = self._judged(section, lambda judge: judge.judge_prompts(asked, pictures))
         compared: dict[str, list[dict[str, Row]]] = {}
-        if section.compared and truth is not None:
-            sets |= {"truth": truth, "ceiling": self.maker.decoded(truth)}
-            compared["chance"] = self._judged(section, lambda j: j.judge_prompts(others, pictures), True)
-            compared["ceiling"] = self._judged(section, lambda j: j.judge_prompts(asked, sets["ceiling"]), True)
-        if "chance" in section.features:
-            sets["chance"] = self.maker.noise([derive_seed(seed, "noise") for seed in seeds])
-        if "truth" in section.features and truth is not None:
+        if truth is not None:
             sets["truth"] = truth
-        made.features = self._features({name: sets[name] for name in section.features})
-        if section.split == CAPTIONS and self.own is not None:
-            vectors = {f"{name}.{OWN}": self.own.embed(sets[name]).numpy() for name in ("made", "ceiling", "chance")}
+        if section.compared:
+            compared["chance"] = self._judged(section, lambda j: j.judge_prompts(others, pictures), True)
+        if section.compared and truth is not None and self.decodes:
+            sets["ceiling"] = self.maker.decoded(truth)
+            compared["ceiling"] = self._judged(section, lambda j: j.judge_prompts(asked, sets["ceiling"]), True)
+        finds = section.sought and self.own is not None
+        if self.decodes and (finds or "chance" in section.features):
+            sets["chance"] = self.maker.noise([derive_seed(seed, "noise") for seed in seeds])
+        made.features = self._features({name: sets[name] for name in section.features if name in sets})
+        if finds and self.own is not None:
+            vectors = {f"{name}.{OWN}": self.own.embed(sets[name]).numpy() for name in sets if name != "truth"}
             made.features |= vectors | {f"texts.{OWN}": self.own.texts([each.text for each in asked]).numpy()}
         self._add(made, judged, compared, others)
         return made
@@ -120,12 +125,15 @@ class Studio:
         if not section.compared:
             self._add(made, judged, {}, others)
             return made
-        kept, preserved = self.maker.decoded(targets), self.maker.decoded(sources)
         compared = {
             "chance": self._judged(section, lambda judge: judge.judge_edits(others, pictures), True),
-            "ceiling": self._judged(section, lambda judge: judge.judge_edits(cases, kept), True),
             "of_source": self._judged(section, lambda judge: judge.judge_sources(cases, sources), True),
         }
+        if not self.decodes:
+            self._add(made, judged, compared, others)
+            return made
+        kept, preserved = self.maker.decoded(targets), self.maker.decoded(sources)
+        compared["ceiling"] = self._judged(section, lambda judge: judge.judge_edits(cases, kept), True)
         self._add(made, judged, compared, others)
         for i, (case, row) in enumerate(zip(cases, made.rows, strict=True)):
             if case.mask is not None:

@@ -42,6 +42,7 @@ class Section:
     compared: bool = False  # beside chance and ceiling
     truth: bool = True  # true pictures are kept beside the made ones
     features: tuple[str, ...] = ()  # sets whose features are kept: made, truth, ceiling, chance
+    sought: bool = False  # captions are sought among the pictures, by the pipeline's own image-text model
 
     @property
     def most(self) -> int:
@@ -77,7 +78,7 @@ def sections_of(config: Config, sizes: Sizes, captions: int, snapshots: Mapping[
         for scale in (scales if sizes.judged else ())
     ]
     few_captions = min(settings.frechet_pictures, captions)
-    found.append(Section(CAPTIONS, "frechet", few_captions, compared=True, features=sets))
+    found.append(Section(CAPTIONS, "frechet", few_captions, compared=True, features=sets, sought=True))
     found.append(Section(EDITS, "edits", settings.edits, len(sizes.edit_kinds), compared=True))
     few = settings.checkpoint_prompts if sizes.judged else min(settings.checkpoint_prompts, COLUMNS)
     for number, (seen, weights) in enumerate(snapshots.items()):

@@ -4,7 +4,7 @@ other of diffusers make pictures behind one interface, the evaluation's maker.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -39,6 +39,10 @@ class Subject(Protocol):
         """Return pictures, uint8 [N, S, S, 3], through the model's autoencoder and back."""
         ...
 
+    def noise(self, seeds: Sequence[int]) -> np.ndarray:
+        """Return what the model's decoder makes of latents that are noise, uint8 [N, S, S, 3]."""
+        ...
+
 
 class PipelineSubject:
     """A diffusers pipeline, ours or any other."""
@@ -54,7 +58,7 @@ class PipelineSubject:
         self.side = self._any.side
         self.seconds: list[float] = []
         black = np.zeros((1, self.side, self.side, 3), np.uint8)
-        self.has_ceiling = self._any.decoded(black) is not None if asked.pairs else False
+        self.decodes = self._any.decoded(black) is not None
         self.about = {"class": self._any.name, "size": self.side, **self._own(arguments)}
 
     def _own(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -89,9 +93,14 @@ class PipelineSubject:
 
     def decoded(self, pictures: np.ndarray) -> np.ndarray:
         """Return pictures through the model's autoencoder and back; as they are where it has none."""
-        if not self.has_ceiling:
-            return pictures
-        parts = [self._any.decoded(pictures[n : n + self._batch]) for n in range(0, len(pictures), self._batch)]
+        return self._parts(self._any.decoded, pictures) if self.decodes else pictures
+
+    def noise(self, seeds: Sequence[int]) -> np.ndarray:
+        """Return what the decoder makes of noise, uint8 [N, S, S, 3]: a generator that learned nothing."""
+        return self._parts(self._any.noise, seeds)
+
+    def _parts(self, make: Callable[[Any], np.ndarray | None], values: Any) -> np.ndarray:
+        parts = [make(values[first : first + self._batch]) for first in range(0, len(values), self._batch)]
         return np.concatenate([part for part in parts if part is not None])
 
 

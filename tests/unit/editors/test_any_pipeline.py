@@ -57,9 +57,21 @@ def test_pictures_go_through_the_autoencoder_and_back(models, name):
 def test_what_a_pipeline_cannot_do_is_said(models, tmp_path):
     with pytest.raises(ValueError, match="makes no edits"):
         models["peer"].edit(np.zeros((1, 16, 16, 3), np.uint8), ["make it red"], [1])
+    folder = str(tiny_generators.stable_diffusion(tmp_path / "sd"))
+    check_any(folder, None, prompts=True)
+    with pytest.raises(ValueError, match="makes no edits"):  # before its weights are loaded
+        check_any(folder, None, edits=True)
     with pytest.raises(ValueError, match="made no picture"):
         models["editor"].make(["a dog"], [1])
     with pytest.raises(ValueError, match="cannot be loaded"):
-        open_any(str(tmp_path), None, "fp32")
+        open_any(str(tmp_path / "empty"), None, "fp32")
     with pytest.raises(ValueError, match="cannot be loaded"):
         check_any(str(tmp_path), None)
+
+
+@pytest.mark.parametrize("name", ["peer", "ours"])
+def test_noise_through_the_decoder_is_a_picture_that_follows_from_its_seed_alone(models, name):
+    side = models[name].side
+    made = models[name].noise([1, 2, 1])
+    assert made.shape == (3, side, side, 3) and np.array_equal(made[0], made[2])
+    assert not np.array_equal(made[0], made[1]) and np.array_equal(made[1:2], models[name].noise([2]))

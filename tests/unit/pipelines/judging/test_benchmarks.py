@@ -12,34 +12,23 @@ import pytest
 
 from pipelines.errors import UserError
 from pipelines.judging.benchmarks import Benchmark, benchmark_names, load_benchmark, prompt_file
-from pipelines.judging.detector_judge import DetectorOptions
-from pipelines.judging.edit_scores import ScoreOptions
-from pipelines.judging.judge_options import read_options
-from pipelines.judging.question_judge import QuestionOptions
-from pipelines.judging.table import JUDGES
+from pipelines.judging.table import check_judge
 from pipelines.store.files import Store
 
 pytestmark = pytest.mark.unit
-OPTIONS = {"detector": DetectorOptions, "questions": QuestionOptions, "vlm_score": ScoreOptions}
 
 
 @pytest.mark.parametrize("name", benchmark_names())
 def test_every_benchmark_names_its_judges_with_options_that_they_take(name):
     found = load_benchmark(name)
     assert bool(found.prompts) != bool(found.pairs) and found.what
-    for judge, section in found.judges.items():
-        options = dict(section)
-        kind = options.pop("kind")
-        assert kind in JUDGES
-        if kind in OPTIONS:
-            read_options(OPTIONS[kind], judge, options)
+    for section in found.judges.values():
+        check_judge(section)
 
 
 def test_geneval_is_the_published_protocol():
     found = load_benchmark("geneval")
-    options = read_options(
-        DetectorOptions, "geneval", {k: v for k, v in found.judges["geneval"].items() if k != "kind"}
-    )
+    options = check_judge(found.judges["geneval"])[1]
     assert found.images_per_prompt == 4 and found.guidance_scale is None and found.steps is None
     assert (options.threshold, options.counting_threshold, options.max_objects) == (0.3, 0.9, 16)
     assert (options.max_overlap, options.position_threshold) == (1.0, 0.1)

@@ -114,17 +114,19 @@ def test_a_report_says_which_gates_were_skipped_and_where_none_was_held(store, p
     assert ("no gate was held: any version would have passed" in lines) == told
 
 
-def test_a_report_shows_each_figure_with_its_interval_and_not_how_it_was_measured(store):
+def test_a_report_shows_each_figure_with_interval_and_bounds_what_is_absent_by_its_reason_and_no_protocol(store):
     run = finished()
     metrics = {
-        "text_to_image": {"overall": 0.6912, "chance": {"overall": 0.1}},
+        "text_to_image": {"overall": 0.6912, "chance": {"overall": 0.1}, "pictures": 8},
+        "absent": {"editing.psnr": "no pairs", "editing.ssim": "no pairs"},
         "intervals": {"text_to_image.overall": [0.62, 0.751]},
         "protocol": {"text_to_image": {"seed": 3}},
     }
     commit(store, run, "evaluate_generator", {}, metrics)
     lines = [line.strip() for line in report_text(store, run).splitlines()]
-    assert "text_to_image         overall 0.691 [0.62, 0.751]" in lines
-    assert "text_to_image.chance  overall 0.100" in lines
+    assert ["Text", "to", "image", "chance"] in [line.split() for line in lines]
+    assert ["overall", "0.691", "[0.62,", "0.751]", "0.100"] in [line.split() for line in lines]
+    assert "pictures 8" in lines and lines[lines.index("editing.psnr, editing.ssim") + 1] == "no pairs"
     assert not any(line.startswith(("intervals", "protocol")) for line in lines)
 
 

@@ -47,7 +47,8 @@ def test_prompts_come_as_often_as_pictures_are_made_with_seeds_of_their_own(tmp_
     found = prompts_of(section)
     assert [each.text for each in found] == ["p0", "p0", "p1", "p1", "p2", "p2", "p3", "p3"]
     sheet = EvaluatedSheet(section, 16, 0)
-    (part,) = sections_of(section, len(found), [])
+    (part,) = sections_of(section, found, [])
+    assert part.compared and not part.truth and part.features == ()
     assert len(set(sheet.seeds(part))) == 8 and sheet.seeds(part) == EvaluatedSheet(section, 16, 0).seeds(part)
     assert sheet.seeds(part) != EvaluatedSheet(section, 16, 1).seeds(part)
 
@@ -59,7 +60,7 @@ def test_pairs_of_a_folder_and_of_its_metadata_file_are_the_same(tmp_path):
     assert [(pair.kind, pair.instruction) for pair in found] == [("style", f"edit {n}") for n in range(3)]
     assert found[1].source == png(10) and found[1].target == png(110)
     assert len(pairs_of(asked(pairs=str(folder), limit=2))) == 2
-    case = EvaluatedSheet(asked(pairs=str(folder)), 16, 0).cases(sections_of(asked(), 0, found)[0])[2]
+    case = EvaluatedSheet(asked(pairs=str(folder)), 16, 0).cases(sections_of(asked(), [], found)[0])[2]
     assert case.source.shape == (16, 16, 3) and case.source[0, 0, 0] == 20 and case.target[0, 0, 0] == 120
 
 
@@ -67,7 +68,7 @@ def test_pairs_without_true_results_are_not_compared_with_any(tmp_path):
     folder = folder_of_pairs(tmp_path / "pairs", "source", "instruction")
     found = pairs_of(asked(pairs=str(folder)))
     assert [pair.target for pair in found] == [None] * 3
-    (section,) = sections_of(asked(), 0, found)
+    (section,) = sections_of(asked(), [], found)
     assert not section.truth and not section.compared
     assert not EvaluatedSheet(asked(pairs=str(folder)), 16, 0).has_truth
 
@@ -96,15 +97,53 @@ def test_a_pair_that_cannot_be_read_is_refused_and_not_passed_over(tmp_path):
         pairs_of(asked(pairs=str(tmp_path / "nowhere")))
 
 
-def figures(rows, judges=("j",), model=None, **keys):
+def test_prompts_may_name_true_pictures_below_their_file_and_all_do_or_none(tmp_path):
+    def file(*lines):
+        (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        return asked(prompts=str(tmp_path / "p.jsonl"))
+
+    (tmp_path / "true").mkdir()
+    (tmp_path / "true" / "a.png").write_bytes(png(70))
+    whole = file({"prompt": "a", "picture": "true/a.png"}, {"prompt": "b", "picture": "true/a.png"})
+    found = prompts_of(whole)
+    (section,) = sections_of(whole, found, [])
+    assert section.truth and "truth" in section.features and found[0].row == {"truth": "true/a.png"}
+    truth = EvaluatedSheet(whole, 16, 0).truth(section, found[1])
+    assert truth.shape == (16, 16, 3) and (truth == 70).all()
+    for lines, words in (
+        ([{"prompt": "a", "picture": "true/a.png"}, {"prompt": "b"}], "'b' names no `picture`"),
+        ([{"prompt": "a", "picture": "true/b.png"}], "there is no picture .*b.png"),
+        ([{"prompt": "a", "picture": "../a.png"}], "line 1: the picture is '../a.png'"),
+        ([{"prompt": "a", "picture": "/etc/passwd"}], "a path below the folder"),
+        ([{"prompt": "a", "picture": 3}], "line 1: the picture is 3"),
+    ):
+        with pytest.raises(UserError, match=words):
+            prompts_of(file(*lines))
+
+
+def test_masks_of_pairs_say_what_an_edit_may_change(tmp_path):
+    folder = folder_of_pairs(tmp_path / "pairs", "source", "target", "instruction")
+    lines = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    for n, line in enumerate(lines):
+        (folder / f"mask{n}.png").write_bytes(png(255 * (n % 2)))
+        line["mask"] = f"mask{n}.png"
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    section = asked(pairs=str(folder))
+    cases = EvaluatedSheet(section, 16, 0).cases(sections_of(section, [], pairs_of(section))[0])
+    assert [bool(case.mask.all()) for case in cases] == [False, True, False]
+    assert [bool(case.mask.any()) for case in cases] == [False, True, False]
+
+
+def figures(rows, judges=("j",), model=None, features=None, **keys):
     config = compose_config(["preset=tiny"]).model_copy(update={"evaluate_model": asked(**keys)})
     said = {name: {"of": ["prompts", "edits"], "suffixed": True, "protocol": {"kind": name}} for name in judges}
-    about = {"class": "X", "ceiling": True, **(model or {})}
-    return ModelFigures(config, {"judges": said, "model": about}, 0).metrics(rows)
+    about = {"class": "X", "decodes": True, "own": "", "features": {}, **(model or {})}
+    return ModelFigures(config, {"judges": said, "model": about}, 0).metrics(rows, features or {})
 
 
 def row(category, **said):
-    return {"category": category, "source_name": "", "rows": {"j": said}, "prompt": "p"}
+    empty = {key: {} for key in ("about", "chance", "ceiling", "of_source", "removal")}
+    return {"category": category, "source_name": "", "rows": {"j": said}, "prompt": "p", **empty}
 
 
 def test_overall_is_the_mean_over_categories_and_unread_answers_leave_it(tmp_path):
@@ -138,11 +177,31 @@ def test_questions_are_counted_by_their_category_over_all_pictures():
 
 
 def test_figures_that_are_missing_say_what_would_make_them_appear():
-    edit = {**row("style"), "chance": {}, "ceiling": {}, "of_source": {}}
-    found = figures({"edits": [edit], "prompts": [row("a")]})
-    assert found["absent"]["editing.of_source"].startswith("the pairs have no true results")
-    assert "name a --benchmark" in found["absent"]["text_to_image.right"] == found["absent"]["editing.score"]
-    true = {**edit, **{name: {"rows": {"j": {"psnr": 1.0}}} for name in ("chance", "ceiling", "of_source")}}
-    found = figures({"edits": [true]}, model={"ceiling": False})
+    absent = figures({"edits": [row("style")], "prompts": [row("a")]})["absent"]
+    assert absent["editing.of_source"] == absent["editing.psnr"] == absent["editing.lpips"]
+    for name, words in {
+        "editing.psnr": "column target", "editing.score": "vlm_score", "text_to_image.right": "name a --benchmark",
+        "text_to_image.similarity": "clip.kind=image_text", "text_to_image.ceiling": "`picture`",
+        "text_to_image.frechet": "`picture`",
+    }.items():  # fmt: skip
+        assert words in absent[name]
+    true = {**row("style"), **{name: {"rows": {"j": {"psnr": 1.0}}} for name in ("chance", "of_source")}}
+    found = figures({"edits": [true]}, model={"decodes": False})
     assert found["editing"]["of_source"] == {"psnr_j": 1.0} and "of_reconstructions" not in found["editing"]
-    assert "no autoencoder" in found["absent"]["editing.of_reconstructions"]
+    absent = found["absent"]
+    assert "no autoencoder" in absent["editing.of_reconstructions"] and "lpips_weights" in absent["editing.lpips"]
+    assert "column mask" in absent["editing.preservation_psnr"]
+
+
+def test_a_true_picture_counts_once_in_distances_of_sets_however_many_pictures_are_made_of_it():
+    draw = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+    rows = [
+        {**row("a", similarity=0.5), "about": {"truth": f"{n // 2}.png"}, "prompt": f"p{n // 2}"} for n in range(60)
+    ]
+    of = np.repeat(draw, 2, 0)
+    features = {"truth.f": of, "made.f": of, "ceiling.f": of, "chance.f": -of}
+    found = figures({"prompts": rows}, model={"features": {"f": "x"}}, features=features)
+    images = found["text_to_image"]
+    assert images["frechet_pictures"] == 30 and images["coverage_f"] == 1 == images["instance_retrieval_f"]
+    assert images["kernel_f"] < 1e-6 < images["chance"]["kernel_f"] and images["ceiling"]["recall_f"] == 1
+    assert {"text_to_image.frechet_f", "text_to_image.coverage_f"} <= found["intervals"].keys()
