@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from components.training.engine import build_engine, set_up_process_group
+from components.training.engine import build_engine, import_deepspeed, set_up_process_group
 from components.training.machine import best_device, choose_precision
 from components.training.options import OptimizerOptions, TrainingOptions
 
@@ -21,9 +21,9 @@ def try_engine(zero_stage: Literal[0, 1, 2, 3] = 0) -> str:
 
     Raises what torch and DeepSpeed raise, and ValueError where the step did not change the model.
     """
-    import deepspeed
     import torch.distributed as dist
 
+    deepspeed = import_deepspeed()
     device = best_device()
     set_up_process_group(0, 1, device)
     try:

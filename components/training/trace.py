@@ -6,9 +6,10 @@ them. What the optimizer and ZeRO hold beside that is footprint.py's.
 
 from __future__ import annotations
 
+import gc
 import weakref
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -120,7 +121,7 @@ def trace_training(
     a CPU. With activation checkpointing the FLOPs hold what is computed again.
     """
     whole = [module, *([critic] if critic is not None else []), *beside]
-    with FakeTensorMode():
+    with no_collection(), FakeTensorMode():
         without_data(whole)
         own = [tensor for part in whole for tensor in (*part.parameters(), *part.buffers())]
         with attention(fused), Ledger(own) as ledger:
@@ -145,7 +146,7 @@ def trace_inference(
     modules: list[nn.Module], function: Callable[..., Any], shapes: Shapes, bf16: bool, fused: bool
 ) -> Cost:
     """Return the cost of `function(**batch)` without gradients. Modules and `fused` as of `trace_training`."""
-    with FakeTensorMode():
+    with no_collection(), FakeTensorMode():
         without_data(modules)
         own = [tensor for part in modules for tensor in (*part.parameters(), *part.buffers())]
         with attention(fused), Ledger(own) as ledger, torch.no_grad():
@@ -158,3 +159,15 @@ def trace_inference(
 def attention(fused: bool) -> AbstractContextManager[None]:
     """Return the kernels of attention: fused as on a GPU, or plain products."""
     return nullcontext() if fused else sdpa_kernel(SDPBackend.MATH)
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """For the length of a block Python seeks no cycles: it took a sixth of the time, and changed no peak."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()

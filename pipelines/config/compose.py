@@ -5,6 +5,8 @@ Every error names the key, the nearest valid one, and the file (or the command l
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import os
 import re
@@ -247,6 +249,17 @@ def _compose(settings: list[str], search: list[str]) -> Any:
 
 def _hydra(overrides: list[str], folders: list[Path]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the composed values, not yet checked, and the choice made in each group."""
+    if folders == [CONF]:  # which nobody changes under a running process
+        return copy.deepcopy(_hydra_of_conf(tuple(overrides)))
+    return _hydra_anew(overrides, folders)
+
+
+@functools.lru_cache(maxsize=64)
+def _hydra_of_conf(overrides: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, str]]:
+    return _hydra_anew(list(overrides), [CONF])
+
+
+def _hydra_anew(overrides: list[str], folders: list[Path]) -> tuple[dict[str, Any], dict[str, str]]:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
