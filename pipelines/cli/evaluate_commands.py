@@ -168,7 +168,7 @@ def _check(config: Config, asked: EvaluateModelSection) -> None:
 
     prompts = prompts_of(asked)
     pairs_of(asked)
-    problems = [*check_named(asked.judges, asked.features, ""), *check_weights(config)]
+    problems = [*check_named(asked.judges, asked.features, "", "--judge "), *check_weights(config)]
     if problems:
         raise UserError("this evaluation cannot run:\n  " + "\n  ".join(problems))
     for name, section in asked.judges.items():

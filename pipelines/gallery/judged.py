@@ -21,6 +21,7 @@ TEXT = 300  # characters of a prompt
 NOTES = 14  # lines of what judges say of a picture
 BATCH = 256  # rows of pictures in memory
 LIGHT = ("split", "kind", "category", "source_name", "prompt", "guidance_scale", "seed", "right", "rows")
+JUDGED = ("evaluate_generator", "evaluate_model")  # stages whose pictures are shown: a run has one of them
 PICTURES = ("source", "picture", "truth")
 LABELS = {"source": "source", "picture": "result", "truth": "truth"}
 CHECKPOINT = re.compile(r"checkpoint at (\d+) samples")
@@ -77,7 +78,7 @@ def read_rows(material: Material) -> tuple[list[Row], bool]:
     """Return every judged picture of the run, and whether there are pictures of them."""
     from components.data.tables import read_table
 
-    made = material.artifacts.get("evaluate_generator")
+    made = next((material.artifacts[name] for name in JUDGED if name in material.artifacts), None)
     if made is None:
         return [], False
     rows: list[Row] = []

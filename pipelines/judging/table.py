@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pipelines.errors import UserError, nearest
 from pipelines.judging.judge_options import read_options
@@ -35,7 +35,7 @@ def check_judge(section: Mapping[str, Any]) -> tuple[type[Judge], Section]:
         raise UserError(
             f"there is no judge of kind {kind!r}{nearest(kind, JUDGES) or '.'} The kinds: {', '.join(sorted(JUDGES))}"
         )
-    judge: type[Judge] = load_function(JUDGES[kind])
+    judge = cast("type[Judge]", load_function(JUDGES[kind]))
     return judge, read_options(judge.section, options)
 
 

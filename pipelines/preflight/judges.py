@@ -18,12 +18,14 @@ def check_judges(config: Config) -> Iterator[str]:
     yield from check_named(settings.judges, settings.features, encoder_slug(config.encoder.path))
 
 
-def check_named(judges: Mapping[str, Any], features: Mapping[str, str], own: str) -> Iterator[str]:
+def check_named(
+    judges: Mapping[str, Any], features: Mapping[str, str], own: str, where: str = "evaluate_generator.judges."
+) -> Iterator[str]:
     """Check the kinds of judges, their options, their names, and the folders that they and the features name. `own` is
-    how figures of the pipeline's own image-text model are called.
+    how figures of the pipeline's own image-text model are called, `where` what a judge's key starts with.
     """
     for name, section in judges.items():
-        key = f"evaluate_generator.judges.{name}"
+        key = f"{where}{name}"
         try:
             check_judge(section)
         except UserError as error:

@@ -6,8 +6,10 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Pixsem
+from PIL import Image
 
 from tests.unit.editors import tiny_generators
 from tests.unit.pipelines.judging import tiny_detectors
@@ -26,6 +28,7 @@ def arguments(folder: Path) -> list[str]:
     return [
         "preset=tiny", f"store={folder}/store", "--prompts", f"{folder}/prompts.jsonl", "--judge", "g.kind=detector",
         "--judge", f"g.path={folder}/sure-of-mouse", "--images", "2", "--steps", "2", "--batch", "4",
+        f"evaluate_generator.features={{dino: {folder}/dino}}",
     ]  # fmt: skip
 
 
@@ -53,9 +56,16 @@ def register_ours(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
     """A store in which ours, by its version, and a peer's were evaluated on the same prompts; with both reports."""
+    import transformers
+
     folder = tmp_path_factory.mktemp("evaluated")
     tiny_detectors.yolos(folder / "sure-of-mouse", sure_of="mouse")
     tiny_generators.stable_diffusion(folder / "peer")
+    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 8, "image_size": 32}
+    transformers.Dinov2Model(transformers.Dinov2Config(**small)).save_pretrained(folder / "dino")
+    for n, line in enumerate(LINES):
+        Image.fromarray(np.full((40, 40, 3), 80 * n, np.uint8)).save(folder / f"true{n}.png")
+        line["picture"] = f"true{n}.png"
     (folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, LINES)))
     register_ours(folder)
     pixsem = Pixsem(folder)
@@ -84,6 +94,11 @@ def test_a_peers_model_gets_the_same_table_as_ours(evaluated):
         assert images["by_category"]["single_object"]["right_g_sure_of_mouse"] == 0.5
         low, high = metrics["intervals"]["text_to_image.overall_g_sure_of_mouse"]
         assert 0 <= low <= 0.25 <= high <= 0.5
+        assert images["frechet_pictures"] == 3 and images["ceiling"]["right_g_sure_of_mouse"] == 1 / 3
+        for name in ("frechet_dino", "kernel_dino", "instance_retrieval_dino"):
+            assert images[name] >= 0 and images["chance"][name] >= 0
+        assert images["ceiling"]["kernel_dino"] >= 0 and images["frechet_dino_of_reconstructions"] >= 0
+        assert "image-text model" in metrics["absent"]["text_to_image.similarity"]
         protocol = metrics["protocol"]["text_to_image"]
         assert (protocol["images_per_prompt"], protocol["num_inference_steps"]) == (2, 2)
         assert protocol["judges"]["g_sure_of_mouse"]["threshold"] == 0.3 and len(protocol["prompts_digest"]) == 64
@@ -92,9 +107,6 @@ def test_a_peers_model_gets_the_same_table_as_ours(evaluated):
 
 
 def test_every_picture_is_kept_with_what_was_said_of_it(evaluated):
-    import numpy as np
-    from PIL import Image
-
     from components.data.tables import read_table
 
     pixsem = evaluated[0]
@@ -130,6 +142,23 @@ def test_figures_are_on_the_registered_version_with_data_and_protocol(evaluated)
     given = [each.dataset for each in client.get_run(overall.run_id).inputs.dataset_inputs]
     (data,) = [dataset for dataset in given if dataset.digest == overall.dataset_digest]
     assert json.loads(data.profile)["judges"]["g_sure_of_mouse"]["kind"] == "detector"
+
+
+def test_a_resumed_evaluation_is_logged_on_its_version_too(evaluated):
+    from mlflow.tracking import MlflowClient
+
+    pixsem, ours, _ = evaluated
+    client = MlflowClient(f"sqlite:///{pixsem.store}/mlflow.db")
+
+    def told():
+        tags = client.get_model_version("pixsem-generator", "1").tags
+        return {name: value for name, value in tags.items() if name.startswith("pixsem.evaluation.")}
+
+    before = told()
+    for name in before:  # as where the driver was killed before it was logged
+        client.delete_model_version_tag("pixsem-generator", "1", name)
+    pixsem("resume", ours["run"])
+    assert before and told() == before
 
 
 def test_models_are_put_side_by_side_with_intervals(evaluated):

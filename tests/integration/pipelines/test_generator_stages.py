@@ -124,6 +124,13 @@ def test_versions_are_registered_once_with_their_gates_verdicts(trained):
     assert generator["tokenizer_version"] == models["pixsem-tokenizer"]["version"] == "1"
     assert "text_to_image.overall is" in generator["refused"] and "below the limit 0.3" in generator["refused"]
     assert told["pixsem-generator"]["refused"] == generator["refused"] and generator["aliases"] == []
+    rows = trained.json("models", "--compare", "models:/pixsem-generator/1", "models:/pixsem-tokenizer/1")
+    by_name = {row["figure"]: row for row in rows}
+    overall = by_name["text_to_image.overall"]
+    assert overall["data"].startswith("held out ") and by_name["tokenizer.psnr"]["values"].keys() == {
+        "models:/pixsem-generator/1", "models:/pixsem-tokenizer/1"
+    }  # fmt: skip
+    assert len(overall["values"]["models:/pixsem-generator/1"]["interval"]) == 2
     asked = trained("generate", "a red circle", code=2)
     assert "no version of pixsem-generator is its champion yet" in asked.stderr
 

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.errors import UserError
 from pipelines.judging.cases import Asked
-from pipelines.judging.table import make_judge
+from pipelines.judging.table import check_judge, make_judge
 from tests.unit.pipelines.judging import tiny_detectors
 from tests.unit.vision_models import tiny_models
 
@@ -148,3 +148,16 @@ def test_what_cannot_be_judged_is_refused_in_words(judge, folders, pictures, opt
 def test_a_model_that_finds_no_objects_is_refused_in_words(judge, folders):
     with pytest.raises(ValueError, match="finds no objects"):
         judge(folders["clip"])
+
+
+def test_what_a_detector_cannot_judge_is_told_from_its_config_alone(tmp_path):
+    tiny_detectors.yolos(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    kind, options = check_judge({"kind": "detector", "path": str(tmp_path)})
+    kind.check(options, [asked({"class": "computer mouse"})])
+    with pytest.raises(UserError, match=r"'zebra'.*no such class"):
+        kind.check(options, [asked({"class": "zebra"})])
+    with pytest.raises(UserError, match="name an image-text model by `colours`"):
+        kind.check(options, [asked({"class": "dog", "color": "red"})])
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        kind.check(check_judge({"kind": "detector", "path": str(tmp_path / "none")})[1], [])

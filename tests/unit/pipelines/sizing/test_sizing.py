@@ -300,3 +300,11 @@ def test_the_plan_is_json(tiny):
     assert read["stages"][5]["memory_bytes"] == sum(read["stages"][5]["memory"].values())
     assert asdict(plan.stages[5])["trained"] == read["stages"][5]["trained"]
     assert read["will_not_fit"] == []
+
+
+def test_a_plan_says_which_judges_it_leaves_out(tiny):
+    judges = "{clip: {kind: image_text, path: somebody/clip}}"
+    config = compose_config(["preset=tiny", f"evaluate_generator.judges={judges}"])
+    plan = make_plan(config, Assumptions(cpu_tflops=0.1, utilisation=0.5))
+    assert "leave out the judge clip (image_text)" in plan_text(plan)
+    assert "leave out" not in plan_text(tiny[1])
