@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The stamp is named by the content of what it depends on: a checkout that touches files reinstalls nothing.
 STAMP := .venv/installed-$(shell cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
 
-.PHONY: demo test lint audit setup clean bench
+.PHONY: demo test lint lint-types lint-style lint-imports lint-security audit setup clean bench
 
 # The demo that this machine makes in twenty minutes (pipelines/sizing/demo_preset.py); `pixsem run preset=...` takes another.
 demo: $(STAMP) .venv/demo
@@ -17,11 +17,21 @@ demo: $(STAMP) .venv/demo
 test: $(STAMP) lint
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
+# Two at once: mypy takes as long as the others together.
 lint: $(STAMP)
+	$(MAKE) --no-print-directory --jobs 2 lint-types lint-style lint-imports lint-security
+
+lint-types:
+	$(BIN)/mypy
+
+lint-style:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+
+lint-imports:
 	$(BIN)/lint-imports
+
+lint-security:
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml pipelines components
 
 # Known vulnerabilities of exactly the pinned versions. Needs the network; in an environment of its own, so that it changes none of the pins.

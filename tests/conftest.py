@@ -9,15 +9,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Several processes share the cores: with a team of threads each they would wait for one another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-WITH_MODELS = (
-    "tests/chaos/",
-    *(
-        f"tests/integration/pipelines/test_{name}.py"
-        for name in ("comparison", "front_page", "generator_stages", "tokenizer_stages")
-    ),
-)
-# These have stores of their own, so each file goes where there is room.
-ALONE = tuple(f"tests/integration/pipelines/test_{name}.py" for name in ("old_store", "pictures", "public", "recipes"))
+HERE = "tests/integration/pipelines/test_"
+# Files that read a store which takes long to make (tests/integration/pipelines/conftest.py). `trained` has models.
+ON_TRAINED = ("tests/chaos/", *(f"{HERE}{name}.py" for name in ("front_page", "generator_stages", "tokenizer_stages")))
+ON_FINISHED = tuple(
+    f"{HERE}{name}.py"
+    for name in (
+        "any_stage", "command_line", "comparison", "durability", "nodes", "report_page", "submit", "training",
+        "two_drivers",
+    )
+)  # fmt: skip
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -30,10 +31,9 @@ def pytest_xdist_make_scheduler(config, log):
     class ByStore(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             path = nodeid.split("::")[0]
-            if path.startswith(WITH_MODELS):
-                return "stores with models"
-            shared = path.startswith("tests/integration/pipelines/") and path not in ALONE
-            return "stores" if shared else path
+            if path.startswith(ON_TRAINED):
+                return "trained"
+            return "finished" if path.startswith(ON_FINISHED) else path
 
     config.option.loadscopereorder = False
     return ByStore(config, log)

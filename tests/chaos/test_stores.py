@@ -119,6 +119,7 @@ class OnS3(Pixsem):
     """The command line on a store in the bucket, MLflow's database beside it."""
 
     patience = 1800.0
+    all_apart = True  # in the server's environment from their start
 
     def __init__(self, folder, proxy) -> None:
         super().__init__(folder)

@@ -1,5 +1,5 @@
 """The pictures world through the whole pipeline: a folder of drawings with bad files among them, from ingest to
-register, judged, cached, and the same bytes after a stop.
+register, judged, cached, and the same bytes when made again.
 """
 
 from __future__ import annotations
@@ -8,11 +8,13 @@ import json
 import shutil
 
 import pytest
-from conftest import Pixsem, artifact
+from conftest import Pixsem, artifact, empty_store
 from PIL import Image
 
 from components.data.tables import read_table
+from pipelines.config.compose import compose_config
 from tests.unit.pictures.drawings import CIRCLES, HEALTH_WORKER, HEARTS, PACKAGED, PLAIN, RUNNING, WAVING, copy_drawings
+from tests.unit.pipelines.stages.data.stage_chain import run_stages
 
 pytestmark = pytest.mark.integration
 STEMS = (*WAVING, *RUNNING[:12], *HEALTH_WORKER, *HEARTS[:8], *CIRCLES[:8], *PLAIN)
@@ -25,21 +27,19 @@ SETTINGS = [
 
 def new_store(folder, empty_mlflow) -> Pixsem:
     """Return an empty store beside a folder of drawings, of which two cannot be drawn."""
+    pixsem = empty_store(folder, empty_mlflow)
     drawings = copy_drawings(folder / "drawings", STEMS)
     whole = (PACKAGED / "1F98A.svg").read_bytes()
     (drawings / "1F98A.svg").write_bytes(whole[: len(whole) // 2])
     bomb = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9">{BOMB}<rect id="g9" width="9" height="9"/></svg>'
     (drawings / "1F697.svg").write_text(bomb.replace("</svg>", '<use href="#g0"/></svg>'))
-    (folder / "store").mkdir()
-    shutil.copy(empty_mlflow, folder / "store" / "mlflow.db")
-    return Pixsem(folder)
+    return pixsem
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory, empty_mlflow) -> Pixsem:
-    """A store in which the whole pipeline ran, stopped once after synthesize_edits."""
+    """A store in which the whole pipeline ran."""
     pixsem = new_store(tmp_path_factory.mktemp("pictures"), empty_mlflow)
-    pixsem("run", *SETTINGS, "--until", "synthesize_edits")
     pixsem("run", *SETTINGS)
     return pixsem
 
@@ -119,10 +119,22 @@ def test_a_second_run_is_cached_and_a_changed_drawing_is_noticed(pictures, tmp_p
     assert row["reasons"] == ["source files changed"]
 
 
+def test_stages_run_one_by_one_in_another_place_give_the_bytes_of_the_run(
+    pictures, tmp_path, monkeypatch, empty_mlflow
+):
+    monkeypatch.chdir(new_store(tmp_path, empty_mlflow).folder)
+    made = run_stages(tmp_path / "one_by_one", compose_config(SETTINGS), "curate_pairs")
+    found = {name.split("/")[0]: digest for name, digest in pictures.digests().items()}
+    assert {"ingest", "measure", "curate", "synthesize_edits", "measure_pairs", "curate_pairs"} == made.keys()
+    assert {name: found[name] for name in made} == {name: each.manifest.digest for name, each in made.items()}
+
+
+@pytest.mark.slow  # test_durability.py stops and kills runs of scenes
 def test_a_run_stopped_and_resumed_gives_the_bytes_of_an_uninterrupted_one(pictures, tmp_path, empty_mlflow):
-    whole = new_store(tmp_path, empty_mlflow)
-    whole("run", *SETTINGS, "--until", "index")
-    found, resumed = whole.digests(), pictures.digests()
+    stopped = new_store(tmp_path, empty_mlflow)
+    stopped("run", *SETTINGS, "--until", "synthesize_edits")
+    stopped("run", *SETTINGS, "--until", "index")
+    found, whole = stopped.digests(), pictures.digests()
     pairs = {"synthesize_edits", "measure_pairs", "curate_pairs"}
     assert {name.split("/")[0] for name in found} == {"ingest", "measure", "curate", *pairs, "index"}
-    assert {name: resumed[name] for name in found} == found
+    assert {name: whole[name] for name in found} == found

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND, ROOT
+from conftest import COMMAND, ROOT, empty_store
 
 pytestmark = pytest.mark.integration
 SPACE = '''"""A toy space: pixels averaged over the encoder's grid, and a small decoder."""
@@ -117,10 +117,11 @@ TOUCHED = {
 
 
 @pytest.fixture
-def code(tmp_path) -> Path:
-    """A copy of the code with the recipes followed."""
+def code(tmp_path, empty_mlflow) -> Path:
+    """A copy of the code with the recipes followed, and an empty store."""
+    empty_store(tmp_path, empty_mlflow)
     for room in ("components", "pipelines", "conf"):
-        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / room, tmp_path / room)
     for name, (before, after) in TOUCHED.items():
         path = tmp_path / name
         text = path.read_text("utf-8") if before else ""
@@ -138,11 +139,11 @@ def test_a_space_and_a_signal_of_ones_own_run_through_the_pipeline(code):
     environment.pop("MLFLOW_TRACKING_URI", None)
 
     def pixsem(*args: str) -> str:
-        done = subprocess.run([*COMMAND, *args], cwd=code, env=environment, capture_output=True, text=True, timeout=240)
+        done = subprocess.run([*COMMAND, *args], cwd=code, env=environment, capture_output=True, text=True, timeout=500)
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return done.stdout
 
-    own = ["preset=tiny", "tokenizer.model.space=toy", "curate.min_vowel_share=0.36"]
+    own = ["preset=tiny", "source.count=120", "tokenizer.model.space=toy", "curate.min_vowel_share=0.36"]
     value = json.loads(pixsem("run", *own, "--until", "evaluate_tokenizer", "--json"))
     stages = {stage["name"]: stage for stage in value["stages"]}
     assert value["state"] == "completed" and "train_semantic" not in stages
@@ -150,7 +151,7 @@ def test_a_space_and_a_signal_of_ones_own_run_through_the_pipeline(code):
     assert value["metrics"]["absent"]["tokenizer.retrieval"] == "the space has no encoder of features"
     assert value["metrics"]["curation"]["by_reason"]["few_vowels"] > 0
     counts = stages["curate"]["counts"]
-    assert counts["input"] == counts["kept"] + counts["dropped"] + counts["failed"] == 240
+    assert counts["input"] == counts["kept"] + counts["dropped"] + counts["failed"] == 120
     assert "toy" in pixsem("compare", "preset=tiny", "spaces=[toy]", "--dry-run")
 
 

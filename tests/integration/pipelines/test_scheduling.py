@@ -17,7 +17,7 @@ def run_toy(fresh, second: str) -> dict:
     environment = {**fresh.environment, "PYTHONPATH": f"{ROOT}:{Path(__file__).parent}"}
     code = f"import toy_stages; toy_stages.main({second!r})"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=fresh.folder, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], cwd=fresh.folder, env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

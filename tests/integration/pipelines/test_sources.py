@@ -15,6 +15,8 @@ from PIL import Image
 
 from components.data.records import Record, read_records, write_records
 from components.data.tables import read_table
+from pipelines.config.compose import compose_config
+from tests.unit.pipelines.stages.data.stage_chain import local_files, run_stages
 
 pytestmark = pytest.mark.integration
 CAPTIONS = [
@@ -62,9 +64,10 @@ def site():
     server.server_close()
 
 
-def rows_of(pixsem, folder: str) -> dict[str, list]:
+def rows_of(paths) -> dict[str, list]:
+    """Return the rows of tables, one after another, as {column: list}."""
     merged: dict[str, list] = {}
-    for path in sorted(pixsem.store.glob(f"artifacts/{folder}/*.parquet")):
+    for path in sorted(paths):
         for name, values in read_table(path).items():
             merged.setdefault(name, []).extend(values)
     return merged
@@ -78,7 +81,7 @@ def test_a_url_list_is_downloaded_curated_and_edited_with_every_row_accounted_fo
         writer.writerows([f"{site}/{name}", CAPTIONS[i % 5]] for i, name in enumerate(names))
     settings = ["source=urls", "source.path=list.csv", "source.samples_per_shard=4", "source.download.retries=0"]
     fresh("run", *settings, "source.download.allow_private_networks=true", "--until", "synthesize_edits")
-    rows = rows_of(fresh, "ingest/*/rows")
+    rows = rows_of(fresh.store.glob("artifacts/ingest/*/rows/*.parquet"))
     assert rows["status"] == ["success"] * 4 + ["failed"] * 3
     assert rows["reason"][4] == "http_404"
     assert rows["reason"][6] == "opted_out"
@@ -87,8 +90,9 @@ def test_a_url_list_is_downloaded_curated_and_edited_with_every_row_accounted_fo
     assert metrics["curation"]["kept"] == 4
     assert metrics["edits"]["pairs"] >= 4
     # The same list again, without the permission: another configuration, and nothing is fetched.
-    fresh("run", *settings, "--until", "ingest")
-    assert set(rows_of(fresh, "ingest/*/rows")["reason"]) >= {"private_address"}
+    settings[1] = f"source.path={fresh.folder / 'list.csv'}"
+    refused = run_stages(fresh.folder / "refused", compose_config(settings), "ingest")["ingest"]
+    assert set(rows_of(local_files(refused, "rows/*.parquet"))["reason"]) >= {"private_address"}
 
 
 @pytest.mark.slow
@@ -108,8 +112,8 @@ def test_a_changed_list_is_noticed_and_an_unchanged_one_is_cached(fresh, site):
     assert fresh.json("run", *settings, "--dry-run")[0]["reasons"] == ["source files changed"]
 
 
-def test_hostile_shards_end_as_rows_with_reasons_and_nothing_escapes(fresh):
-    shards = fresh.folder / "shards"
+def test_hostile_shards_end_as_rows_with_reasons_and_nothing_escapes(tmp_path):
+    shards = tmp_path / "shards"
     shards.mkdir()
     good = [Record(f"{i:04d}", {"jpg": photo(i), "txt": CAPTIONS[i].encode(), "json": b"{}"}) for i in range(3)]
     write_records(shards / "00000.tar", good)
@@ -122,20 +126,20 @@ def test_hostile_shards_end_as_rows_with_reasons_and_nothing_escapes(fresh):
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
     (shards / "00003.tar").write_bytes(b"this is no tar at all" * 100)
-    fresh("run", "source=webdataset", "source.shards=shards", "--until", "curate")
-    report = fresh.json("report")
-    for stage in report["stages"]:
-        counts = stage["counts"]
+    config = compose_config(["source=webdataset", f"source.shards={shards}"])
+    made = run_stages(tmp_path / "store", config, "curate")
+    for artifact in made.values():
+        counts = artifact.manifest.counts
         assert counts["kept"] + counts["dropped"] + counts["failed"] == counts["input"]
-    reasons = set(rows_of(fresh, "ingest/*/rows")["reason"])
+    reasons = set(rows_of(local_files(made["ingest"], "rows/*.parquet"))["reason"])
     assert reasons >= {"truncated_tar", "unsafe_member", "not_a_tar", "no_picture"}
-    assert not list(fresh.folder.rglob("escaped*"))
-    kept = [r.key for p in sorted(fresh.store.glob("artifacts/curate/*/shards/*.tar")) for r in read_records(p)]
+    assert not list(tmp_path.rglob("escaped*"))
+    kept = [r.key for p in sorted(local_files(made["curate"], "shards/*.tar")) for r in read_records(p)]
     assert set(kept) >= {"0002", "fine"}
 
 
-def test_a_folder_with_a_captions_file_is_taken_and_every_line_accounted_for(fresh):
-    folder = fresh.folder / "photos"
+def test_a_folder_with_a_captions_file_is_taken_and_every_line_accounted_for(tmp_path):
+    folder = tmp_path / "photos"
     folder.mkdir()
     for i in range(3):
         (folder / f"{i}.jpg").write_bytes(photo(i))
@@ -147,8 +151,7 @@ def test_a_folder_with_a_captions_file_is_taken_and_every_line_accounted_for(fre
         {"file_name": "broken.jpg", "text": CAPTIONS[4]},
     ]
     (folder / "metadata.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
-    fresh("run", "source=folder", "source.path=photos", "--until", "curate")
-    metrics = fresh.json("report")["metrics"]
-    assert metrics["ingest"]["failed_by_reason"] == {"no_picture": 1, "unsafe_path": 1}
+    made = run_stages(tmp_path / "store", compose_config(["source=folder", f"source.path={folder}"]), "curate")
+    assert made["ingest"].manifest.metrics["ingest"]["failed_by_reason"] == {"no_picture": 1, "unsafe_path": 1}
     counted = {"input": 4, "kept": 3, "dropped": 0, "failed": 1, "by_reason": {"broken_image": 1}}
-    assert metrics["curation"].items() >= counted.items()
+    assert made["curate"].manifest.metrics["curation"].items() >= counted.items()

@@ -155,7 +155,11 @@ def test_the_true_result_of_an_edit_is_right_and_a_copy_of_the_source_is_not(wor
 
 
 def test_an_evaluation_gives_every_figure_of_this_world(made, world, tmp_path):
-    config, only = made[0], ("held out prompts", "edits")
+    fewer = ("evaluate_generator.prompts=3", "evaluate_generator.edits=3")
+    config = compose_config(
+        [*SETTINGS[:-3], "evaluate_generator.unseen_prompts=2", *fewer, f"source.path={made[2] / 'set'}"]
+    )
+    only = ("held out prompts", "edits")
     studio, sections = pieces(config, world, Prepared({}))
     cases = [(s, case) for s in sections if s.split in only for case in studio.sheet.cases(s)]
     truth = {key_of(c) if s.of_edits else c.text: studio.sheet.truth(s, c) for s, c in cases}
