@@ -62,6 +62,7 @@ HOW: tuple[tuple[str, str, int, str], ...] = (
 ELSEWHERE = {
     "pixsem ui": "test_the_page_of_mlflow_is_served",
     "pixsem evaluate": "test_evaluate_model.py",
+    "pixsem serve": "tests/integration/serve, as is the Python of OpenAI's client",
     "pixsem doctor": "test_doctor.py, which takes minutes",
 }
 
@@ -160,7 +161,8 @@ def test_the_page_of_mlflow_is_served(clone):
 
 
 def test_the_python_of_the_page_runs(clone):
-    (block,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    (block,) = (block for block in blocks if "from pixsem" in block)
     (clone / "snippet.py").write_text(
         f"{block}\nprint(picture.size, edited.size, len(latents), tokenizer.latent_shape)"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -59,6 +60,17 @@ def test_the_client_gets_its_pictures_each_of_its_own_seed_and_the_same_again(cl
     assert [one.seed for one in first.data] == [5, 6, 7]
     assert [picture(one).size for one in made] == [(32, 32)] * 3 and first.size == "32x32"
     assert picture(made[1]).text["seed"] == "6"
+
+
+def test_the_front_pages_client_runs(served, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[3] / "README.md").read_text("utf-8")
+    (block,) = re.findall(r"^```python\n(from openai .*?)^```", page, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "woman.png").write_bytes(source()[1])
+    found: dict[str, Any] = {}
+    exec(block.replace("http://127.0.0.1:8000", served.url), found)
+    assert (len(found["made"].data), len(found["edited"].data)) == (4, 1)
+    assert picture(found["edited"].data[0].b64_json).text["prompt"] == "make it a man"
 
 
 def test_the_client_s_stream_shows_the_picture_forming(client):
