@@ -33,6 +33,8 @@ def pytest_xdist_make_scheduler(config, log):
             path = nodeid.split("::")[0]
             if path.startswith(ON_TRAINED):
                 return "trained"
+            if path.startswith("tests/integration/serve/"):
+                return "served"
             return "finished" if path.startswith(ON_FINISHED) else path
 
     config.option.loadscopereorder = False

@@ -1,4 +1,5 @@
-"""The service that the tests of a file share. A file that serves something else has a `served_model` of its own:
+"""The service that the tests of this folder share. A file that serves something else has a `served` of its own; it runs
+before those that share, as there is one Ray in a process. `served_model` is
 (model, store, folder of its files).
 """
 
@@ -9,13 +10,13 @@ import pytest
 from tests.integration.serve.served import save_model, serving
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def served_model(tmp_path_factory):
     folder = save_model(tmp_path_factory.mktemp("served") / "tiny")
     return str(folder), "", folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def served(served_model):
     with serving(*served_model) as found:
         yield found
