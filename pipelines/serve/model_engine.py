@@ -16,6 +16,7 @@ from pipelines.serve.making import Job, Told, groups, make, read_job
 from pipelines.serve.version import Serving
 from pipelines.serve.watch import Watch
 
+TOGETHER: Any = serve.batch()  # its types know no generators
 MOST_FAILURES = 3  # batches that fail one after another before the replica is started anew
 
 
@@ -77,7 +78,7 @@ class Engine:
         finally:
             job.gone = True  # what is still being made for nobody stops at its next step
 
-    @serve.batch()
+    @TOGETHER
     async def _batch(self, jobs: list[Job]) -> AsyncIterator[list[Any]]:
         """Yield what each job is told, None where it is nothing, and StopIteration once it has its picture."""
         self._idle.clear()
@@ -92,9 +93,11 @@ class Engine:
 
     async def _made(self, serving: Serving, group: list[Job]) -> AsyncIterator[Told]:
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[Told | None]()
-        done = loop.run_in_executor(
-            self._torch, make, serving, group, lambda told: loop.call_soon_threadsafe(queue.put_nowait, told)
-        )
+
+        def tell(told: Told) -> None:
+            loop.call_soon_threadsafe(queue.put_nowait, told)
+
+        done = loop.run_in_executor(self._torch, make, serving, group, tell)
         done.add_done_callback(lambda _: queue.put_nowait(None))
         while (told := await queue.get()) is not None:
             failed = any(isinstance(news, RuntimeError) for news in told.values())

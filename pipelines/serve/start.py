@@ -44,7 +44,8 @@ def application(model: str, store: str, limits: Limits) -> Any:
     """Return the Serve application: Front, which speaks HTTP, before Engine, which makes the pictures."""
     from pipelines.serve.model_engine import Engine
 
-    engine = Engine.options(
+    deployment: Any = Engine  # Serve's decorator has no types
+    engine = deployment.options(
         num_replicas=limits.replicas,
         max_ongoing_requests=limits.ongoing,
         max_queued_requests=limits.queued,
@@ -64,7 +65,8 @@ def front(engine: Any, limits: Limits, api_key: str | None = None, webhook_secre
     """Return the HTTP side before an engine, which is bound or running."""
     from pipelines.serve.front import Front
 
-    options = Front.options(
+    deployment: Any = Front
+    options = deployment.options(
         max_ongoing_requests=limits.connections,
         max_constructor_retry_count=TRIES,
         graceful_shutdown_timeout_s=limits.stop_s,
