@@ -92,7 +92,7 @@ class HttpLimits:
             self.held -= size
             route = getattr(scope.get("route"), "path", "other")
             self.metrics.requests.labels(route, str(status or 499)).inc()
-            log.info("%s %s %d %.2f s", scope["method"], route, status or 499, time.monotonic() - began)
+            log.info("%s %s %d %.2f s", scope["method"][:16], route, status or 499, time.monotonic() - began)
 
     def _check_body(self, headers: Headers) -> None:
         encoding = headers.get("content-encoding", "identity").strip().lower()

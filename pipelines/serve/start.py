@@ -42,7 +42,7 @@ def build(args: Mapping[str, Any]) -> Any:
 
 def application(model: str, store: str, limits: Limits) -> Any:
     """Return the Serve application: Front, which speaks HTTP, before Engine, which makes the pictures."""
-    from pipelines.serve.engine import Engine
+    from pipelines.serve.model_engine import Engine
 
     engine = Engine.options(
         num_replicas=limits.replicas,
@@ -91,16 +91,35 @@ def started(model: str, store: str, limits: Limits, waiting: Callable[[], None] 
         connect(ClusterSection(address=None, num_cpus=None))
     try:
         limits = sized(limits, ray.cluster_resources())
+        _check_running(limits)
         ray_serve.start(proxy_location="HeadOnly", http_options={"host": limits.host, "port": limits.port})
         try:
             deploy(application(model, store, limits), waiting=waiting)
             yield Running(f"http://{limits.host}:{limits.port}", ray_serve.get_deployment_handle("Engine", NAME))
         finally:
             ray_serve.delete(NAME)  # requests that are being answered may end
-            if not local:
+            if not local and not ray_serve.status().applications:
                 ray_serve.shutdown()
     finally:
         ray.shutdown()
+
+
+def _check_running(limits: Limits) -> None:
+    """Refuse a cluster whose Serve listens elsewhere, or serves a model already: Serve would ignore, or replace it."""
+    from ray import serve as ray_serve
+    from ray.serve.context import _get_global_client
+
+    running = _get_global_client(raise_if_no_controller_running=False)
+    if running is None:
+        return
+    there = running.http_config
+    if (there.host, there.port) != (limits.host, limits.port):
+        raise UserError(
+            f"Ray Serve runs on this cluster already, on {there.host}:{there.port}. Give that by --host and --port, "
+            "or stop it with: serve shutdown"
+        )
+    if NAME in ray_serve.status().applications:
+        raise UserError(f"this cluster serves an application {NAME} already. Stop it first with: serve shutdown")
 
 
 def sized(limits: Limits, resources: Mapping[str, float]) -> Limits:

@@ -250,6 +250,7 @@ def test_no_word_of_a_request_is_in_any_log(served, client):
     with pytest.raises(openai.BadRequestError):
         client.images.edit(image=source(200)[1][:-50], prompt=word)
     httpx.post(f"{served.url}/v1/images/generations", content=f'{{"prompt": "{word}"'.encode())
+    httpx.get(f"{served.url}/{word}?prompt={word}")
     logs = Path(ray._private.worker.global_worker.node.get_session_dir_path()) / "logs"
     texts = {path: path.read_text("utf-8", "replace") for path in logs.rglob("*") if path.is_file()}
     assert any("POST /v1/images/generations 200" in text for text in texts.values())
