@@ -128,24 +128,31 @@ def test_edits_are_compared_undone_and_done_again_by_the_keyboard(person):
     assert person.ask("document.querySelector('.tile .said').textContent") == "3 edits"
 
 
-def test_a_persons_own_picture_is_dropped_shown_as_its_middle_square_and_edited(person):
+def give(tab, data, how):
+    """Drop or paste a file."""
+    told = "{bubbles: true, cancelable: true, dataTransfer: d, clipboardData: d}"
+    kinds = {"drop": ("Drag", ["dragenter", "dragover", "drop"]), "paste": ("Clipboard", ["paste"])}
+    tab.ask(
+        f"(d => {{ d.items.add(new File([Uint8Array.from(atob('{base64.b64encode(data).decode()}'), "
+        "c => c.charCodeAt(0))], 'cat.jpg', {type: 'image/jpeg'})); "
+        f"for (const kind of {kinds[how][1]}) "
+        f"document.querySelector('main').dispatchEvent(new {kinds[how][0]}Event(kind, {told})) }})(new DataTransfer())"
+    )
+
+
+def test_a_persons_own_picture_is_dropped_or_pasted_shown_as_its_middle_square_and_edited(person):
     file = io.BytesIO()
     Image.new("RGB", (900, 600), (200, 30, 30)).save(file, "JPEG")
-    data = base64.b64encode(file.getvalue()).decode()
-    drop = (
-        f"(d => {{ d.items.add(new File([Uint8Array.from(atob('{data}'), c => c.charCodeAt(0))], 'cat.jpg', "
-        "{type: 'image/jpeg'})); for (const kind of ['dragenter', 'dragover', 'drop']) "
-        "document.querySelector('main').dispatchEvent(new DragEvent(kind, {bubbles: true, cancelable: true, "
-        "dataTransfer: d})) })(new DataTransfer())"
-    )
-    person.ask(drop)
-    person.until(OPEN)
-    shown = picture(person.ask(SHOWN))
-    assert shown.size == (512, 512) and shown.convert("RGB").getpixel((9, 9))[0] > 150
-    edit(person, "make it blue")
-    assert picture(person.ask(SHOWN)).size == (32, 32)
-    person.press("Escape")
-    person.ask(drop.replace(data, base64.b64encode(b"no picture").decode()))
+    for how in ("drop", "paste"):
+        give(person, file.getvalue(), how)
+        person.until(OPEN)
+        shown = picture(person.ask(SHOWN))
+        assert shown.size == (512, 512) and shown.convert("RGB").getpixel((9, 9))[0] > 150
+        edit(person, "make it blue")
+        assert picture(person.ask(SHOWN)).size == (32, 32)
+        person.press("Escape")
+        person.until(f"!{OPEN}")
+    give(person, b"no picture", "drop")
     person.until("document.querySelector('#own-problem').textContent")
     assert "cat.jpg is not a picture that this browser can read" in text_of(person, "#own-problem")
     assert not person.ask(OPEN)
