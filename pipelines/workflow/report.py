@@ -108,6 +108,8 @@ def report_text(store: Store, run: Run) -> str:
         if len(skipped) == len(model["gates"]):
             lines.append("    no gate was held: any version would have passed")
     found = [path for a in artifacts.values() for path in a.files("*.png") + a.files("*.html")]
+    samples = {path.rpartition("/")[0]: path for path in found if "/samples/" in path}  # the last of each training
+    found = [path for path in found if "/samples/" not in path or path in samples.values()]
     pictures = [store.path(path) for path in found if "/shards/" not in path and "/pipeline/" not in path]
     if pictures:
         lines += ["", "look at", *(f"  {path}" for path in pictures)]

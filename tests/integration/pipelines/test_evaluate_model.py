@@ -192,3 +192,30 @@ def test_what_cannot_be_evaluated_is_refused_in_words(evaluated, given, said):
     done = pixsem(*command, code=None) if hub else pixsem.here(*command)
     assert done.returncode in (1, 2) and "Traceback" not in done.stderr
     assert said in " ".join((done.stderr + done.stdout).split())
+
+
+def test_the_champions_image_text_model_judges_all_models_else_the_newest(evaluated):
+    from mlflow.tracking import MlflowClient
+
+    from pipelines.config.compose import compose_config
+    from pipelines.config.values import assign
+    from pipelines.store.artifacts import Manifest, Work, content_digest
+    from pipelines.store.files import Store
+    from pipelines.tracking.model_evaluations import own_image_text
+
+    place = str(evaluated[0].store)
+    store, config = Store(place), compose_config(["preset=tiny", assign("store", place)])
+    assert own_image_text(config, store) == ""
+    for name in ("old", "new"):
+        made, counts = f"2026-01-0{1 + (name == 'new')}", {"input": 0, "kept": 0, "dropped": 0, "failed": 0}
+        parts = ({}, {}, {}, [], counts, {}, {}, "r", made, 1.0)
+        Work(store, "train_encoder", name * 8, {}).commit(
+            Manifest("train_encoder", "1", name * 8, content_digest([]), *parts)
+        )
+    assert own_image_text(config, store) == "new" * 8
+    client = MlflowClient(f"sqlite:///{place}/mlflow.db")
+    client.set_model_version_tag(
+        "pixsem-generator", "1", "pixsem.fingerprints", json.dumps({"train_encoder": "old" * 8})
+    )
+    client.set_registered_model_alias("pixsem-generator", "champion", "1")
+    assert own_image_text(config, store) == "old" * 8

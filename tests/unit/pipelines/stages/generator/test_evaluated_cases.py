@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.cli.evaluate_commands import _configured, _who_judges
 from pipelines.config.compose import compose_config
 from pipelines.config.schema import EvaluateModelSection
 from pipelines.errors import UserError
@@ -205,3 +206,13 @@ def test_a_true_picture_counts_once_in_distances_of_sets_however_many_pictures_a
     assert images["frechet_pictures"] == 30 and images["coverage_f"] == 1 == images["instance_retrieval_f"]
     assert images["kernel_f"] < 1e-6 < images["chance"]["kernel_f"] and images["ceiling"]["recall_f"] == 1
     assert {"text_to_image.frechet_f", "text_to_image.coverage_f"} <= found["intervals"].keys()
+
+
+def test_who_judges_is_said_before_pictures_are_made_and_where_nobody_does_what_to_name():
+    config = compose_config(["preset=tiny", "measure.models={clip: {kind: image_text, path: a/clip}}"])
+    judges = _configured(config)
+    assert judges == {"clip": {"kind": "image_text", "path": "a/clip", "revision": None}}
+    assert _who_judges(asked(prompts="p.txt", judges=judges)) == "judges: clip (a/clip)"
+    assert "train_encoder/abc" in _who_judges(asked(prompts="p.txt", image_text="abc"))
+    told = _who_judges(asked(prompts="p.txt"))
+    assert told.startswith("judges: none. Pictures are made and kept") and "clip.kind=image_text" in told
