@@ -13,7 +13,6 @@ import pytest
 from conftest import TRAINED, Pixsem, artifact, kill, processes, wait_for
 from PIL import Image
 
-import pixsem
 from pipelines.config.compose import compose_config, flatten
 from pipelines.tracking.figures import figure_name, generator_figures
 
@@ -193,12 +192,3 @@ def test_a_second_run_is_cached_whole_and_guidance_changes_only_what_depends_on_
     for change in ("generator.guidance_scale=1.5", "generator.guidance_above=0.6"):
         rows = trained.json("run", *TRAINED, change, "--dry-run")
         assert [row["stage"] for row in rows if not row["cached"]] == ["evaluate_generator", "register"]
-
-
-def test_a_run_from_python_tells_what_the_report_says(trained, tmp_path):
-    shutil.copytree(trained.store, tmp_path / "store")
-    done = pixsem.run(*TRAINED, "evaluate_tokenizer.probe_steps=3", f"store={tmp_path / 'store'}", quiet=True)
-    assert done.state == "completed" and done.metrics["tokenizer"]["psnr"] > 0
-    assert {stage["name"] for stage in done.stages} >= {"ingest", "train_editor", "register"}
-    made = {stage["name"] for stage in done.stages if not stage["cached"]}
-    assert "evaluate_tokenizer" in made and not made & {"ingest", "train_tokenizer", "train_editor"}

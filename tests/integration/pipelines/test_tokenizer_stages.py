@@ -13,6 +13,7 @@ import torch
 from conftest import TRAINED as DATA
 from conftest import artifact
 
+import pixsem
 from components.data.latent_reader import LatentDataset
 from components.tokenizer.rivals import load_tokenizer
 from tests.unit.tokenizer.made_weights import save_hub_file, vgg_weights
@@ -81,13 +82,16 @@ def test_latents_are_standardised_readable_and_of_their_tokenizer(trained):
         LatentDataset(sorted(folder.glob("edits/*.arrow")), "another")
 
 
-def test_a_lost_latent_shard_alone_is_encoded_again_to_the_same_bytes(trained):
+def test_a_run_from_python_encodes_a_lost_latent_shard_alone_and_tells_what_the_report_says(trained):
     folder = artifact(trained, "encode_latents")
     before = trained.digests()
     whole = {p.name: p.stat().st_mtime_ns for p in folder.glob("captions/*.arrow")}
     lost = sorted(folder.glob("captions/*.arrow"))[0]
     lost.unlink()
-    trained("run", *DATA, "--until", "encode_latents")
+    done = pixsem.run(*DATA, f"store={trained.store}", quiet=True)
+    assert done.state == "completed" and done.metrics["tokenizer"]["psnr"] > 0
+    assert {stage["name"] for stage in done.stages} >= {"ingest", "train_editor", "register"}
+    assert {stage["name"] for stage in done.stages if not stage["cached"]} == {"encode_latents"}
     assert trained.digests() == before
     after = {p.name: p.stat().st_mtime_ns for p in folder.glob("captions/*.arrow")}
     assert {name for name in whole if whole[name] != after[name]} == {lost.name}
@@ -116,13 +120,13 @@ def test_lpips_trains_and_judges_and_rfid_judges_by_files_that_the_user_gives(tr
     save_hub_file(vgg_weights(), tmp_path / "weights")
     torch.jit.save(torch.jit.script(SmallInception().eval()), str(tmp_path / "weights" / "inception.pt"))
     shutil.copytree(trained.store, tmp_path / "store")
-    pixsem = type(trained)(tmp_path)
-    pixsem(
+    store = type(trained)(tmp_path)
+    store(
         "run", *DATA, "--until", "evaluate_tokenizer", "tokenizer.model.perceptual=lpips",
         f"tokenizer.model.lpips_weights={tmp_path}/weights", f"evaluate_tokenizer.lpips_weights={tmp_path}/weights",
         f"evaluate_tokenizer.inception={tmp_path}/weights/inception.pt",
     )  # fmt: skip
-    metrics = pixsem.json("report")["metrics"]
+    metrics = store.json("report")["metrics"]
     assert 0 < metrics["tokenizer"]["lpips"] < 2 and metrics["tokenizer"]["rfid"] > 0
     digest = hashlib.sha256((tmp_path / "weights" / "inception.pt").read_bytes()).hexdigest()
     assert metrics["tokenizer"]["rfid_weights"] == digest[:16]
