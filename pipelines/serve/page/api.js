@@ -21,7 +21,7 @@ export class Refused extends Error {
   }
 }
 
-const LOST = "The server does not answer. Is pixsem serve still running? Your pictures are kept in this tab.";
+const LOST = "The server does not answer.";
 const CUT = "The connection ended before the picture was done.";
 
 export const key = {

@@ -8,6 +8,7 @@ import { element, Gallery } from "./gallery.js";
 import { jobs, makeAll } from "./jobs.js";
 
 const NUMBERS = [1, 2, 4, 8];
+const USUAL = 4; // pictures of one request
 const OWN = 512; // pixels a side of a person's own picture, where the model's are smaller
 const LOOK_S = 30; // between two looks at what is served; while the server is lost it is asked more often
 const LOST_S = 3;
@@ -37,8 +38,8 @@ const gallery = new Gallery(find("#gallery"), {
 const asking = new Form(find("#ask"), find("#prompts"), {
   sent: (words, { seed = Math.floor(Math.random() * 2 ** 31), ...fields }) => {
     const number = Number(find("#ask").elements.n?.value ?? 1);
-    const pendings = Array.from({ length: number }, (_, place) => ({ words, kind: "made", parent: null, seed: seed + place }));
-    draw(gallery.add({ words, fields }, pendings));
+    const made = (_, place) => ({ words, kind: "made", parent: null, seed: seed + place });
+    draw(gallery.add({ words, fields }, Array.from({ length: number }, made)));
   },
   stopped: () => running.forEach((controller) => controller.abort()),
 });
@@ -168,7 +169,9 @@ async function look() {
     if (found.id !== model?.id || found.digest !== model?.digest) show(found);
     banner.hidden = true;
   } catch (error) {
-    if (banner.hidden || banner.textContent !== error.message) banner.textContent = error.message;
+    const more = error.lost ? " Is pixsem serve still running? Your pictures are kept in this tab." : "";
+    const words = error.message + more;
+    if (banner.textContent !== words) banner.textContent = words; // is read aloud once
     banner.hidden = false;
   }
   looking = setTimeout(look, (banner.hidden ? LOOK_S : LOST_S) * 1000);
@@ -191,7 +194,8 @@ function show(found) {
   if (numbers.querySelector("input")) return;
   for (const number of NUMBERS.filter((number) => number <= (found.limits?.n ?? 1))) {
     const label = element("label", "", String(number));
-    label.prepend(Object.assign(element("input"), { type: "radio", name: "n", value: number, checked: number <= 4 }));
+    const choice = { type: "radio", name: "n", value: number, checked: number <= USUAL };
+    label.prepend(Object.assign(element("input"), choice));
     numbers.append(label);
   }
 }
@@ -207,9 +211,10 @@ async function showCard() {
   try {
     const { body } = new DOMParser().parseFromString(await card(), "text/html");
     body.querySelectorAll("script, style, link, iframe, object, form").forEach((part) => part.remove());
-    body.querySelectorAll("a[href^='http']").forEach((link) => Object.assign(link, { target: "_blank", rel: "noopener" }));
+    for (const link of body.querySelectorAll("a")) Object.assign(link, { target: "_blank", rel: "noopener" });
     paper.replaceChildren(...body.childNodes);
-    if (model.watch?.refused) paper.prepend(element("p", "problem", `A newer version is not served: ${model.watch.refused}`));
+    const { refused } = model.watch ?? {};
+    if (refused) paper.prepend(element("p", "problem", `A newer version is not served: ${refused}`));
   } catch (error) {
     paper.replaceChildren(element("p", "problem", error.message));
   }

@@ -19,8 +19,8 @@ export class Editor {
       this.parts.pixels.setAttribute("aria-pressed", crisp);
     });
     this.#compare();
-    dialog.addEventListener("keydown", (event) => {
-      if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z") return;
+    addEventListener("keydown", (event) => { // of the slider, which may be gone with a step, the page itself hears
+      if (!this.entry || !(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z") return;
       if (event.target.type !== "range" && event.target.value) return; // the browser undoes what was written there
       event.preventDefault();
       this.go(event.shiftKey ? this.redoTo : this.undoTo);
@@ -32,6 +32,9 @@ export class Editor {
 
   get shown() {
     return this.entry.versions[this.entry.at];
+  }
+  get busy() {
+    return Boolean(this.entry.pending && !this.entry.pending.failed);
   }
   /** The steps that led to the one that is shown, it included. */
   get chain() {
@@ -55,9 +58,9 @@ export class Editor {
     if (this.form.usable && matchMedia("(min-width: 761px)").matches) this.form.text.focus();
   }
 
-  /** Show another step of the picture; nothing where there is none. */
+  /** Show another step of the picture; nothing where there is none, or an edit is on its way. */
   go(to) {
-    if (to < 0) return;
+    if (to < 0 || this.busy) return;
     this.entry.at = to;
     this.actions.changed(this.entry);
     this.show();
@@ -74,9 +77,8 @@ export class Editor {
   }
 
   show() {
-    const { parts, entry, shown } = this;
+    const { parts, entry, shown, busy } = this;
     const { pending, versions, at } = entry;
-    const busy = Boolean(pending && !pending.failed);
     const before = busy ? shown : versions[shown.parent];
     parts.h2.textContent = this.chain.map(({ words }) => words).join(" → ");
     parts.after.src = address(busy ? (pending.preview ?? shown.png) : shown.png);
@@ -119,7 +121,8 @@ export class Editor {
   #facts({ seed, steps, guidance, model }) {
     const told = { Seed: seed, Steps: steps, Guidance: guidance, "Made by": model };
     const rows = Object.entries(told).filter(([, value]) => value !== undefined && value !== null);
-    this.parts.facts.replaceChildren(...rows.flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]));
+    const lines = rows.flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]);
+    this.parts.facts.replaceChildren(...lines);
     this.dialog.querySelector(".keeps").hidden = !rows.length;
   }
 

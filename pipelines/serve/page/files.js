@@ -4,18 +4,21 @@
 export const address = (png) => `data:image/png;base64,${png}`;
 
 /** Return a PNG in base64 as a Blob. */
-export const blob = (png) => new Blob([Uint8Array.from(atob(png), (sign) => sign.charCodeAt(0))], { type: "image/png" });
+export function blob(png) {
+  return new Blob([Uint8Array.from(atob(png), (sign) => sign.charCodeAt(0))], { type: "image/png" });
+}
 
 /**
- * Return a person's file as PNG in base64: its middle square, as the model sees it, on white, of at most `most` pixels a
- * side. So a photograph of any size is small enough to send and to keep. Rejects in words.
+ * Return a person's file as PNG in base64: its middle square, as the model sees it, on white, of at most `most` pixels
+ * a side. So a photograph of any size is small enough to send and to keep. Rejects in words.
  */
 export async function squarePng(file, most) {
   let picture;
   try {
     picture = await createImageBitmap(file);
   } catch {
-    throw new Error(`${file.name || "What was pasted"} is not a picture that this browser can read. PNG, JPEG and WebP work.`);
+    const name = file.name || "What was pasted";
+    throw new Error(`${name} is not a picture that this browser can read. PNG, JPEG and WebP work.`);
   }
   const short = Math.min(picture.width, picture.height);
   const side = Math.min(short, most);

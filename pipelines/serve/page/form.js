@@ -38,7 +38,8 @@ export class Form {
   /** Show the model's own values and limits, and its examples. */
   about(model, examples) {
     this.usable = true;
-    const limits = { steps: model.limits?.steps, guidance_scale: model.limits?.guidance, image_guidance_scale: model.limits?.guidance };
+    const { steps, guidance } = model.limits ?? {};
+    const limits = { steps, guidance_scale: guidance, image_guidance_scale: guidance };
     for (const name of FIELDS) {
       const input = this.form.elements[name];
       if (!input) continue;

@@ -6,9 +6,10 @@ const KEPT = "pixsem.gallery";
 const MOST = 4_000_000; // characters kept over a reload: tabs may keep about five million
 
 /**
- * Group: {words, own, fields, entries}; of a person's own picture `own` is true. Entry: {versions, at, pending, group}, one tile: `versions` are finished pictures
- * ({words, png, seed, steps, guidance, model, parent}), `at` the one that is shown, `pending` the one on its way
- * (jobs.js), with `failed` in words where it came to nothing.
+ * Group: {words, own, fields, entries}; of a person's own picture `own` is true.
+ * Entry: {versions, at, pending, group}, one tile. `versions` are finished pictures ({words, kind, png, seed, steps,
+ * guidance, model, parent}), `at` the one that is shown, `pending` the one on its way (jobs.js), with `failed` in words
+ * where it came to nothing.
  */
 export class Gallery {
   constructor(place, actions) {

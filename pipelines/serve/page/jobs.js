@@ -24,8 +24,9 @@ function wait(seconds, told, signal) {
 }
 
 /**
- * Make `pictures`, which differ in their seeds alone, one after another. Each is an object with `seed`; what becomes of
- * it is written into it (`step`, `steps`, `preview`, `note`; `png`, `model`, ... once it is done) and told by `changed`.
+ * Make `pictures`, which differ in their seeds alone: each has the next one. Each is an object with `seed`. What
+ * becomes of it is written into it (`step`, `steps`, `preview`, `note`; `png`, `model`, ... once it is done) and told
+ * by `changed`.
  */
 export async function makeAll(pictures, fields, source, changed, signal) {
   for (let attempt = 1; ; attempt += 1) {

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hmac
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
@@ -155,6 +158,26 @@ def test_without_the_key_the_api_is_closed_and_the_page_is_not(sent):
             assert {one.status_code for one in open_ones} == {200} and open_ones[0].json()["key_needed"] is True
 
     ran(ask())
+
+
+def test_a_signed_delivery_has_the_copies_look_at_the_alias_unless_it_is_old_or_of_another_model():
+    def signed(body: bytes, age: int = 0) -> dict[str, Any]:
+        sent = str(int(time.time()) - age)
+        digest = hmac.digest(b"secret", f"1.{sent}.".encode() + body, "sha256")
+        names = ("X-MLflow-Delivery-Id", "X-MLflow-Timestamp", "X-MLflow-Signature")
+        values = ("1", sent, f"v1,{base64.b64encode(digest).decode()}")
+        return {"content": body, "headers": dict(zip(names, values, strict=True))}
+
+    def of(name: str) -> bytes:
+        return json.dumps({"entity": "model_version_alias", "action": "created", "data": {"name": name}}).encode()
+
+    async def ask() -> list[int]:
+        async with client(engine, webhook_secret="secret") as here:
+            requests = (signed(of("m")), signed(of("other")), signed(of("m"), 301), signed(b"[]"), {"content": of("m")})
+            return [(await here.post("/webhooks/mlflow", **request)).status_code for request in requests]
+
+    engine = InProcess()
+    assert ran(ask()) == [202, 202, 401, 400, 401] and engine.checked == 1
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import base64
 import gzip
 import io
 import json
+import random
 import struct
 import zlib
 from typing import Any
@@ -213,3 +214,28 @@ def test_the_model_is_listed_and_found_by_its_name_alone():
     assert [Model.model_validate(one).id for one in listed] == ["m/3"]
     assert asked("/v1/models/m/3", method="GET").json() == listed[0]
     refused(404, "model", "not served", "/v1/models/..%2f..%2fetc", method="GET")
+
+
+def test_a_damaged_request_is_refused_or_answered_and_never_a_failure():
+    draw = random.Random(3)
+    part = b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
+    form = part % (b"prompt", b"", b"a") + part % (b"image", b'; filename="a.png"', png()) + b"--x--\r\n"
+    kinds = {GENERATE: "application/json", EDIT: "multipart/form-data; boundary=x"}
+    whole = {GENERATE: b'{"prompt": "a", "n": 2, "seed": 1, "size": "8x8", "guidance_scale": 2.5}', EDIT: form}
+
+    def damaged(body: bytes) -> bytes:
+        at, end = draw.randrange(len(body)), draw.randrange(len(body))
+        other = bytes(draw.randrange(256) for _ in range(draw.randrange(4)))
+        return draw.choice([body[:at] + other + body[at + 1 :], body[:at] + body[end:], body[:at] + body[end:] + other])
+
+    async def send() -> set[int]:
+        found = set()
+        async with client(InProcess(), Limits(body_s=5)) as here:
+            for path in (GENERATE, EDIT) * 100:
+                body = damaged(whole[path])
+                answer = await here.post(path, content=body, headers={"content-type": kinds[path]})
+                assert answer.status_code == 200 or set(answer.json()["error"]) == {"message", "type", "param", "code"}
+                found.add(answer.status_code)
+        return found
+
+    assert asyncio.run(send()) == {200, 400}
