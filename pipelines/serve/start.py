@@ -11,10 +11,12 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipelines.errors import Interrupted, UserError
+from components.registry.named_versions import SCHEME
+from pipelines.errors import Interrupted, UserError, one_line
 from pipelines.serve.http_wire import CALLBACK
 from pipelines.serve.limits import Limits, read_limits
 from pipelines.serve.loopback import ray_on_loopback
+from pipelines.store.files import ADDRESS
 
 NAME = "pixsem"
 MODEL = "models:/pixsem-generator@champion"
@@ -82,6 +84,7 @@ def started(model: str, store: str, limits: Limits, waiting: Callable[[], None] 
     """
     import ray
     from ray import serve as ray_serve
+    from ray.serve.exceptions import RayServeException
 
     from pipelines.cluster.connect import LOCAL, connect
     from pipelines.config.schema import ClusterSection
@@ -94,9 +97,12 @@ def started(model: str, store: str, limits: Limits, waiting: Callable[[], None] 
     try:
         limits = sized(limits, ray.cluster_resources())
         _check_running(limits)
-        ray_serve.start(proxy_location="HeadOnly", http_options={"host": limits.host, "port": limits.port})
         try:
-            deploy(application(model, store, limits), waiting=waiting)
+            try:
+                ray_serve.start(proxy_location="HeadOnly", http_options={"host": limits.host, "port": limits.port})
+                deploy(application(model, store, limits), waiting=waiting)
+            except (RuntimeError, ray.exceptions.RayError, RayServeException) as error:
+                raise UserError(f"the service cannot be started: {one_line(error)}") from error
             yield Running(f"http://{limits.host}:{limits.port}", ray_serve.get_deployment_handle("Engine", NAME))
         finally:
             ray_serve.delete(NAME)  # requests that are being answered may end
@@ -159,6 +165,7 @@ def serve(model: str, store: str, limits: Limits) -> None:
     from pipelines.workflow.stop_signals import StopSignals
 
     open_version(model, store)  # a wrong name is told at once
+    model, store = _from_anywhere(model), _from_anywhere(store)  # replicas may have another current folder
     check_port(limits.host, limits.port)
     signals = StopSignals()
     try:
@@ -174,6 +181,10 @@ def serve(model: str, store: str, limits: Limits) -> None:
                 told = _tell(running, told)
     except Interrupted:
         print("stopped", file=sys.stderr)
+
+
+def _from_anywhere(place: str) -> str:
+    return place if ADDRESS.match(place) or place.startswith(SCHEME) else os.path.abspath(place)
 
 
 def _tell(running: Running, before: Mapping[str, Any]) -> dict[str, Any]:

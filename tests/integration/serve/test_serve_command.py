@@ -54,7 +54,7 @@ def test_it_says_when_it_answers_and_leaves_no_process_when_it_is_stopped(tmp_pa
         assert process.stderr is not None
         try:
             line = process.stderr.readline()
-            assert line == f"http://127.0.0.1:{port}  tiny; stop with Ctrl-C\n"
+            assert line == f"http://127.0.0.1:{port}  tiny; stop with Ctrl-C\n", line + process.stderr.read()
             url, body = f"http://127.0.0.1:{port}/v1/images/generations", {"prompt": "a red circle"}
             assert httpx.post(url, json=body, timeout=60).status_code == 401  # the key of the environment
             headers = {"Authorization": "Bearer secret"}
