@@ -6,13 +6,13 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
-from components.evaluation.reconstruction import check_pictures
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CELL = 96  # pixels; pictures with a longer side below this are enlarged
 GAP = 4  # pixels between pictures
@@ -30,6 +30,8 @@ def reconstruction_grid(rows: Sequence[tuple[str, Tensor]], captions: Sequence[s
     Pictures are float32 [N, 3, H, W] in [0, 1], of one shape in all rows, so that a column is one picture. Small ones
     are enlarged by a whole factor to `CELL` pixels or more, without smoothing. Raises ValueError.
     """
+    from components.evaluation.reconstruction import check_pictures
+
     if not rows:
         raise ValueError("the grid has no rows: give (label, pictures) pairs, e.g. originals and reconstructions")
     for label, pictures in rows:
@@ -53,7 +55,7 @@ def reconstruction_grid(rows: Sequence[tuple[str, Tensor]], captions: Sequence[s
     for line, (label, pictures) in enumerate(rows):
         top = GAP + line * step
         draw.text((8, top + (step - GAP) // 2), label, fill=INK, font=font, anchor="lm")
-        values = (pictures.detach().cpu() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+        values = (pictures.detach().cpu() * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
         for column in range(count):
             picture = Image.fromarray(values[column]).resize(cell, Image.Resampling.NEAREST)
             grid.paste(picture, (margin + column * (cell[0] + GAP), top))

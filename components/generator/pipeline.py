@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
+from logging import getLogger
 from typing import Any
 
 import torch
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from diffusers.utils import logging
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from components.generator.sampling import Guidance, Request, sample
 from components.generator.text import encode_texts, token_rows
 
-LOG = logging.getLogger(__name__)
+LOG = getLogger(__name__)
 
 
 class PixelSemanticPipeline(DiffusionPipeline):
@@ -58,7 +59,13 @@ class PixelSemanticPipeline(DiffusionPipeline):
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
         """Load a folder, as any pipeline of diffusers; into whole memory unless told otherwise."""
         kwargs.pop("use_safetensors", None)  # never anything else
-        return super().from_pretrained(*args, use_safetensors=True, **{"low_cpu_mem_usage": False, **kwargs})
+        shown = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()  # of four parts
+        try:
+            return super().from_pretrained(*args, use_safetensors=True, **{"low_cpu_mem_usage": False, **kwargs})
+        finally:
+            if shown:
+                logging.enable_progress_bar()
 
     @torch.no_grad()
     def __call__(

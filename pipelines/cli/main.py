@@ -14,6 +14,7 @@ from pipelines.cli import (
     evaluate_commands,
     inspect_commands,
     model_commands,
+    picture_commands,
     run_commands,
     serve_commands,
     store_commands,
@@ -27,8 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for commands in (
-    run_commands, store_commands, check_commands, inspect_commands, model_commands, evaluate_commands, compare_commands,
-    serve_commands, submit_commands,
+    run_commands, store_commands, check_commands, inspect_commands, model_commands, picture_commands,
+    evaluate_commands, compare_commands, serve_commands, submit_commands,
 ):  # fmt: skip
     commands.add_commands(app)
 

@@ -1,4 +1,4 @@
-"""Commands on registered models: see them, trace them, promote them, make pictures with them."""
+"""Commands on registered models: see them, trace them, promote them, write them out."""
 
 from __future__ import annotations
 
@@ -8,26 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.shared import DEFAULT_STORE, AsJson, StoreOption, open_store, show
+from pipelines.cli.shared import CHAMPION, DEFAULT_STORE, AsJson, StoreOption, open_store, show
 
 if TYPE_CHECKING:
     from pipelines.tracking.registering import Registrar
 
-ModelOption = Annotated[
-    str, typer.Option("--model", help="models:/NAME@ALIAS, models:/NAME/VERSION, or a pipeline's folder.")
-]
-OutOption = Annotated[Path | None, typer.Option("--out", help="PNG file to write; default: named after the text.")]
-SeedOption = Annotated[
-    int, typer.Option("--seed", min=0, help="Seed of the noise: the same seed makes the same picture.")
-]
-StepsOption = Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps; default: the model's own.")]
-GuidanceOption = Annotated[float | None, typer.Option("--guidance-scale", help="Guidance by the text; 1: none.")]
-DEFAULT = "models:/pixsem-generator@champion"
-
 
 def add_commands(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (models, lineage, promote, rollback, export, generate, edit):
+    for command in (models, lineage, promote, rollback, export):
         app.command()(command)
 
 
@@ -90,7 +79,7 @@ def models(
 
 
 def lineage(
-    model: Annotated[str, typer.Argument(help="models:/NAME@ALIAS or models:/NAME/VERSION.")] = DEFAULT,
+    model: Annotated[str, typer.Argument(help="models:/NAME@ALIAS or models:/NAME/VERSION.")] = CHAMPION,
     store: StoreOption = DEFAULT_STORE,
     as_json: AsJson = False,
 ) -> None:
@@ -136,84 +125,8 @@ def export(
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Write a generator's pipeline with its code: plain diffusers opens it where pixsem is not installed."""
-    import tempfile
-
-    from pipelines.errors import UserError
     from pipelines.tracking.export import export_pipeline
+    from pipelines.tracking.open_version import open_version
 
-    with tempfile.TemporaryDirectory() as scratch:
-        source = Path(version)
-        if not source.is_dir():
-            if not version.startswith("models:/"):
-                raise UserError(f"{version} is neither a folder nor models:/NAME@ALIAS or models:/NAME/VERSION")
-            registry = registrar(store).registry
-            source = registry.download(registry.find(version), scratch)
-        export_pipeline(source, folder)
+    export_pipeline(open_version(version, store).folder, folder)
     print(f'{folder}: DiffusionPipeline.from_pretrained("{folder}", trust_remote_code=True)')
-
-
-def generate(
-    prompt: Annotated[str, typer.Argument(help="What the picture shows.")],
-    model: ModelOption = DEFAULT,
-    seed: SeedOption = 0,
-    out: OutOption = None,
-    steps: StepsOption = None,
-    guidance_scale: GuidanceOption = None,
-    store: StoreOption = DEFAULT_STORE,
-) -> None:
-    """Make a picture from a text."""
-    row = {"prompt": prompt, "seed": seed, "num_inference_steps": steps, "guidance_scale": guidance_scale}
-    _write(_picture(model, store, row), out, prompt)
-
-
-def edit(
-    image: Annotated[Path, typer.Argument(help="The picture to edit: PNG, JPEG or WebP.")],
-    instruction: Annotated[str, typer.Argument(help="What to change.")],
-    model: ModelOption = DEFAULT,
-    seed: SeedOption = 0,
-    out: OutOption = None,
-    steps: StepsOption = None,
-    guidance_scale: GuidanceOption = None,
-    store: StoreOption = DEFAULT_STORE,
-) -> None:
-    """Edit a picture by an instruction."""
-    from pipelines.serving import encode_png, read_picture
-
-    if not image.is_file():
-        from pipelines.errors import UserError
-
-        raise UserError(f"there is no picture at {image}")
-    source = encode_png(read_picture(image.read_bytes(), str(image)))
-    row = {
-        "prompt": instruction,
-        "image": source,
-        "seed": seed,
-        "num_inference_steps": steps,
-        "guidance_scale": guidance_scale,
-    }
-    _write(_picture(model, store, row), out, instruction)
-
-
-def _picture(model: str, store: str, row: dict[str, Any]) -> Any:
-    import tempfile
-
-    from pipelines.errors import UserError
-    from pipelines.serving import make_picture, open_pipeline
-
-    if Path(model).is_dir():
-        return make_picture(open_pipeline(model), row)
-    if not model.startswith("models:/"):
-        raise UserError(f"--model {model} is neither a folder nor models:/NAME@ALIAS or models:/NAME/VERSION")
-    registry = registrar(store).registry
-    version = registry.find(model)
-    with tempfile.TemporaryDirectory() as folder:
-        return make_picture(open_pipeline(str(registry.download(version, folder))), row)
-
-
-def _write(picture: Any, out: Path | None, text: str) -> None:
-    if out is None:
-        words = "".join(c if c.isalnum() else "-" for c in text.lower())
-        out = Path(f"{'-'.join(filter(None, words.split('-')))[:60] or 'picture'}.png")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(out, "PNG")
-    print(out)

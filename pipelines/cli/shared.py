@@ -23,6 +23,7 @@ StoreOption = Annotated[
 ]
 RunArgument = Annotated[str | None, typer.Argument(help="Id of a run; default: the latest.", show_default=False)]
 DEFAULT_STORE = "./store"
+CHAMPION = "models:/pixsem-generator@champion"
 
 
 def show(value: Any, as_json: bool, text: Callable[[], str]) -> None:
