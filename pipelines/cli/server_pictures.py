@@ -6,7 +6,7 @@ import asyncio
 import base64
 import binascii
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ class ServerPictures:
             finally:
                 runner.run(answers.aclose())
 
-    async def _answers(self, rows: Sequence[dict[str, Any]], source: bytes | None) -> AsyncIterator[list[bytes]]:
+    async def _answers(self, rows: Sequence[dict[str, Any]], source: bytes | None) -> AsyncGenerator[list[bytes], None]:
         """Yield the pictures of each request, in their order; several requests are open at the same time."""
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         async with httpx.AsyncClient(base_url=self.address, headers=headers, timeout=TIMEOUT) as client:
