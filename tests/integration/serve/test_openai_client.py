@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import openai
 import pytest
 from PIL import Image
@@ -255,3 +256,21 @@ def test_no_word_of_a_request_is_in_any_log(served, client):
     texts = {path: path.read_text("utf-8", "replace") for path in logs.rglob("*") if path.is_file()}
     assert any("POST /v1/images/generations 200" in text for text in texts.values())
     assert [path for path, text in texts.items() if word in text] == []
+
+
+def test_the_command_line_gets_the_pictures_that_it_makes_by_itself(served, tmp_path):
+    from pipelines.cli.local_pictures import LocalPictures
+    from pipelines.cli.server_pictures import ServerPictures
+
+    path = tmp_path / "source.jpg"
+    path.write_bytes(source()[1])
+    rows = [{"prompt": text, "seed": seed} for text in ("a red circle", "make it blue") for seed in (3, 4)]
+    for image in (None, path):
+        theirs = [picture(base64.b64encode(png).decode()) for png in ServerPictures(served.url, None).make(rows, image)]
+        ours = [
+            picture(base64.b64encode(png).decode())
+            for png in LocalPictures(str(served.model_folder), "", 1).make(rows, image)
+        ]
+        assert [one.text for one in theirs] == [one.text for one in ours]
+        for one, other in zip(theirs, ours, strict=True):  # of batches of other sizes
+            assert np.abs(np.asarray(one, np.int16) - np.asarray(other, np.int16)).max() <= 1
