@@ -22,7 +22,7 @@ from components.registry.database import database_path
 from components.registry.named_versions import SCHEME, Version, find_in_database, parse_reference
 from components.registry.tracking import default_tracking_uri
 from pipelines.errors import UserError
-from pipelines.store.files import ADDRESS, Store, sha256_file, sha256_text
+from pipelines.store.files import Store, sha256_file, sha256_text
 from pipelines.store.node_cache import node_folder
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _registry(store_url: str, _uri: str) -> Registry:
 
 def _local_folder(version: Version, store_url: str, uri: str) -> Path:
     """Return the folder with a version's own files: where they lie, or the node's copy."""
-    if ADDRESS.match(version.source) is None or version.source.startswith("file:"):
+    if version.source.startswith(("/", "file:")):
         source = version.source
         files = Path(url2pathname(urlsplit(source).path) if source.startswith("file:") else source)
         found = next(files.glob("artifacts/*"), None)

@@ -20,6 +20,7 @@ import pytest
 from components.registry.mlflow_errors import TrackingError
 from components.registry.model_versions import Registry
 from components.registry.tracking import Tracker
+from pipelines.tracking.open_version import open_version
 from tests.integration.infra.servers import (
     ROOT,
     Bucket,
@@ -157,7 +158,9 @@ def test_a_run_is_logged_to_postgres_and_its_artifacts_to_the_store(as_admin, po
     assert bucket.client().get_object(Bucket=bucket.name, Key=key)["Body"].read() == note.read_bytes()
 
 
-def test_a_model_is_registered_and_comes_back_from_the_store(as_admin, bucket, tmp_path):
+def test_a_model_is_registered_and_comes_back_from_the_store_and_is_copied_to_a_node_once(
+    as_admin, bucket, tmp_path, monkeypatch
+):
     registry = Registry(Tracker(as_admin.uri, str(tmp_path), "pixsem"))
     run = registry._tracker.start_run("training", {}, {})
     weights = tmp_path / "pipeline"
@@ -172,6 +175,17 @@ def test_a_model_is_registered_and_comes_back_from_the_store(as_admin, bucket, t
     got = registry.download(found, tmp_path / "downloaded")
     assert (got / "model.safetensors").read_bytes() == (weights / "model.safetensors").read_bytes()
     assert any(key.endswith("pipeline/model.safetensors") for key in bucket.objects())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", as_admin.uri)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    opened = open_version("models:/pixsem-generator@champion", "s3://elsewhere/store")
+    copied = opened.folder / "model.safetensors"
+    assert (opened.id, opened.alias, opened.digest) == (f"pixsem-generator/{found.version}", "champion", "first")
+    assert copied.read_bytes() == (weights / "model.safetensors").read_bytes()
+    before = copied.stat().st_ctime_ns
+    assert open_version(f"models:/{opened.id}", "s3://elsewhere/store").folder == opened.folder
+    assert copied.stat().st_ctime_ns == before and [p.name for p in opened.folder.parent.iterdir()] == [
+        copied.parent.name
+    ]
 
 
 def add_user(server: Server, user: tuple[str, str], administrator: tuple[str, str]):
