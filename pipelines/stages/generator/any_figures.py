@@ -66,7 +66,7 @@ class AnyFigures:
         }
         by_source = grouped(held, "source")
         values |= {"by_source": by_source} if by_source else {}
-        chosen = features if once is None else {name: values[list(once)] for name, values in features.items()}
+        chosen = features if once is None else {name: each[list(once)] for name, each in features.items()}
         names = [name.removeprefix("truth.") for name in chosen if name.startswith("truth.") and len(chosen[name]) > 1]
         for name in names:
             of_sets = self._distances(name, chosen)
@@ -87,7 +87,7 @@ class AnyFigures:
         for name, why in self.of_prompts.items():
             if name not in values:
                 few = FEW if alone else f"{len(rows)} captions are too few for it"
-                self.absent[f"text_to_image.{name}"] = why or few
+                self.absent.setdefault(f"text_to_image.{name}", why or few)
         return values | {name: found for name, found in compared.items() if found}
 
     def _distances(self, name: str, features: Features) -> dict[str, dict[str, float]]:
@@ -122,6 +122,9 @@ class AnyFigures:
         for name in names:
             key = figure if name == OWN else f"{figure}_{name}"
             pool = torch.from_numpy(features[f"{wanted}.{name}"])
+            if bool((pool == pool[0]).all()):
+                self.absent[f"text_to_image.{key}"] = "its model tells none of these captions or pictures apart"
+                continue
             for kind in _kinds(features, name):
                 right = found_own(torch.from_numpy(features[f"{kind}.{name}"]), pool, captions)
                 into = values if kind == "made" else compared[kind]

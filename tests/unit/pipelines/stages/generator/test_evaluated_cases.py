@@ -208,6 +208,14 @@ def test_a_true_picture_counts_once_in_distances_of_sets_however_many_pictures_a
     assert {"text_to_image.frechet_f", "text_to_image.coverage_f"} <= found["intervals"].keys()
 
 
+def test_captions_that_a_model_cannot_tell_apart_have_no_retrieval_and_all_else():
+    rows = [{**row("a", similarity=0.5), "prompt": f"p{n}"} for n in range(3)]
+    features = {"made.image_text": np.eye(3, dtype=np.float32), "texts.image_text": np.ones((3, 3), np.float32)}
+    found = figures({"prompts": rows}, model={"own": "own"}, features=features)
+    assert found["text_to_image"]["similarity_j"] == 0.5 and "retrieval" not in found["text_to_image"]
+    assert "tells none of these captions" in found["absent"]["text_to_image.retrieval"]
+
+
 def test_who_judges_is_said_before_pictures_are_made_and_where_nobody_does_what_to_name():
     config = compose_config(["preset=tiny", "measure.models={clip: {kind: image_text, path: a/clip}}"])
     judges = _configured(config)
