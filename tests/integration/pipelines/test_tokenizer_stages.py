@@ -54,7 +54,10 @@ def test_figures_stand_in_mlflow_on_the_model_that_was_judged(trained):
     assert found["tokenizer.psnr"].value == pytest.approx(report["psnr"])
     held = json.loads((artifact(trained, "index") / "manifest.json").read_text())["digest"]
     assert (found["tokenizer.psnr"].dataset_name, found["tokenizer.psnr"].dataset_digest) == ("index", held[:36])
-    stage = client.search_runs([experiment.experiment_id], "tags.`pixsem.stage` = 'train_tokenizer'")[0]
+    oldest = ["attributes.start_time"]  # in later runs it is cached
+    stage = client.search_runs([experiment.experiment_id], "tags.`pixsem.stage` = 'train_tokenizer'", order_by=oldest)[
+        0
+    ]
     curve = client.get_metric_history(stage.info.run_id, "train.loss")
     assert [point.step for point in curve] == [2, 4, 6]
 
