@@ -6,15 +6,20 @@ Serve calls `install` in the proxy's process where the environment names it (`CA
 from __future__ import annotations
 
 import asyncio
+import json
 
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http import auto
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from pipelines.serve.api_errors import ApiError
+
 CALLBACK = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "pipelines.serve.http_wire:install"}
 HEAD_S = 10.0  # that the first line and the headers of a request may take; 64 KB are read of them
 MOST_CONNECTIONS = 1024
+LOST = ApiError(503, "the process that read this request was lost: try again.", code="not_ready", retry_s=5)
 MOST_HELD = 2**30  # bytes of the bodies of all open requests; the application's own limits are lower
 
 
@@ -82,7 +87,37 @@ class BodyBudget:
             self.held -= size
 
 
+class LostFront:
+    """ASGI middleware: where the application's process died at a request, Serve's proxy answers 500 without words. The
+    client gets the API's error instead, and may ask again.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass an answer on; one that is not the application's is replaced. A stream that breaks off gets its error."""
+        lost, begun, ended = False, "", False
+
+        async def worded(message: Message) -> None:
+            nonlocal lost, begun, ended
+            if message["type"] == "http.response.start":
+                begun = Headers(raw=[tuple(pair) for pair in message.get("headers", [])]).get("content-type", "none")
+                if lost := message["status"] >= 500 and not begun.startswith("application/json"):
+                    await LOST.response()(scope, receive, send)
+            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if not lost:
+                await send(message)
+
+        await self.app(scope, receive, worded)
+        if not begun:  # the proxy gave the request up, and says nothing
+            await LOST.response()(scope, receive, send)
+        elif not ended and not lost and begun.startswith("text/event-stream"):
+            event = f"event: error\ndata: {json.dumps({'type': 'error', **LOST.body()})}\n\n"
+            await send({"type": "http.response.body", "body": event.encode(), "more_body": False})
+
+
 def install() -> list[Middleware]:
     """Have the proxy of this process read HTTP by `LimitedProtocol`. Returns its middlewares."""
     auto.AutoHTTPProtocol = LimitedProtocol
-    return [Middleware(BodyBudget)]
+    return [Middleware(LostFront), Middleware(BodyBudget)]

@@ -9,8 +9,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
+from starlette.responses import JSONResponse, PlainTextResponse
 
 from pipelines.serve import http_wire
 
@@ -28,7 +30,7 @@ def address(monkeypatch) -> Iterator[tuple[str, int]]:
     monkeypatch.setattr(http_wire, "HEAD_S", 0.3)
     monkeypatch.setattr(http_wire, "MOST_CONNECTIONS", 3)
     monkeypatch.setattr(http_wire.auto, "AutoHTTPProtocol", None)
-    assert [one.cls for one in http_wire.install()] == [http_wire.BodyBudget]
+    assert [one.cls for one in http_wire.install()] == [http_wire.LostFront, http_wire.BodyBudget]
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(hello, lifespan="off", log_level="critical"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -97,3 +99,36 @@ def test_bodies_that_do_not_fit_together_are_given_up_and_their_room_is_free_aga
     budget = http_wire.BodyBudget(reads_and_waits)
     assert asyncio.run(crowd()) == ["http.request", "http.request", "http.disconnect"] * 2
     assert budget.held == 0
+
+
+async def says_nothing(scope: Any, receive: Any, send: Any) -> None:
+    return
+
+
+async def breaks_off(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    await send({"type": "http.response.body", "body": b": step\n\n", "more_body": True})
+
+
+async def get(app: Any) -> httpx.Response:
+    transport = httpx.ASGITransport(http_wire.LostFront(app))
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        return await client.get("/")
+
+
+def test_a_stream_whose_process_is_lost_ends_with_an_error():
+    assert "event: error" in asyncio.run(get(breaks_off)).text
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "code"),
+    [
+        (says_nothing, 503, "not_ready"),
+        (PlainTextResponse("Internal Server Error", 500), 503, "not_ready"),
+        (JSONResponse({"error": {"code": "own"}}, 500), 500, "own"),
+    ],
+)
+def test_what_the_proxy_answers_for_a_lost_process_has_the_apis_shape(answer, status, code):
+    told = asyncio.run(get(answer))
+    assert (told.status_code, told.json()["error"]["code"]) == (status, code)
+    assert ("retry-after" in told.headers) == (status == 503)
