@@ -31,7 +31,7 @@ SMALL = [
 # Commands that start no other process. They run in this one, which has imported what they need already.
 HERE = (
     "config", "edit", "gc", "generate", "lineage", "models", "plan", "promote", "report", "rollback", "stages",
-    "status", "verify",
+    "status", "toy", "verify",
 )  # fmt: skip
 
 
