@@ -1,5 +1,6 @@
 """What tests of several rooms share."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -8,6 +9,14 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Several processes share the cores: with a team of threads each they would wait for one another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+gc.set_threshold(20_000)  # imports of torch and its like make millions of objects, and nothing of them ever ends
+
+
+def pytest_collection_finish():
+    """What was imported is not looked through again."""
+    gc.freeze()
+
 
 HERE = "tests/integration/pipelines/test_"
 # Files that read a store which takes long to make (tests/integration/pipelines/conftest.py). `trained` has models.

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -30,7 +31,7 @@ SMALL = [
 # Commands that start no other process. They run in this one, which has imported what they need already.
 HERE = (
     "config", "edit", "gc", "generate", "lineage", "models", "plan", "promote", "report", "rollback", "stages",
-    "status", "verify",
+    "status", "toy", "verify",
 )  # fmt: skip
 
 
@@ -147,8 +148,12 @@ def kill(pids: list[int]) -> None:
 
 def empty_store(folder: Path, database: Path) -> Pixsem:
     """Return an empty store, with a made MLflow database, which takes long to make."""
-    (folder / "store").mkdir(parents=True)
-    shutil.copy(database, folder / "store" / "mlflow.db")
+    store = folder / "store"
+    store.mkdir(parents=True)
+    shutil.copy(database, store / "mlflow.db")
+    with contextlib.closing(sqlite3.connect(store / "mlflow.db")) as copied, copied:
+        moved = "update experiments set artifact_location = replace(artifact_location, ?, ?)"
+        copied.execute(moved, (str(database.parent / "artifacts"), str(store / "mlartifacts")))
     return Pixsem(folder)
 
 
