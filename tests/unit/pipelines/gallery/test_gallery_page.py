@@ -114,8 +114,8 @@ def test_a_page_shows_figures_with_interval_chance_and_ceiling_and_says_what_is_
     assert any(words.startswith("psnr 24.10 – – 15.20 31") for words in rows)
     assert any(words.startswith("frechet dinov2 143.20 – – 21.50") and "less is better" in words for words in rows)
     assert "editing.lpips weights.lpips names no file: set evaluate_generator.judges.reference.lpips" in rows
-    guidance = [row for row in rows if re.match(r"(1|2 5|10) 0\.\d+$", row)]
-    assert guidance == ["1 0.310", "2 5 0.620", "10 0.550"]  # as numbers, not as words
+    guidance = [row for row in rows if re.match(r"(1|2\.5|10) 0\.\d+$", row)]
+    assert guidance == ["1 0.310", "2.5 0.620", "10 0.550"]  # as numbers, not as words
 
 
 def test_a_page_shows_the_lineage_and_the_versions(page):
