@@ -106,7 +106,7 @@ def started(model: str, store: str, limits: Limits, waiting: Callable[[], None] 
             yield Running(f"http://{limits.host}:{limits.port}", ray_serve.get_deployment_handle("Engine", NAME))
         finally:
             ray_serve.delete(NAME)  # requests that are being answered may end
-            if not local and not ray_serve.status().applications:
+            if local or not ray_serve.status().applications:
                 ray_serve.shutdown()
     finally:
         ray.shutdown()

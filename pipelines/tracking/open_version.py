@@ -96,7 +96,7 @@ def _configured_uri() -> str:
     """Return `tracking.uri` of conf/config.yaml; empty where it is null. Composing all of it takes Hydra."""
     import yaml
 
-    return str(yaml.load(BASE.read_text("utf-8"), yaml.CSafeLoader)["tracking"]["uri"] or "")
+    return str(yaml.safe_load(BASE.read_text("utf-8"))["tracking"]["uri"] or "")
 
 
 @functools.lru_cache(maxsize=4)
