@@ -84,6 +84,7 @@ def started(model: str, store: str, limits: Limits, waiting: Callable[[], None] 
     """
     import ray
     from ray import serve as ray_serve
+    from ray.serve.context import _set_global_client
     from ray.serve.exceptions import RayServeException
 
     from pipelines.cluster.connect import LOCAL, connect
@@ -106,7 +107,9 @@ def started(model: str, store: str, limits: Limits, waiting: Callable[[], None] 
             yield Running(f"http://{limits.host}:{limits.port}", ray_serve.get_deployment_handle("Engine", NAME))
         finally:
             ray_serve.delete(NAME)  # requests that are being answered may end
-            if local or not ray_serve.status().applications:
+            if local:
+                _set_global_client(None)  # it ends with Ray itself
+            elif not ray_serve.status().applications:
                 ray_serve.shutdown()
     finally:
         ray.shutdown()
@@ -131,9 +134,12 @@ def _check_running(limits: Limits) -> None:
 
 
 def sized(limits: Limits, resources: Mapping[str, float]) -> Limits:
-    """Return limits with what each copy of the model gets of a cluster's resources, where they do not say."""
+    """Return limits with what each copy of the model gets of a cluster's resources, where they do not say.
+
+    One CPU is left to HTTP: with all of them a copy makes fewer pictures, not more.
+    """
     gpus = min(1.0, resources.get("GPU", 0.0)) if limits.gpus is None else limits.gpus
-    share = 1.0 if gpus else max(1.0, resources.get("CPU", 1.0) // limits.replicas)
+    share = 1.0 if gpus else max(1.0, (resources.get("CPU", 1.0) - 1) // limits.replicas)
     return replace(limits, gpus=gpus, cpus=share if limits.cpus is None else limits.cpus)
 
 

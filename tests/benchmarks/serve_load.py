@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--batch", type=int, default=Limits().batch)
-    parser.add_argument("--threads", type=int, default=psutil.cpu_count())
+    parser.add_argument("--threads", type=int, default=max(1, (psutil.cpu_count() or 1) - 1))
     parser.add_argument("--steps", type=int)
     asked = parser.parse_args()
     logging.disable(logging.WARNING)

@@ -254,7 +254,7 @@ def test_a_prompt_is_in_the_log_only_where_the_service_was_told_to(caplog, asked
     logger = logging.getLogger("ray.serve")
     logger.addHandler(caplog.handler)
     try:
-        with caplog.at_level(logging.DEBUG):
+        with caplog.at_level(logging.DEBUG, logger="ray.serve"):
             body = {"prompt": TEXT, "n": 2}
             posted(InProcess(), Limits(log_prompts=asked_for), json=body)
             posted(InProcess(errors=[ValueError(TEXT)]), Limits(log_prompts=asked_for), json=body)

@@ -32,14 +32,14 @@ def test_what_is_no_limit_is_refused_in_words(given, words):
 @pytest.mark.parametrize(
     ("limits", "resources", "cpus", "gpus"),
     [
-        (Limits(), {"CPU": 8.0}, 8, 0),
+        (Limits(), {"CPU": 8.0}, 7, 0),
         (Limits(replicas=3), {"CPU": 8.0}, 2, 0),
         (Limits(replicas=4), {"CPU": 2.0}, 1, 0),
         (Limits(replicas=2), {"CPU": 16.0, "GPU": 2.0}, 1, 1),
-        (Limits(gpus=0), {"CPU": 16.0, "GPU": 2.0}, 16, 0),
+        (Limits(gpus=0), {"CPU": 16.0, "GPU": 2.0}, 15, 0),
         (Limits(gpus=0.5, cpus=2), {"CPU": 16.0, "GPU": 2.0}, 2, 0.5),
     ],
 )
-def test_a_copy_takes_a_gpu_where_there_is_one_else_its_share_of_the_cores(limits, resources, cpus, gpus):
+def test_a_copy_takes_a_gpu_where_there_is_one_else_its_share_of_all_cores_but_one(limits, resources, cpus, gpus):
     found = sized(limits, resources)
     assert (found.cpus, found.gpus) == (cpus, gpus)
