@@ -13,9 +13,13 @@ demo: $(STAMP) .venv/demo
 .venv/demo: | $(STAMP)
 	$(BIN)/python -m pipelines.sizing.demo_preset > $@.part && mv $@.part $@
 
+# It starts Ray Serve in the test's process. Where Serve has run before, gRPC's threads can hang the start of the next Ray.
+OWN_PROCESS := tests/integration/serve/test_engine_served.py
+
 # In two processes; those tests that share what takes long to make stay in one of them (tests/conftest.py).
 test: $(STAMP) lint
-	$(BIN)/python -m pytest -n 2 --dist loadscope
+	$(BIN)/python -m pytest -n 2 --dist loadscope --ignore $(OWN_PROCESS)
+	$(BIN)/python -m pytest $(OWN_PROCESS)
 
 # Two at once: mypy takes as long as the others together.
 lint: $(STAMP)

@@ -270,11 +270,11 @@ def test_writing_runs_loads_no_torch_and_reaches_for_no_network(database):
 def test_a_process_killed_in_mid_write_leaves_a_readable_database(database):
     code = (
         "from components.registry.tracking import Tracker\n"
-        f"t = Tracker('sqlite:///{database}', '{database.parent}', 'pixsem'); print('go', flush=True)\n"
-        "while True: t.start_run('r', {}, {'a': 'b'})"
+        f"t = Tracker('sqlite:///{database}', '{database.parent}', 'pixsem')\n"
+        "while True: print('go', t.start_run('r', {}, {'a': 'b'}), flush=True)"
     )
     child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert child.stdout.readline() == "go\n"
+    assert child.stdout.readline().startswith("go ")
     time.sleep(0.5)
     child.kill()
     child.wait()
