@@ -1,6 +1,5 @@
-"""The service that the tests of this folder share. A file that serves something else has a `served` of its own; it runs
-before those that share, as there is one Ray in a process. `served_model` is
-(model, store, folder of its files).
+"""The service that the tests of this folder share. A file that serves something else has a `served` of its own, and
+under `make test` a process of its own. `served_model` is (model, store, folder of its files).
 """
 
 from __future__ import annotations
