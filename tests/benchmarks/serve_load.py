@@ -24,7 +24,7 @@ import torch
 from pipelines.serve.limits import Limits
 from pipelines.serve.start import started
 from pipelines.serving import open_pipeline
-from tests.integration.serve.served import free_port
+from tests.ports import free_port
 
 PROMPT = "a picture of a cat"
 ROLES = {"Engine": "engine", "Front": "front", "ProxyActor": "proxy"}

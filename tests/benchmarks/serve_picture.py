@@ -17,7 +17,7 @@ from PIL import Image
 from pipelines.serve.limits import Limits
 from pipelines.serve.start import MODEL, started
 from tests.browser import Browser
-from tests.integration.serve.served import free_port
+from tests.ports import free_port
 
 PROMPTS, INSTRUCTION = (3, 6, 5), 2  # which of the page's examples
 WIDE, PHONE, HEIGHT = 880, 380, 860  # CSS pixels

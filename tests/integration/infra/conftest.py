@@ -19,12 +19,12 @@ from tests.integration.infra.servers import (
     Bucket,
     Postgres,
     answers,
-    free_port,
     make_buckets,
     postgres_tool,
     running,
     wait_for,
 )
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.integration.infra.servers import ROOT, free_port, running, wait_for
+from tests.integration.infra.servers import ROOT, running, wait_for
+from tests.ports import free_port
 
 SCRIPT = ROOT / "infra" / "slurm" / "pixsem.sbatch"
 

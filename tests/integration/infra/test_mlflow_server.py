@@ -26,11 +26,11 @@ from tests.integration.infra.servers import (
     Bucket,
     Postgres,
     answers,
-    free_port,
     make_buckets,
     running,
     wait_for,
 )
+from tests.ports import free_port
 from tests.unit.infra.manifests import containers, of_kind
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,17 +24,12 @@ from conftest import Pixsem, wait_for
 
 from pipelines.versions import git_commit
 from tests.integration.serve.served import save_model
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 TOKEN = "0123456789abcdef" * 4
 SMALL = ["preset=tiny", "source.count=80", "source.samples_per_shard=10", "--until", "curate"]
 SECRET = "open-sesame-4711"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextlib.contextmanager

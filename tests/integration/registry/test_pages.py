@@ -18,7 +18,8 @@ from pipelines.store.files import Store
 from pipelines.tracking.registering import GENERATOR, TOKENIZER, Registrar
 from pipelines.tracking.run_log import open_tracker, pages_of
 from tests.browser import Browser, needs_chromium
-from tests.integration.registry.test_ui import ROOT, free_port
+from tests.integration.registry.test_ui import ROOT
+from tests.ports import free_port
 from tests.unit.registry.small_world import artifacts, finished_run
 
 pytestmark = pytest.mark.integration

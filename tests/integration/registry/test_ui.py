@@ -17,15 +17,10 @@ import pytest
 
 from components.registry.tracking import Tracker
 from components.registry.ui import serve_ui
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[3]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def get(url: str, data: dict | None = None) -> bytes:

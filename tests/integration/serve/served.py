@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from typing import Any
 
 from pipelines.serve.limits import Limits
 from pipelines.serve.start import deploy, front, started
+from tests.ports import free_port
 from tests.unit.generator.worlds import pipeline
 
 CARD = "---\nlibrary_name: diffusers\n---\n\n# A tiny model\n\n![Pictures](samples.png)\n"
@@ -58,12 +58,6 @@ def save_model(folder: Path, seed: int = 0) -> Path:
     (folder / "README.md").write_text(CARD)
     (folder / "examples.json").write_text(json.dumps(EXAMPLES))
     return folder
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -16,7 +16,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.integration.serve.served import free_port, save_model
+from tests.integration.serve.served import save_model
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[3]
