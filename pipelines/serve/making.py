@@ -64,7 +64,7 @@ def make(serving: Serving, jobs: Sequence[Job], tell: Callable[[Told], None]) ->
     except ValueError as error:
         tell(dict.fromkeys(jobs, error))
     except Exception as error:
-        tell(dict.fromkeys(jobs, RuntimeError(one_line(error))))
+        tell(dict.fromkeys(jobs, RuntimeError(one_line(error)).with_traceback(error.__traceback__)))
 
 
 def warm_up(serving: Serving) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +17,7 @@ from pipelines.serve.making import Job, Told, groups, make, read_job
 from pipelines.serve.version import Serving
 from pipelines.serve.watch import Watch
 
+log = logging.getLogger("ray.serve")
 TOGETHER: Any = serve.batch()  # its types know no generators
 MOST_FAILURES = 3  # batches that fail one after another before the replica is started anew
 
@@ -100,7 +102,9 @@ class Engine:
         done = loop.run_in_executor(self._torch, make, serving, group, tell)
         done.add_done_callback(lambda _: queue.put_nowait(None))
         while (told := await queue.get()) is not None:
-            failed = any(isinstance(news, RuntimeError) for news in told.values())
-            self._failures = self._failures + 1 if failed else 0
+            failure = next((news for news in told.values() if isinstance(news, RuntimeError)), None)
+            self._failures = self._failures + 1 if failure else 0
+            if failure:  # its own text may hold some of a request's: the log gets its places alone
+                log.error("a batch failed at\n%s", "".join(traceback.format_tb(failure.__traceback__)))
             yield told
         await done

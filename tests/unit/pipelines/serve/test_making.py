@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import logging
+import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,7 @@ from pipelines.serving import make_picture, png_bytes
 from tests.unit.generator.worlds import pipeline
 
 pytestmark = pytest.mark.unit
+SECRET = "a circle that nobody shall read of"
 ONE_LEVEL = 1  # of 255: what other sizes of a batch may change, by the order of sums
 
 
@@ -142,9 +147,36 @@ def test_a_version_with_broken_weights_is_refused(serving):
         warm_up(Serving(broken, Path(), {}))
 
 
-def test_a_failure_of_the_model_is_told_to_each_as_an_error():
+def test_a_failure_of_the_model_is_told_to_each_as_an_error_that_knows_its_place():
     broken = pipeline()
     broken.vae.decode = None  # a call of it is a TypeError
     jobs = [job(), job(seed=2)]
     told = told_by(Serving(broken, Path(), {"id": "broken"}), jobs)
     assert all(isinstance(told[one][-1], RuntimeError) for one in jobs)
+    assert "vae.decode" in "".join(traceback.format_tb(told[jobs[0]][-1].__traceback__))
+
+
+def test_the_engines_log_has_the_place_of_a_failure_and_nothing_of_the_request(caplog):
+    from pipelines.serve.model_engine import Engine
+
+    class Broken:
+        def decode(self, latents):
+            raise TypeError(SECRET)
+
+    pipe = pipeline()
+    pipe.vae.decode = Broken().decode
+    engine = object.__new__(Engine.func_or_class)
+    engine._torch, engine._failures = ThreadPoolExecutor(1), 0
+
+    async def told():
+        return [told async for told in engine._made(Serving(pipe, Path(), {"id": "broken"}), [job(prompt=SECRET)])]
+
+    logger = logging.getLogger("ray.serve")
+    logger.addHandler(caplog.handler)
+    try:
+        assert asyncio.run(told())
+    finally:
+        logger.removeHandler(caplog.handler)
+        engine._torch.shutdown()
+    assert "in decode\n" in caplog.text and SECRET not in caplog.text
+    assert engine._failures == 1
