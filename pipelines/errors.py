@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import traceback
 from collections.abc import Iterable
 
 
@@ -51,6 +52,11 @@ def in_words(error: BaseException) -> str:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{ON_DISK[error.errno]}. What is committed is kept; then go on with: pixsem resume"
     return str(error)
+
+
+def places(error: BaseException) -> str:
+    """Return where an error arose, call by call, without its text: that may hold some of a request's."""
+    return "".join(traceback.format_tb(error.__traceback__))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

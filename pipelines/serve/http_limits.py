@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import traceback
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipelines.errors import places
 from pipelines.serve.api_errors import ApiError
 from pipelines.serve.limits import Limits
 from pipelines.serve.metrics import Metrics
@@ -84,7 +84,7 @@ class HttpLimits:
             except Exception as error:
                 if not isinstance(error, ApiError):
                     # The error's own text may hold some of the request's: the log gets its kind and places alone.
-                    log.error("%s at\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+                    log.error("%s at\n%s", type(error).__name__, places(error))
                     error = ApiError(500, "the service failed at this request; its log says where.")
                 if not status:
                     await error.response()(scope, receive, noted)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ray import serve
 
+from pipelines.errors import places
 from pipelines.serve.limits import Limits
 from pipelines.serve.loopback import replica_on_loopback
 from pipelines.serve.making import Job, Told, groups, make, read_job
@@ -104,7 +104,7 @@ class Engine:
         while (told := await queue.get()) is not None:
             failure = next((news for news in told.values() if isinstance(news, RuntimeError)), None)
             self._failures = self._failures + 1 if failure else 0
-            if failure:  # its own text may hold some of a request's: the log gets its places alone
-                log.error("a batch failed at\n%s", "".join(traceback.format_tb(failure.__traceback__)))
+            if failure:
+                log.error("a batch failed at\n%s", places(failure))
             yield told
         await done

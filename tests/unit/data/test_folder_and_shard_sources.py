@@ -208,19 +208,19 @@ def test_real_photo_folders_are_taken_whole(tmp_path: Path) -> None:
     if not assets:
         pytest.skip("PIXSEM_ASSETS is not set")
     photos = Path(assets, "photos")
-    of_notes = {"other_file", "no_picture"}  # licences and sources, in words
+    notes = {"LICENSE", "LICENSE.md", "SOURCE.txt", "prompts_and_classes.txt", "references_and_licenses.txt"}
 
     def listed(name: str, options: FolderOptions) -> list[SourceRow]:
         """Return the rows of a folder without those of the notes that lie beside its photos."""
-        return [row for row in scan_folder(photos / name, options) if row.reason not in of_notes]
+        return [row for row in scan_folder(photos / name, options) if row.origin not in notes]
 
     coco = FolderOptions(caption_column="captions")
     rows = listed("coco", coco)
-    assert len(rows) == 50 and all(len(row.metadata["captions"]) == 5 for row in rows)
+    assert len(rows) == 50 and all(not row.reason and len(row.metadata["captions"]) == 5 for row in rows)
     (shard,) = split_folder(photos / "coco", coco, 1000, tmp_path)
     packed = pack_folder_shard(photos / "coco", read_shard_list(shard.path), tmp_path / "out.tar", coco)
     assert sum(row.status == "success" and row.width > 0 for row in packed) == 50
-    assert {row.reason for row in packed if row.status != "success"} <= of_notes
+    assert [row.reason for row in packed if row.status != "success"] == ["other_file"]  # SOURCE.txt
     dogs = listed("dreambooth", FolderOptions(caption_column="caption"))
     assert len(dogs) == 158 and all(row.caption and not row.reason for row in dogs)
     plain = listed("cid22", FolderOptions())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.errors import places
 from pipelines.serve.making import groups, make, preview_steps, read_job, warm_up
 from pipelines.serve.version import Serving
 from pipelines.serving import make_picture, png_bytes
@@ -153,7 +153,7 @@ def test_a_failure_of_the_model_is_told_to_each_as_an_error_that_knows_its_place
     jobs = [job(), job(seed=2)]
     told = told_by(Serving(broken, Path(), {"id": "broken"}), jobs)
     assert all(isinstance(told[one][-1], RuntimeError) for one in jobs)
-    assert "vae.decode" in "".join(traceback.format_tb(told[jobs[0]][-1].__traceback__))
+    assert "vae.decode" in places(told[jobs[0]][-1])
 
 
 def test_the_engines_log_has_the_place_of_a_failure_and_nothing_of_the_request(caplog):
